@@ -1,0 +1,1 @@
+"""Programs -> Trace. Impure, Linux-only; imported only by the commands that capture."""

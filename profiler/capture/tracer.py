@@ -1,0 +1,73 @@
+"""What a tracer is, which there are, which works here, and which is taken when nobody chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from profiler.capture.recorder import Recorder
+from profiler.errors import ColdseekError
+from profiler.trace import Trace
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Whether something works on this machine, in words: `why` it does or does not, and the `remedy` if not."""
+
+    works: bool
+    why: str
+    remedy: str = ""
+
+
+class Tracer(Protocol):
+    """Launches a program, sees its file reads, and gives them as a Trace. One per run.
+
+    `record` passes stdin, stdout, stderr and signals through and returns when the program and its children have
+    ended. It fills meta's command, cwd, started_at, tracer, tracer_version, wall_s, exit_status, lost_events,
+    partial, unseen and notes; it does not touch the cache. It raises CommandNotFoundError or CannotRunError if
+    the program cannot be started. `started` is called once with the Recorder that fills up, for progress.
+    """
+
+    name: str
+
+    def record(self, command: Sequence[str], started: Callable[[Recorder], None] | None = None) -> Trace: ...
+
+
+_MODULES = {"ptrace": "profiler.capture.ptrace", "strace": "profiler.capture.strace"}
+"""In order of preference. Each module offers `probe() -> Probe` and `make() -> Tracer`."""
+
+NAMES = tuple(_MODULES)
+
+
+def probe(name: str) -> Probe:
+    """Whether the tracer `name` works here; tried, not guessed from versions."""
+    found: Probe = import_module(_MODULES[name]).probe()
+    return found
+
+
+def choose(name: str = "auto") -> tuple[Tracer, str]:
+    """The tracer of that name, or the first that works here, and one line saying which it is and why.
+
+    Raises ColdseekError, naming the remedy, if it (or none) works here.
+    """
+    if name != "auto":
+        if name not in _MODULES:
+            raise ColdseekError(f"no tracer named {name!r}; there are {', '.join(NAMES)}")
+        result = probe(name)
+        if not result.works:
+            raise ColdseekError(f"the {name} tracer does not work here: {result.why}; {result.remedy}")
+        return _make(name), f"tracer {name}: as asked"
+    refused = []
+    for candidate in NAMES:
+        result = probe(candidate)
+        if result.works:
+            return _make(candidate), "; ".join([f"tracer {candidate}: {result.why}", *refused])
+        refused.append(f"{candidate} does not work here: {result.why}")
+    raise ColdseekError("no tracer works here: " + "; ".join(refused) + "; 'coldseek doctor' names the remedies")
+
+
+def _make(name: str) -> Tracer:
+    made: Tracer = import_module(_MODULES[name]).make()
+    return made

@@ -1,0 +1,1 @@
+"""The commands: parse, call, print. A file a command; no logic here."""

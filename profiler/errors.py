@@ -1,0 +1,31 @@
+"""The failures coldseek reports in one line. They are caught and printed in one place, `cli.main`."""
+
+from __future__ import annotations
+
+
+class ColdseekError(Exception):
+    """A failure of coldseek's own. The text is one line: what went wrong with which file, and the remedy."""
+
+    exit_code = 125
+
+
+class CannotRunError(ColdseekError):
+    """The command exists but cannot be executed (the shell's 126)."""
+
+    exit_code = 126
+
+
+class CommandNotFoundError(ColdseekError):
+    """The command was not found (the shell's 127)."""
+
+    exit_code = 127
+
+
+class UsageError(ColdseekError):
+    """The command line asks for something that makes no sense."""
+
+    exit_code = 2
+
+
+class TraceFormatError(ColdseekError):
+    """A file is no trace of ours, is damaged, or is of a newer version."""

@@ -1,0 +1,1 @@
+"""One summary of a trace, rendered as text, JSON and figures, so that they cannot disagree."""

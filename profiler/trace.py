@@ -1,0 +1,419 @@
+"""The trace: what one observed run did, as plain tables. Every other part of coldseek meets here.
+
+A `Trace` is frozen and knows nothing of how it was captured or what will be made of it. One trace is one Parquet
+file: its rows are the events, so that any Parquet reader opens it; the small tables and the meta ride along as JSON
+in the schema's key-value metadata (keys `coldseek.meta`, `coldseek.files`, `coldseek.extents`,
+`coldseek.structures`). Nothing in it is ever executed or unpickled, and contents of files are never stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from profiler.errors import ColdseekError, TraceFormatError
+from profiler.units import show_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT_VERSION = 1
+"""Format history. A loader accepts every version up to its own and refuses newer ones by number.
+1: the first: events (with `handle` and `direct`), files (with `mtime_ns`), extents, structures, meta.
+"""
+
+SUFFIX = ".trace.parquet"
+MAX_EVENTS = 400_000_000
+"""More rows than this are refused on load: a hostile file may claim any number (64 bytes of memory each)."""
+
+EVENT_COLUMNS: dict[str, str] = {
+    "time_ns": "int64",  # start of the call: monotonic, counted from the start of the run
+    "duration_ns": "Int64",  # null: not known
+    "pid": "int32",  # process (thread group)
+    "tid": "int32",  # thread
+    "layer": "category",  # syscall | cache | device: views of the same I/O, never to be added up
+    "op": "category",  # name of the syscall or kernel event; see READ_OPS, WRITE_OPS
+    "file": "int32",  # row of `files`; -1: not known
+    "handle": "int32",  # which open of the file (Linux: open file description); -1: not known
+    "offset": "Int64",  # bytes from the start of the file; null: not known
+    "requested": "int64",  # bytes asked for
+    "size": "Int64",  # bytes got; null: not known, because the end of the operation was not seen
+    "errno": "int16",  # 0: no error
+    "direct": "bool",  # O_DIRECT: past the page cache
+}
+FILE_COLUMNS: dict[str, str] = {
+    "file": "int32",
+    "path": "object",  # bytes: any name survives
+    "device": "str",  # "major:minor" of the device that holds it; "": not known
+    "inode": "Int64",
+    "size": "Int64",  # bytes, when it was first seen
+    "mtime_ns": "Int64",
+    "kind": "str",  # one of FILE_KINDS
+    "filesystem": "str",  # ext4, xfs, tmpfs ...; "": not known
+}
+EXTENT_COLUMNS: dict[str, str] = {
+    "file": "int32",
+    "logical": "int64",  # bytes from the start of the file
+    "physical": "int64",  # bytes from the start of the device
+    "length": "int64",
+    "flags": "int64",  # FIEMAP_EXTENT_* of linux/fiemap.h
+}
+STRUCTURE_COLUMNS: dict[str, str] = {
+    "file": "int32",
+    "start": "int64",  # bytes, half open: [start, end)
+    "end": "int64",
+    "kind": "str",  # "refcount block", "L2 table" ...
+}
+
+LAYERS = ("syscall", "cache", "device")
+FILE_KINDS = ("regular", "block", "directory", "character", "pipe", "socket", "anonymous", "unknown")
+DATA_KINDS = ("regular", "block")
+"""The kinds whose reads count as file reads."""
+
+READ_OPS = (
+    "read", "pread64", "readv", "preadv", "preadv2",
+    "sendfile", "splice", "copy_file_range",
+    "aio_pread", "aio_preadv", "uring_read", "uring_readv", "uring_read_fixed", "uring_splice",
+)  # fmt: skip
+WRITE_OPS = (
+    "write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range_to",
+    "aio_pwrite", "aio_pwritev", "uring_write", "uring_writev", "uring_write_fixed",
+)  # fmt: skip
+CACHE_STATES = ("cold", "warm", "keep", "unknown")
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known of the run as a whole. Texts from outside are held as Python holds file names (surrogateescape)."""
+
+    command: tuple[str, ...] = ()
+    cwd: str = ""
+    started_at: str = ""  # UTC, ISO 8601
+    tracer: str = ""  # ptrace | strace | kernel | import
+    tracer_version: str = ""
+    cache: str = "unknown"  # one of CACHE_STATES: what was asked for and, for cold and warm, measured to be so
+    resident_before_bytes: int | None = None  # in the page cache right before the run; None: not measured
+    resident_checked_bytes: int | None = None  # of so many bytes of files that were looked at
+    wall_s: float | None = None  # of the traced run, so slowed down by the tracer; None: not known
+    exit_status: int | None = None  # as a shell gives it: 128 + n for death by signal n
+    lost_events: int = 0
+    partial: str = ""  # why the trace ends before the program did; "": it does not
+    unseen: tuple[str, ...] = ()  # what this tracer could not see in this run: keys of UNSEEN
+    notes: tuple[str, ...] = ()  # whatever else a reader of the numbers has to know, a sentence each
+    image: str = ""  # path of the disk image the run is about; "": none was named
+    measured: dict[str, Any] = field(default_factory=dict)  # untraced runs: see capture/runs.py
+    host: dict[str, Any] = field(default_factory=dict)  # see capture/environment.py
+    version: int = FORMAT_VERSION
+
+    @property
+    def complete(self) -> bool:
+        """True if nothing was lost and the program was observed to its end."""
+        return self.lost_events == 0 and not self.partial
+
+
+UNSEEN: dict[str, str] = {
+    "mmap": "reads through memory mappings (page faults)",
+    "exec": "what the kernel itself read to start each program",
+    "io_uring": "io_uring requests",
+    "sqpoll": "io_uring requests of rings polled by a kernel thread (SQPOLL)",
+    "completions": "results of some asynchronous reads (submitted, end not seen)",
+    "readahead": "which reads the page cache answered, and what reached the device",
+    "abi": "calls of programs for another processor mode",
+    "early": "everything before the log begins",
+    "threads": "threads and child processes (the log was made without -f)",
+}
+"""What may be unseen, key -> words. A trace may hold keys that are not here: they are shown as they are."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One observed run.
+
+    meta: see `Meta`. events: EVENT_COLUMNS, sorted by time_ns, any number of rows. files, extents, structures:
+    FILE_COLUMNS, EXTENT_COLUMNS, STRUCTURE_COLUMNS; `files.file` equals the row number.
+    """
+
+    meta: Meta = field(default_factory=Meta)
+    events: pd.DataFrame = field(default_factory=lambda: empty_table(EVENT_COLUMNS))
+    files: pd.DataFrame = field(default_factory=lambda: empty_table(FILE_COLUMNS))
+    extents: pd.DataFrame = field(default_factory=lambda: empty_table(EXTENT_COLUMNS))
+    structures: pd.DataFrame = field(default_factory=lambda: empty_table(STRUCTURE_COLUMNS))
+
+    def reads(self) -> pd.DataFrame:
+        """The reads: syscall-layer events that got more than 0 bytes from a regular file or block device.
+
+        One row a read in time order, columns of `events` (times in ns, offsets and sizes in bytes) plus `path`
+        (bytes). `offset` is null where the position in the file is not known; `size` never is.
+        """
+        return self._data_events(READ_OPS, self.events["size"].gt(0).fillna(False))
+
+    def writes(self) -> pd.DataFrame:
+        """The writes to regular files and block devices that moved more than 0 bytes; columns as in `reads`."""
+        return self._data_events(WRITE_OPS, self.events["size"].gt(0).fillna(False))
+
+    def ends_of_file(self) -> pd.DataFrame:
+        """The reads that got 0 bytes because the file had ended; columns as in `reads`."""
+        asked = (self.events["requested"] > 0) & (self.events["errno"] == 0)
+        return self._data_events(READ_OPS, asked & self.events["size"].eq(0).fillna(False))
+
+    def _data_events(self, ops: tuple[str, ...], wanted: pd.Series) -> pd.DataFrame:
+        events, files = self.events, self.files
+        is_data = np.append(files["kind"].isin(DATA_KINDS).to_numpy(bool), False)  # file -1 -> the last: False
+        chosen = (
+            wanted.to_numpy(bool)
+            & events["op"].isin(ops).to_numpy(bool)
+            & (events["layer"] == "syscall").to_numpy(bool)
+            & is_data[events["file"].to_numpy()]
+        )
+        rows = events[chosen].reset_index(drop=True)
+        return rows.assign(path=files["path"].to_numpy()[rows["file"].to_numpy()])
+
+
+def empty_table(columns: dict[str, str]) -> pd.DataFrame:
+    """A table of no rows with these columns and dtypes."""
+    return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in columns.items()})
+
+
+def table(columns: dict[str, str], rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """`rows` as a table with exactly these columns and dtypes."""
+    return pd.DataFrame(
+        {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()}
+    )
+
+
+def validate(trace: Trace) -> None:
+    """Raise TraceFormatError unless the tables have their columns, dtypes and bounds."""
+    for name, columns in _TABLES.items():
+        frame = getattr(trace, name)
+        if list(frame.columns) != list(columns):
+            raise TraceFormatError(f"table {name} has columns {list(frame.columns)}, not {list(columns)}")
+        for column, dtype in columns.items():
+            found = frame[column].dtype
+            if not (isinstance(found, pd.CategoricalDtype) if dtype == "category" else found == dtype):
+                raise TraceFormatError(f"{name}.{column} is of type {found}, not {dtype}")
+        if "file" in frame and name != "files":
+            index = frame["file"].to_numpy()
+            if len(index) and (index.min() < -1 or index.max() >= len(trace.files)):
+                raise TraceFormatError(f"{name}.file names files that are not in the table of files")
+    events, files = trace.events, trace.files
+    if not np.array_equal(files["file"].to_numpy(), np.arange(len(files))):
+        raise TraceFormatError("files.file does not count the rows from 0")
+    if not all(isinstance(path, bytes) for path in files["path"]):
+        raise TraceFormatError("files.path holds something other than bytes")
+    if not events["time_ns"].is_monotonic_increasing:
+        raise TraceFormatError("the events are not sorted by time")
+    for column in ("duration_ns", "offset", "requested", "size"):
+        if events[column].lt(0).any():
+            raise TraceFormatError(f"events.{column} has negative values")
+    for name, columns in (("extents", ("logical", "physical", "length")), ("structures", ("start", "end"))):
+        if any((getattr(trace, name)[column] < 0).any() for column in columns):
+            raise TraceFormatError(f"table {name} has negative offsets")
+    for column in ("offset", "requested", "size"):
+        if events[column].max() is not pd.NA and len(events) and events[column].max() > 2**62:
+            raise TraceFormatError(f"events.{column} has values above 2**62")
+
+
+def save(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write the trace to `path`, whole or not at all: a temporary file beside it is renamed when it is complete.
+
+    Raises ColdseekError where it cannot be written (no space, no permission, no such directory).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    validate(trace)
+    events = pa.Table.from_pandas(trace.events, schema=_arrow_schema(), preserve_index=False)
+    events = events.replace_schema_metadata(
+        {
+            "coldseek.meta": _to_json(dataclasses.asdict(trace.meta)),
+            **{f"coldseek.{name}": _table_to_json(getattr(trace, name)) for name in _TABLES if name != "events"},
+        }
+    )
+    with replacing(path) as temporary:
+        pq.write_table(events, temporary, compression="zstd")
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
+    """Give a temporary name beside `path` to write to; rename it to `path` on success, remove it on failure.
+
+    Raises ColdseekError, naming `path`, in place of OSError.
+    """
+    target = os.fspath(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(
+            prefix=".coldseek-", suffix=os.path.splitext(target)[1], dir=os.path.dirname(target) or "."
+        )
+        os.fchmod(handle, 0o666 & ~_umask())
+        os.close(handle)
+        yield temporary
+        os.replace(temporary, target)
+        temporary = None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ColdseekError(f"cannot write {show_path(target)}: {reason}; give another place with -o") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace. The file may come from anywhere: everything in it is checked before it is used.
+
+    Raises TraceFormatError for what is no trace, is damaged or newer, ColdseekError where it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shown = show_path(os.fspath(path))
+    try:
+        with open(path, "rb") as source:
+            try:
+                parquet = pq.ParquetFile(source)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise TraceFormatError(
+                    f"{shown} is no coldseek trace (not a whole Parquet file); "
+                    f"make one with 'coldseek record', or 'coldseek import strace' for an strace log"
+                ) from error
+            try:
+                return _from_parquet(parquet)
+            except TraceFormatError as error:
+                raise TraceFormatError(f"{shown}: {error}") from error
+            except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+                raise TraceFormatError(f"{shown} is damaged ({_first_line(error)}); record it again") from error
+    except OSError as error:
+        raise ColdseekError(f"cannot read {shown}: {os.strerror(error.errno or 0)}") from error
+
+
+def _from_parquet(parquet: Any) -> Trace:
+    metadata = parquet.schema_arrow.metadata or {}
+    if b"coldseek.meta" not in metadata:
+        raise TraceFormatError("a Parquet file, but no coldseek trace; make one with 'coldseek record'")
+    facts = json.loads(metadata[b"coldseek.meta"])
+    version = facts.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise TraceFormatError("the trace does not say its format version; record it again")
+    if version > FORMAT_VERSION:
+        raise TraceFormatError(
+            f"trace format {version} is newer than this coldseek, which reads up to {FORMAT_VERSION}; update coldseek"
+        )
+    if parquet.metadata.num_rows > MAX_EVENTS:
+        raise TraceFormatError(f"the file claims {parquet.metadata.num_rows} events; at most {MAX_EVENTS} are read")
+    events = parquet.read(columns=list(EVENT_COLUMNS)).select(list(EVENT_COLUMNS)).cast(_arrow_schema())
+    frame = events.replace_schema_metadata().to_pandas(types_mapper=_nullable)
+    trace = Trace(
+        meta=_meta_from(facts),
+        events=frame.astype(EVENT_COLUMNS),
+        files=_table_from_json(metadata[b"coldseek.files"], FILE_COLUMNS),
+        extents=_table_from_json(metadata[b"coldseek.extents"], EXTENT_COLUMNS),
+        structures=_table_from_json(metadata[b"coldseek.structures"], STRUCTURE_COLUMNS),
+    )
+    validate(trace)
+    return trace
+
+
+def _meta_from(facts: dict[str, Any]) -> Meta:
+    """Build Meta from JSON, each field checked against the type of its default; unknown keys are left aside."""
+    known: dict[str, Any] = {}
+    for item in dataclasses.fields(Meta):
+        if item.name not in facts:
+            continue
+        value = facts[item.name]
+        if isinstance(value, list):
+            value = tuple(value)
+        allowed = _META_TYPES[str(item.type).partition("[")[0]]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            raise TraceFormatError(f"the trace's {item.name} is damaged; record it again")
+        if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
+            raise TraceFormatError(f"the trace's {item.name} is damaged; record it again")
+        known[item.name] = value
+    return Meta(**known)
+
+
+_META_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float | None": (float, int, type(None)),
+    "tuple": (tuple,),
+    "dict": (dict,),
+}
+
+_TABLES: dict[str, dict[str, str]] = {
+    "events": EVENT_COLUMNS,
+    "files": FILE_COLUMNS,
+    "extents": EXTENT_COLUMNS,
+    "structures": STRUCTURE_COLUMNS,
+}
+
+
+def _arrow_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    types = {
+        "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64(), "Int64": pa.int64(), "bool": pa.bool_(),
+        "category": pa.dictionary(pa.int16(), pa.string()),
+    }  # fmt: skip
+    return pa.schema(
+        [pa.field(name, types[dtype], nullable=dtype == "Int64") for name, dtype in EVENT_COLUMNS.items()]
+    )
+
+
+def _nullable(arrow_type: Any) -> Any:
+    """Keep 64-bit columns exact on the way to pandas: a null must not turn them into floats."""
+    import pyarrow as pa
+
+    return pd.Int64Dtype() if arrow_type == pa.int64() else None
+
+
+def _table_to_json(frame: pd.DataFrame) -> bytes:
+    columns: dict[str, list[Any]] = {}
+    for name in frame.columns:
+        values = frame[name].tolist()
+        columns[str(name)] = [
+            value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else None if value is pd.NA else value
+            for value in values
+        ]
+    return _to_json(columns)
+
+
+def _table_from_json(text: bytes, columns: dict[str, str]) -> pd.DataFrame:
+    values = json.loads(text)
+    if not isinstance(values, dict) or len({len(values[name]) for name in columns}) > 1:
+        raise ValueError("a table's columns differ in length")
+    made = {}
+    for name, dtype in columns.items():
+        column = values[name]
+        wanted = (str,) if dtype in ("str", "object") else (int,) if dtype != "Int64" else (int, type(None))
+        if not isinstance(column, list) or not all(
+            isinstance(value, wanted) and not isinstance(value, bool) for value in column
+        ):
+            raise ValueError(f"column {name} is not made of {dtype}")
+        if dtype == "object":
+            column = [value.encode("utf-8", "surrogateescape") for value in column]
+        made[name] = pd.Series(column, dtype=dtype)
+    return pd.DataFrame(made)
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
