@@ -1,0 +1,428 @@
+"""The meaning of each system call that reads files or moves descriptors: one row a call, one table for all tracers.
+
+A tracer decodes a finished call into a `Call` and hands it to `Calls.finish`, which changes the descriptors and
+records the events. Whatever only the tracer can know (what a new descriptor names, what lies in the program's
+memory) it answers through `Source`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from profiler.capture.descriptors import Descriptors, Open
+from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
+from profiler.trace import DATA_KINDS
+
+O_APPEND = os.O_APPEND
+O_CLOEXEC = os.O_CLOEXEC
+O_DIRECT = 0o40000  # x86; the same in 32-bit programs
+O_PATH = os.O_PATH
+
+# linux/fcntl.h
+F_DUPFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC, FD_CLOEXEC = 0, 2, 4, 1030, 1
+# linux/close_range.h, linux/sched.h
+CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC, CLONE_FILES, CLONE_THREAD = 2, 4, 0x400, 0x10000
+# linux/mman.h
+MAP_ANONYMOUS = 0x20
+# linux/fadvise.h
+_ADVICE = ("normal", "random", "sequential", "willneed", "dontneed", "noreuse")
+# restarts inside the kernel (linux/errno.h): no results, the call is made again
+_ERESTART = frozenset((-512, -513, -514, -516))
+
+# linux/aio_abi.h
+IOCB_OPS = {0: "aio_pread", 1: "aio_pwrite", 7: "aio_preadv", 8: "aio_pwritev"}
+
+
+@dataclass(slots=True)
+class Call:
+    """A system call that has ended. args: as in the manual page, numbers and addresses, up to six.
+
+    result: what the kernel returned, -errno on failure. Offsets that a 32-bit program passes in two halves are
+    one argument here.
+    """
+
+    time_ns: int
+    duration_ns: int
+    pid: int
+    tid: int
+    name: str
+    args: Sequence[int]
+    result: int
+
+
+@dataclass(slots=True)
+class Iocb:
+    """One entry of io_submit(2): its address, what it does, on which descriptor, where and how much."""
+
+    address: int
+    opcode: int
+    descriptor: int
+    requested: int
+    offset: int
+
+
+class Source(Protocol):
+    """What only the tracer can answer, asked while the call that has ended is at hand."""
+
+    def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
+        """What `descriptor` names now: a key for `Recorder.file`, the facts, and the position after the call."""
+
+    def vector_bytes(self, call: Call, address: int, count: int) -> int:
+        """Sum of the lengths in an array of `count` iovec structures."""
+
+    def value_at(self, call: Call, argument: int, size: int = 8) -> int | None:
+        """The number of `size` bytes that argument number `argument` points to, after the call; None for NULL."""
+
+    def iocbs(self, call: Call) -> list[Iocb]:
+        """The entries of io_submit that the kernel accepted."""
+
+    def io_events(self, call: Call) -> list[tuple[int, int]]:
+        """What io_getevents gave: (address of the iocb, result)."""
+
+
+class Calls:
+    """Finished calls in, events and descriptor changes out. One per run."""
+
+    def __init__(self, recorder: Recorder, descriptors: Descriptors, source: Source) -> None:
+        self.recorder = recorder
+        self.descriptors = descriptors
+        self.source = source
+        self._submitted: dict[tuple[int, int], tuple[int, int]] = {}  # (pid, key) -> (event, requested)
+
+    def finish(self, call: Call) -> None:
+        """Take in one finished call; its name must be in HANDLERS."""
+        if call.result not in _ERESTART:
+            HANDLERS[call.name](self, call)
+
+    # -- descriptors ------------------------------------------------------------------------------------------
+
+    def appeared(
+        self, call: Call, descriptor: int, flags: int = 0, *, moved: int = 0, position: int | None = None
+    ) -> Open:
+        """Register what `descriptor` names now.
+
+        moved: bytes by which this very call moved the position that the source reports.
+        """
+        key, facts, found = self.source.identify(call, descriptor)
+        number = self.recorder.file(key, facts)
+        if position is None and found is not None:
+            position = max(0, found - moved)
+        data = facts.kind in DATA_KINDS or facts.kind == "unknown"
+        opened = Open(
+            number, self.recorder.handle(), position, bool(flags & O_APPEND), bool(flags & O_DIRECT),
+            data and not flags & O_PATH,
+        )  # fmt: skip
+        self.descriptors.open(call.tid, descriptor, opened, bool(flags & O_CLOEXEC))
+        return opened
+
+    def find(self, call: Call, descriptor: int, moved: int = 0) -> Open:
+        """The open behind a descriptor, asked of the source if it was never seen before."""
+        opened = self.descriptors.get(call.tid, descriptor)
+        return self.appeared(call, descriptor, moved=moved) if opened is None else opened
+
+    def is_file(self, opened: Open) -> None:
+        """The descriptor has proved to be seekable: an unknown kind of file is a regular one."""
+        facts = self.recorder.files[opened.file]
+        if facts.kind == "unknown":
+            facts.kind = "regular"
+
+    # -- events -----------------------------------------------------------------------------------------------
+
+    def moved_data(
+        self, call: Call, op: str, opened: Open, offset: int | None, requested: int, result: int | None = None
+    ) -> None:
+        """Record a read or write of `opened` that ended with `result` bytes or -errno (default: the call's)."""
+        got = call.result if result is None else result
+        self.recorder.add(
+            call.time_ns, call.duration_ns, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
+            UNKNOWN if offset is None else offset, requested,
+            got if got >= 0 else UNKNOWN, -got if got < 0 else 0, opened.direct,
+        )  # fmt: skip
+
+    def happened(
+        self, call: Call, op: str, opened: Open | None, offset: int | None = None, requested: int = 0
+    ) -> None:
+        """Record something that moves no data itself: open, lseek, mmap, advice."""
+        self.recorder.add(
+            call.time_ns, call.duration_ns, call.pid, call.tid, OP_CODES[op],
+            -1 if opened is None else opened.file, -1 if opened is None else opened.handle,
+            UNKNOWN if offset is None else offset, requested, UNKNOWN,
+            -call.result if -4096 < call.result < 0 else 0, opened is not None and opened.direct,
+        )  # fmt: skip
+
+    def submitted(self, call: Call, key: int, op: str, opened: Open, offset: int | None, requested: int) -> None:
+        """Record an asynchronous operation at its start; `completed` with the same key fills in the result."""
+        event = self.recorder.add(
+            call.time_ns, UNKNOWN, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
+            UNKNOWN if offset is None else offset, requested, UNKNOWN, 0, opened.direct,
+        )  # fmt: skip
+        self._submitted[call.pid, key] = (event, requested)
+
+    def completed(self, pid: int, key: int, result: int, end_ns: int) -> None:
+        """An operation submitted before has ended with `result` bytes or -errno."""
+        found = self._submitted.pop((pid, key), None)
+        if found is not None:
+            self.recorder.complete(found[0], result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
+
+    @property
+    def pending(self) -> int:
+        """Operations submitted whose end was not seen."""
+        return len(self._submitted)
+
+
+# -- one function for each way of reading, then the table ------------------------------------------------------
+
+
+def _positional(op: str) -> Callable[[Calls, Call], None]:
+    """read, write: at the descriptor's position, which moves on."""
+    is_write = op == "write"
+
+    def handle(calls: Calls, call: Call) -> None:
+        size = max(0, call.result)
+        opened = calls.find(call, call.args[0], moved=size)
+        if opened.data:
+            if is_write and opened.append:
+                opened.position = None  # the kernel moved it to the end of the file, wherever that is
+            calls.moved_data(call, op, opened, opened.advance(size), call.args[2])
+
+    return handle
+
+
+def _at_offset(op: str) -> Callable[[Calls, Call], None]:
+    """pread64, pwrite64: at an offset of their own."""
+
+    def handle(calls: Calls, call: Call) -> None:
+        opened = calls.find(call, call.args[0])
+        if opened.data:
+            if call.result >= 0:
+                calls.is_file(opened)
+            calls.moved_data(call, op, opened, call.args[3], call.args[2])
+
+    return handle
+
+
+def _vector(op: str, at_offset: bool) -> Callable[[Calls, Call], None]:
+    """readv, preadv, preadv2 and the writes: several buffers. An offset of -1 (preadv2) means the position."""
+
+    def handle(calls: Calls, call: Call) -> None:
+        size = max(0, call.result)
+        own_offset = call.args[3] if at_offset else -1
+        opened = calls.find(call, call.args[0], moved=0 if own_offset != -1 else size)
+        if not opened.data:
+            return
+        requested = max(size, calls.source.vector_bytes(call, call.args[1], call.args[2]))
+        if own_offset == -1:
+            if op.endswith(("writev", "writev2")) and opened.append:
+                opened.position = None
+            calls.moved_data(call, op, opened, opened.advance(size), requested)
+        else:
+            if call.result >= 0:
+                calls.is_file(opened)
+            calls.moved_data(call, op, opened, own_offset, requested)
+
+    return handle
+
+
+def _transfer(
+    op: str, source: int, source_offset: int, target: int, target_offset: int, count: int
+) -> Callable[[Calls, Call], None]:
+    """sendfile, splice, copy_file_range: from a descriptor to another; the numbers say which argument is what.
+
+    Where the argument for an offset points to a number, that number has moved on by the result, and the
+    descriptor's position has not; where it is NULL, the position has.
+    """
+
+    def handle(calls: Calls, call: Call) -> None:
+        size = max(0, call.result)
+        for descriptor, offset_argument, name in (
+            (source, source_offset, op),
+            (target, target_offset, "copy_file_range_to" if op == "copy_file_range" else "write"),
+        ):
+            after = calls.source.value_at(call, offset_argument) if offset_argument >= 0 else None
+            opened = calls.find(call, call.args[descriptor], moved=size if after is None else 0)
+            if opened.data:
+                if after is None:
+                    if descriptor == target and opened.append:
+                        opened.position = None
+                    offset = opened.advance(size)
+                else:
+                    offset = after - size
+                calls.moved_data(call, name, opened, offset, call.args[count])
+
+    return handle
+
+
+def _open(flags_argument: int | None, default_flags: int = 0) -> Callable[[Calls, Call], None]:
+    def handle(calls: Calls, call: Call) -> None:
+        if call.result < 0:
+            calls.happened(call, "open", None)
+            return
+        flags = default_flags if flags_argument is None else call.args[flags_argument]
+        opened = calls.appeared(call, call.result, flags, position=0)
+        if opened.data:
+            calls.happened(call, "open", opened)
+
+    return handle
+
+
+def _openat2(calls: Calls, call: Call) -> None:
+    if call.result < 0:
+        calls.happened(call, "open", None)
+        return
+    flags = calls.source.value_at(call, 2) or 0  # struct open_how begins with its flags
+    opened = calls.appeared(call, call.result, flags, position=0)
+    if opened.data:
+        calls.happened(call, "open", opened)
+
+
+def _close(calls: Calls, call: Call) -> None:
+    # the descriptor is gone whatever the result, unless it never was one (close(2), NOTES)
+    if call.result != -9:
+        calls.descriptors.close(call.tid, call.args[0])
+
+
+def _close_range(calls: Calls, call: Call) -> None:
+    if call.result < 0:
+        return
+    first, last, flags = call.args[0], call.args[1], call.args[2]
+    if flags & CLOSE_RANGE_UNSHARE:
+        calls.descriptors.unshare(call.tid)
+    if flags & CLOSE_RANGE_CLOEXEC:
+        calls.descriptors.set_close_on_exec_range(call.tid, first, last)
+    else:
+        calls.descriptors.close_range(call.tid, first, last)
+
+
+def _dup(calls: Calls, call: Call) -> None:
+    if call.result >= 0:
+        close_on_exec = call.name == "dup3" and bool(call.args[2] & O_CLOEXEC)
+        _duplicate(calls, call, call.args[0], call.result, close_on_exec)
+
+
+def _fcntl(calls: Calls, call: Call) -> None:
+    if call.result < 0:
+        return
+    descriptor, command = call.args[0], call.args[1]
+    if command in (F_DUPFD, F_DUPFD_CLOEXEC):
+        _duplicate(calls, call, descriptor, call.result, command == F_DUPFD_CLOEXEC)
+    elif command == F_SETFD:
+        calls.descriptors.set_close_on_exec(call.tid, descriptor, bool(call.args[2] & FD_CLOEXEC))
+    elif command == F_SETFL:
+        opened = calls.find(call, descriptor)
+        opened.append, opened.direct = bool(call.args[2] & O_APPEND), bool(call.args[2] & O_DIRECT)
+
+
+def _duplicate(calls: Calls, call: Call, old: int, new: int, close_on_exec: bool) -> None:
+    calls.find(call, old)
+    calls.descriptors.dup(call.tid, old, new, close_on_exec)
+
+
+def _lseek(calls: Calls, call: Call) -> None:
+    if call.result >= 0:
+        opened = calls.find(call, call.args[0])
+        if opened.data:
+            opened.position = call.result
+            calls.is_file(opened)
+            calls.happened(call, "lseek", opened, call.result)
+
+
+def _llseek(calls: Calls, call: Call) -> None:
+    """32-bit programs: the resulting position is written to where the fourth argument points."""
+    if call.result == 0:
+        position = calls.source.value_at(call, 3)
+        if position is not None:
+            call.result = position
+            _lseek(calls, call)
+
+
+def _mmap(calls: Calls, call: Call) -> None:
+    length, flags, descriptor, offset = call.args[1], call.args[3], call.args[4], call.args[5]
+    if flags & MAP_ANONYMOUS or descriptor == -1 or -4096 < call.result < 0:
+        return
+    opened = calls.find(call, descriptor)
+    if opened.data:
+        call.result = 0  # an address, of no interest
+        calls.happened(call, "mmap", opened, offset, length)
+        calls.recorder.unseen.add("mmap")
+
+
+def _fadvise(calls: Calls, call: Call) -> None:
+    descriptor, offset, length, advice = call.args[:4]
+    if call.result == 0 and 0 <= advice < len(_ADVICE):
+        opened = calls.find(call, descriptor)
+        if opened.data:
+            calls.happened(call, f"fadvise_{_ADVICE[advice]}", opened, offset, length)
+
+
+def _readahead(calls: Calls, call: Call) -> None:
+    if call.result == 0:
+        opened = calls.find(call, call.args[0])
+        if opened.data:
+            calls.happened(call, "readahead", opened, call.args[1], call.args[2])
+
+
+def _io_submit(calls: Calls, call: Call) -> None:
+    if call.result <= 0:
+        return
+    for iocb in calls.source.iocbs(call)[: call.result]:
+        op = IOCB_OPS.get(iocb.opcode)
+        if op is not None:
+            opened = calls.find(call, iocb.descriptor)
+            if opened.data:
+                calls.is_file(opened)
+                calls.submitted(call, iocb.address, op, opened, iocb.offset, iocb.requested)
+
+
+def _io_getevents(calls: Calls, call: Call) -> None:
+    if call.result > 0:
+        for address, result in calls.source.io_events(call):
+            calls.completed(call.pid, address, result, call.time_ns + max(0, call.duration_ns))
+
+
+def _unshare(calls: Calls, call: Call) -> None:
+    if call.result == 0 and call.args[0] & CLONE_FILES:
+        calls.descriptors.unshare(call.tid)
+
+
+HANDLERS: dict[str, Callable[[Calls, Call], None]] = {
+    "read": _positional("read"),
+    "write": _positional("write"),
+    "pread64": _at_offset("pread64"),
+    "pwrite64": _at_offset("pwrite64"),
+    "readv": _vector("readv", False),
+    "writev": _vector("writev", False),
+    "preadv": _vector("preadv", True),
+    "pwritev": _vector("pwritev", True),
+    "preadv2": _vector("preadv2", True),
+    "pwritev2": _vector("pwritev2", True),
+    "sendfile": _transfer("sendfile", 1, 2, 0, -1, 3),
+    "sendfile64": _transfer("sendfile", 1, 2, 0, -1, 3),
+    "splice": _transfer("splice", 0, 1, 2, 3, 4),
+    "copy_file_range": _transfer("copy_file_range", 0, 1, 2, 3, 4),
+    "open": _open(1),
+    "openat": _open(2),
+    "creat": _open(None, os.O_CREAT | os.O_WRONLY | os.O_TRUNC),
+    "openat2": _openat2,
+    "close": _close,
+    "close_range": _close_range,
+    "dup": _dup,
+    "dup2": _dup,
+    "dup3": _dup,
+    "fcntl": _fcntl,
+    "fcntl64": _fcntl,
+    "lseek": _lseek,
+    "_llseek": _llseek,
+    "mmap": _mmap,
+    "mmap2": _mmap,
+    "fadvise64": _fadvise,
+    "fadvise64_64": _fadvise,
+    "readahead": _readahead,
+    "io_submit": _io_submit,
+    "io_getevents": _io_getevents,
+    "io_pgetevents": _io_getevents,
+    "unshare": _unshare,
+}
+"""Name of the system call -> what it means. A new call is a row here and a test program."""

@@ -1,0 +1,127 @@
+"""Which open file each descriptor of each task means, and where in it the next read starts.
+
+A pure state machine of what the kernel keeps per task: a table of descriptors, each slot naming an open file
+description (open(2)) that dup and fork share, position included. Nothing here asks the running system.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, eq=False)
+class Open:
+    """One open of a file: what open(2) makes, and what dup(2) and fork(2) share.
+
+    position: bytes; None where it is not known. data: False for pipes, sockets and the like, whose reads are
+    no file reads.
+    """
+
+    file: int
+    handle: int
+    position: int | None = 0
+    append: bool = False
+    direct: bool = False
+    data: bool = True
+
+    def advance(self, size: int) -> int | None:
+        """Move on by the `size` bytes just read or written; gives the offset they were at."""
+        offset = self.position
+        if offset is not None:
+            self.position = offset + size
+        return offset
+
+
+@dataclass(slots=True, eq=False)
+class Table:
+    """The descriptors of one process: those of its threads too, and of any task made with CLONE_FILES."""
+
+    opens: dict[int, Open] = field(default_factory=dict)
+    close_on_exec: set[int] = field(default_factory=set)
+
+    def copy(self) -> Table:
+        return Table(dict(self.opens), set(self.close_on_exec))
+
+
+class Descriptors:
+    """The tables of all tasks of one run, by thread id."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, Table] = {}
+
+    def __contains__(self, task: int) -> bool:
+        return task in self._tables
+
+    def table(self, task: int) -> Table:
+        """The table of a task; an unknown task starts with an empty one."""
+        found = self._tables.get(task)
+        if found is None:
+            found = self._tables[task] = Table()
+        return found
+
+    def get(self, task: int, descriptor: int) -> Open | None:
+        found = self._tables.get(task)
+        return None if found is None else found.opens.get(descriptor)
+
+    def open(self, task: int, descriptor: int, opened: Open, close_on_exec: bool = False) -> None:
+        """`descriptor` now means `opened`, whatever it meant before."""
+        table = self.table(task)
+        table.opens[descriptor] = opened
+        self.set_close_on_exec(task, descriptor, close_on_exec)
+
+    def close(self, task: int, descriptor: int) -> None:
+        table = self.table(task)
+        table.opens.pop(descriptor, None)
+        table.close_on_exec.discard(descriptor)
+
+    def close_range(self, task: int, first: int, last: int) -> None:
+        """Close `first` to `last`, both included; `last` may be as large as 2**32 - 1."""
+        for descriptor in [number for number in self.table(task).opens if first <= number <= last]:
+            self.close(task, descriptor)
+
+    def set_close_on_exec(self, task: int, descriptor: int, on: bool = True) -> None:
+        table = self.table(task)
+        if on:
+            table.close_on_exec.add(descriptor)
+        else:
+            table.close_on_exec.discard(descriptor)
+
+    def set_close_on_exec_range(self, task: int, first: int, last: int) -> None:
+        table = self.table(task)
+        table.close_on_exec.update(number for number in table.opens if first <= number <= last)
+
+    def dup(self, task: int, old: int, new: int, close_on_exec: bool = False) -> None:
+        """`new` shares the open of `old`; where `old` is not known, neither is `new` from now on."""
+        opened = self.get(task, old)
+        if opened is None:
+            self.close(task, new)
+        elif old != new:
+            self.open(task, new, opened, close_on_exec)
+
+    def fork(self, parent: int, child: int) -> None:
+        """The child gets a table of its own with the same opens."""
+        self._tables[child] = self.table(parent).copy()
+
+    def share(self, parent: int, child: int) -> None:
+        """A thread, or clone with CLONE_FILES: both use one table."""
+        self._tables[child] = self.table(parent)
+
+    def unshare(self, task: int) -> None:
+        """unshare(CLONE_FILES): from now on the task has a copy to itself."""
+        self._tables[task] = self.table(task).copy()
+
+    def exec(self, task: int) -> None:
+        """A new program: the table is no longer shared, and what is marked close-on-exec closes."""
+        table = self._tables[task] = self.table(task).copy()
+        for descriptor in table.close_on_exec:
+            table.opens.pop(descriptor, None)
+        table.close_on_exec.clear()
+
+    def exit(self, task: int) -> None:
+        """The task is gone; tables that others share live on."""
+        self._tables.pop(task, None)
+
+    def rename(self, old: int, new: int) -> None:
+        """exec in a thread other than the first: it takes over the id of the process."""
+        if old in self._tables and old != new:
+            self._tables[new] = self._tables.pop(old)
