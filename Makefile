@@ -1,0 +1,33 @@
+# Everything a developer or a first-time user needs; `make help` lists it.
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-7s  %s\n", $$1, $$2 }'
+
+setup: ## make .venv with coldseek in it, and install the system packages that are missing
+	@$(PYTHON) scripts/setup
+
+demo: setup ## build a 16 GiB disk image and profile opening it, cold and warm
+	@$(PYTHON) scripts/make-image demo/disk0.qcow2
+	@.venv/bin/coldseek open demo/disk0.qcow2 --with check -o demo/report
+
+test: setup ## run all tests (some need root; they say so where they are skipped)
+	@.venv/bin/python -m pytest -q
+
+check: setup ## lint, format and types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+format: setup ## reformat the code in place
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench: setup ## measure the tracers' slow-down, the log importer, start-up and the plots (minutes)
+	@.venv/bin/python scripts/bench
+
+clean: ## remove what was built; .venv and demo/ too
+	rm -rf .venv demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,78 @@
+"""What many tests need: leave to run, disk images, and a directory that is on a real disk.
+
+A test asks for what it cannot do without: `need_root()`, `need_tool("strace")`, `need(condition, "why")`. Where that
+is missing the test is skipped with the reason on a user's machine, and fails in CI (CI=true), so that CI cannot
+turn green by leaving things out. Use: `from conftest import need_root`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+def need(condition: object, reason: str) -> None:
+    """Go on only if `condition` holds; `reason` says what is missing."""
+    if not condition:
+        if IN_CI:
+            pytest.fail(f"needed here and missing: {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+def need_root() -> None:
+    """Go on only as root."""
+    need(os.geteuid() == 0, "needs root")
+
+
+def need_tool(name: str) -> str:
+    """Go on only if the program `name` is installed; its path."""
+    # Debian keeps some administrators' programs out of a user's PATH.
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    found = shutil.which(name, path=path)
+    need(found, f"needs {name}")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def cache_directory() -> Path:
+    """A directory of the user's that outlives the tests, outside the checkout and on a real disk."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    directory = Path(base) / "coldseek-tests"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+@pytest.fixture
+def disk_directory(cache_directory: Path) -> Iterator[Path]:
+    """An empty directory that is not in memory: pytest's own tmp_path often is, and nothing there is ever cold."""
+    with tempfile.TemporaryDirectory(dir=cache_directory) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def seed_image(cache_directory: Path) -> Path:
+    """The image of the case: 16 GiB, 4 KiB clusters, preallocated metadata; 41 MB on disk. Not to be changed."""
+    return _image(cache_directory / "disk0.qcow2", "16G")
+
+
+@pytest.fixture(scope="session")
+def small_image(cache_directory: Path) -> Path:
+    """The same layout with 256 MiB: 32 reference count blocks, made and read in no time. Not to be changed."""
+    return _image(cache_directory / "small.qcow2", "256M")
+
+
+def _image(path: Path, size: str) -> Path:
+    need_tool("qemu-img")
+    subprocess.run([sys.executable, ROOT / "scripts" / "make-image", path, "--size", size], check=True)
+    return path
