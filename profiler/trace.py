@@ -1,9 +1,10 @@
 """The trace: what one observed run did, as plain tables. Every other part of coldseek meets here.
 
-A `Trace` is frozen and knows nothing of how it was captured or what will be made of it. One trace is one Parquet
-file: its rows are the events, so that any Parquet reader opens it; the small tables and the meta ride along as JSON
-in the schema's key-value metadata (keys `coldseek.meta`, `coldseek.files`, `coldseek.extents`,
-`coldseek.structures`). Nothing in it is ever executed or unpickled, and contents of files are never stored.
+A `Trace` is frozen and knows nothing of how it was captured or what will be made of it. One trace is one
+Parquet file: its rows are the events, so that any Parquet reader opens it; the small tables and the meta
+ride along as JSON in the schema's key-value metadata (keys `coldseek.meta`, `coldseek.files`,
+`coldseek.extents`, `coldseek.structures`). Nothing in it is ever executed or unpickled, and contents of
+files are never stored.
 """
 
 from __future__ import annotations
@@ -92,17 +93,21 @@ CACHE_STATES = ("cold", "warm", "keep", "unknown")
 
 @dataclass(frozen=True)
 class Meta:
-    """What is known of the run as a whole. Texts from outside are held as Python holds file names (surrogateescape)."""
+    """What is known of the run as a whole. Texts from outside are held as Python holds file names
+    (surrogateescape)."""
 
     command: tuple[str, ...] = ()
     cwd: str = ""
     started_at: str = ""  # UTC, ISO 8601
     tracer: str = ""  # ptrace | strace | kernel | import
     tracer_version: str = ""
-    cache: str = "unknown"  # one of CACHE_STATES: what was asked for and, for cold and warm, measured to be so
+    cache: str = (
+        "unknown"  # one of CACHE_STATES: what was asked for and, for cold and warm, measured to be so
+    )
     resident_before_bytes: int | None = None  # in the page cache right before the run; None: not measured
     resident_checked_bytes: int | None = None  # of so many bytes of files that were looked at
     wall_s: float | None = None  # of the traced run, so slowed down by the tracer; None: not known
+    device_read_bytes: int | None = None  # by all its processes, as the kernel accounted; None: not known
     exit_status: int | None = None  # as a shell gives it: 128 + n for death by signal n
     lost_events: int = 0
     partial: str = ""  # why the trace ends before the program did; "": it does not
@@ -137,8 +142,8 @@ UNSEEN: dict[str, str] = {
 class Trace:
     """One observed run.
 
-    meta: see `Meta`. events: EVENT_COLUMNS, sorted by time_ns, any number of rows. files, extents, structures:
-    FILE_COLUMNS, EXTENT_COLUMNS, STRUCTURE_COLUMNS; `files.file` equals the row number.
+    meta: see `Meta`. events: EVENT_COLUMNS, sorted by time_ns, any number of rows. files, extents,
+    structures: FILE_COLUMNS, EXTENT_COLUMNS, STRUCTURE_COLUMNS; `files.file` equals the row number.
     """
 
     meta: Meta = field(default_factory=Meta)
@@ -150,13 +155,14 @@ class Trace:
     def reads(self) -> pd.DataFrame:
         """The reads: syscall-layer events that got more than 0 bytes from a regular file or block device.
 
-        One row a read in time order, columns of `events` (times in ns, offsets and sizes in bytes) plus `path`
-        (bytes). `offset` is null where the position in the file is not known; `size` never is.
+        One row a read in time order, columns of `events` (times in ns, offsets and sizes in bytes) plus
+        `path` (bytes). `offset` is null where the position in the file is not known; `size` never is.
         """
         return self._data_events(READ_OPS, self.events["size"].gt(0).fillna(False))
 
     def writes(self) -> pd.DataFrame:
-        """The writes to regular files and block devices that moved more than 0 bytes; columns as in `reads`."""
+        """The writes to regular files and block devices that moved more than 0 bytes; columns as in
+        `reads`."""
         return self._data_events(WRITE_OPS, self.events["size"].gt(0).fillna(False))
 
     def ends_of_file(self) -> pd.DataFrame:
@@ -166,7 +172,9 @@ class Trace:
 
     def _data_events(self, ops: tuple[str, ...], wanted: pd.Series) -> pd.DataFrame:
         events, files = self.events, self.files
-        is_data = np.append(files["kind"].isin(DATA_KINDS).to_numpy(bool), False)  # file -1 -> the last: False
+        is_data = np.append(
+            files["kind"].isin(DATA_KINDS).to_numpy(bool), False
+        )  # file -1 -> the last: False
         chosen = (
             wanted.to_numpy(bool)
             & events["op"].isin(ops).to_numpy(bool)
@@ -174,7 +182,8 @@ class Trace:
             & is_data[events["file"].to_numpy()]
         )
         rows = events[chosen].reset_index(drop=True)
-        return rows.assign(path=files["path"].to_numpy()[rows["file"].to_numpy()])
+        rows["path"] = files["path"].to_numpy()[rows["file"].to_numpy()]
+        return rows
 
 
 def empty_table(columns: dict[str, str]) -> pd.DataFrame:
@@ -222,7 +231,8 @@ def validate(trace: Trace) -> None:
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Write the trace to `path`, whole or not at all: a temporary file beside it is renamed when it is complete.
+    """Write the trace to `path`, whole or not at all: a temporary file beside it is renamed when it is
+    complete.
 
     Raises ColdseekError where it cannot be written (no space, no permission, no such directory).
     """
@@ -234,7 +244,11 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
     events = events.replace_schema_metadata(
         {
             "coldseek.meta": _to_json(dataclasses.asdict(trace.meta)),
-            **{f"coldseek.{name}": _table_to_json(getattr(trace, name)) for name in _TABLES if name != "events"},
+            **{
+                f"coldseek.{name}": _table_to_json(getattr(trace, name))
+                for name in _TABLES
+                if name != "events"
+            },
         }
     )
     with replacing(path) as temporary:
@@ -260,7 +274,9 @@ def replacing(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
         temporary = None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ColdseekError(f"cannot write {show_path(target)}: {reason}; give another place with -o") from error
+        raise ColdseekError(
+            f"cannot write {show_path(target)}: {reason}; give another place with -o"
+        ) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -290,7 +306,9 @@ def load(path: str | os.PathLike[str]) -> Trace:
             except TraceFormatError as error:
                 raise TraceFormatError(f"{shown}: {error}") from error
             except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
-                raise TraceFormatError(f"{shown} is damaged ({_first_line(error)}); record it again") from error
+                raise TraceFormatError(
+                    f"{shown} is damaged ({_first_line(error)}); record it again"
+                ) from error
     except OSError as error:
         raise ColdseekError(f"cannot read {shown}: {os.strerror(error.errno or 0)}") from error
 
@@ -305,10 +323,13 @@ def _from_parquet(parquet: Any) -> Trace:
         raise TraceFormatError("the trace does not say its format version; record it again")
     if version > FORMAT_VERSION:
         raise TraceFormatError(
-            f"trace format {version} is newer than this coldseek, which reads up to {FORMAT_VERSION}; update coldseek"
+            f"trace format {version} is newer than this coldseek, which reads up to {FORMAT_VERSION}; "
+            f"update coldseek"
         )
     if parquet.metadata.num_rows > MAX_EVENTS:
-        raise TraceFormatError(f"the file claims {parquet.metadata.num_rows} events; at most {MAX_EVENTS} are read")
+        raise TraceFormatError(
+            f"the file claims {parquet.metadata.num_rows} events; at most {MAX_EVENTS} are read"
+        )
     events = parquet.read(columns=list(EVENT_COLUMNS)).select(list(EVENT_COLUMNS)).cast(_arrow_schema())
     frame = events.replace_schema_metadata().to_pandas(types_mapper=_nullable)
     trace = Trace(
@@ -323,7 +344,8 @@ def _from_parquet(parquet: Any) -> Trace:
 
 
 def _meta_from(facts: dict[str, Any]) -> Meta:
-    """Build Meta from JSON, each field checked against the type of its default; unknown keys are left aside."""
+    """Build Meta from JSON, each field checked against the type of its default; unknown keys are left
+    aside."""
     known: dict[str, Any] = {}
     for item in dataclasses.fields(Meta):
         if item.name not in facts:
@@ -361,8 +383,8 @@ def _arrow_schema() -> pa.Schema:
     import pyarrow as pa
 
     types = {
-        "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64(), "Int64": pa.int64(), "bool": pa.bool_(),
-        "category": pa.dictionary(pa.int16(), pa.string()),
+        "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64(), "Int64": pa.int64(),
+        "bool": pa.bool_(), "category": pa.dictionary(pa.int16(), pa.string()),
     }  # fmt: skip
     return pa.schema(
         [pa.field(name, types[dtype], nullable=dtype == "Int64") for name, dtype in EVENT_COLUMNS.items()]
@@ -381,7 +403,11 @@ def _table_to_json(frame: pd.DataFrame) -> bytes:
     for name in frame.columns:
         values = frame[name].tolist()
         columns[str(name)] = [
-            value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else None if value is pd.NA else value
+            value.decode("utf-8", "surrogateescape")
+            if isinstance(value, bytes)
+            else None
+            if value is pd.NA
+            else value
             for value in values
         ]
     return _to_json(columns)

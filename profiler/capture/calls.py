@@ -8,6 +8,7 @@ memory) it answers through `Source`.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +19,7 @@ from profiler.trace import DATA_KINDS
 
 O_APPEND = os.O_APPEND
 O_CLOEXEC = os.O_CLOEXEC
-O_DIRECT = 0o40000  # x86; the same in 32-bit programs
+O_DIRECT = os.O_DIRECT
 O_PATH = os.O_PATH
 
 # linux/fcntl.h
@@ -90,7 +91,7 @@ class Calls:
         self.recorder = recorder
         self.descriptors = descriptors
         self.source = source
-        self._submitted: dict[tuple[int, int], tuple[int, int]] = {}  # (pid, key) -> (event, requested)
+        self._submitted: dict[tuple[int, object], deque[int]] = {}  # (pid, key) -> events, oldest first
 
     def finish(self, call: Call) -> None:
         """Take in one finished call; its name must be in HANDLERS."""
@@ -138,7 +139,7 @@ class Calls:
         got = call.result if result is None else result
         self.recorder.add(
             call.time_ns, call.duration_ns, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
-            UNKNOWN if offset is None else offset, requested,
+            _place(offset), _amount(requested),
             got if got >= 0 else UNKNOWN, -got if got < 0 else 0, opened.direct,
         )  # fmt: skip
 
@@ -149,28 +150,45 @@ class Calls:
         self.recorder.add(
             call.time_ns, call.duration_ns, call.pid, call.tid, OP_CODES[op],
             -1 if opened is None else opened.file, -1 if opened is None else opened.handle,
-            UNKNOWN if offset is None else offset, requested, UNKNOWN,
+            _place(offset), _amount(requested), UNKNOWN,
             -call.result if -4096 < call.result < 0 else 0, opened is not None and opened.direct,
         )  # fmt: skip
 
-    def submitted(self, call: Call, key: int, op: str, opened: Open, offset: int | None, requested: int) -> None:
+    def submitted(
+        self, call: Call, key: object, op: str, opened: Open, offset: int | None, requested: int
+    ) -> None:
         """Record an asynchronous operation at its start; `completed` with the same key fills in the result."""
         event = self.recorder.add(
             call.time_ns, UNKNOWN, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
-            UNKNOWN if offset is None else offset, requested, UNKNOWN, 0, opened.direct,
+            _place(offset), _amount(requested), UNKNOWN, 0, opened.direct,
         )  # fmt: skip
-        self._submitted[call.pid, key] = (event, requested)
+        # programs use a key again as soon as its operation has ended, and some give all the same one
+        self._submitted.setdefault((call.pid, key), deque()).append(event)
 
-    def completed(self, pid: int, key: int, result: int, end_ns: int) -> None:
-        """An operation submitted before has ended with `result` bytes or -errno."""
-        found = self._submitted.pop((pid, key), None)
-        if found is not None:
-            self.recorder.complete(found[0], result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
+    def completed(self, pid: int, key: object, result: int, end_ns: int) -> bool:
+        """An operation submitted before has ended with `result` bytes or -errno; False if none is known by `key`."""
+        waiting = self._submitted.get((pid, key))
+        if not waiting:
+            return False
+        self.recorder.complete(waiting.popleft(), result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
+        return True
 
     @property
     def pending(self) -> int:
         """Operations submitted whose end was not seen."""
-        return len(self._submitted)
+        return sum(len(waiting) for waiting in self._submitted.values())
+
+
+_UINT = 0xFFFFFFFF
+_MOST = 2**62  # beyond any file; a program may ask for more, or for a negative place, and gets an error
+
+
+def _place(offset: int | None) -> int:
+    return offset if offset is not None and 0 <= offset <= _MOST else UNKNOWN
+
+
+def _amount(requested: int) -> int:
+    return requested if 0 <= requested <= _MOST else _MOST
 
 
 # -- one function for each way of reading, then the table ------------------------------------------------------
@@ -287,7 +305,7 @@ def _close(calls: Calls, call: Call) -> None:
 def _close_range(calls: Calls, call: Call) -> None:
     if call.result < 0:
         return
-    first, last, flags = call.args[0], call.args[1], call.args[2]
+    first, last, flags = call.args[0] & _UINT, call.args[1] & _UINT, call.args[2]
     if flags & CLOSE_RANGE_UNSHARE:
         calls.descriptors.unshare(call.tid)
     if flags & CLOSE_RANGE_CLOEXEC:

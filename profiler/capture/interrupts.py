@@ -1,0 +1,88 @@
+"""Ctrl-C and its like while a program is traced: they are the program's to answer, and nothing may be left running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_S = 2.0  # a second Ctrl-C within this time ends a program that does not answer the first
+_GRACE_S = 3.0  # from asking the program to end until it is killed
+
+
+class Interrupts:
+    """While entered, SIGINT, SIGTERM and SIGHUP reach the traced program `pid` and never end coldseek itself.
+
+    Ctrl-C on a terminal reaches the program by itself and is only noted here; sent to coldseek alone it is passed
+    on. A second one within two seconds, SIGTERM or SIGHUP ask the program to end and kill it if it does not, by
+    `kill`. Afterwards `partial` says what cut the run short, "" if nothing did.
+    """
+
+    def __init__(self, pid: int, kill: Callable[[], None]) -> None:
+        self.partial = ""
+        self._pid = pid
+        self._kill = kill
+        self._last_s = -1e9
+        self._ending: threading.Timer | None = None
+        self._only_others_left = False
+        self._former: dict[int, object] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in _HANDLED:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs ignore some
+                    self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._ending is not None:
+            self._ending.cancel()
+
+    def main_ended(self, others: int) -> None:
+        """The program itself has ended and so many of its tasks still run: from now on Ctrl-C is for those."""
+        self._only_others_left = others > 0
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGINT:
+            again = time.monotonic() - self._last_s < _AGAIN_S
+            self._last_s = time.monotonic()
+            self.partial = self.partial or "interrupted by Ctrl-C"
+            if self._only_others_left:
+                self.partial = "ended by Ctrl-C while background processes of the program still ran"
+                self._kill()
+            elif again:
+                self._end("ended by a second Ctrl-C")
+            elif not _from_terminal():
+                self._pass_on(signal.SIGINT)
+        else:
+            self._end(f"ended by {name}")
+
+    def _end(self, why: str) -> None:
+        self.partial = why
+        self._pass_on(signal.SIGTERM)
+        if self._ending is None:
+            self._ending = threading.Timer(_GRACE_S, self._kill)
+            self._ending.daemon = True
+            self._ending.start()
+
+    def _pass_on(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, number)
+            os.kill(self._pid, signal.SIGCONT)  # a stopped program cannot answer
+
+
+def _from_terminal() -> bool:
+    """Whether we are the terminal's foreground job: then Ctrl-C was typed, and the program has it too."""
+    for stream in (sys.stdin, sys.stderr, sys.stdout):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    return False

@@ -1,0 +1,96 @@
+"""Starting the traced program: fork, attach, filter, exec - and clear words when it cannot be started."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+from collections.abc import Callable, Sequence
+
+from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
+from profiler.units import show_path
+
+
+def launch(command: Sequence[str], attach: Callable[[int], None], prepare: Callable[[], None]) -> Launched:
+    """Fork a child that runs `prepare` and becomes `command` once `attach(pid)` has been done here.
+
+    The child keeps stdin, stdout, stderr, working directory, process group and signals. Raises what `attach`
+    raises; the child is gone then.
+    """
+    go_read, go_write = os.pipe()
+    failed_read, failed_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(go_write)
+            os.close(failed_read)
+            if os.read(go_read, 1) != b"x":
+                os._exit(125)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)  # Python ignores these; a program must not inherit that
+            try:
+                prepare()
+            except OSError as error:
+                os.write(failed_write, f"p{error.errno or 0}".encode())
+                os._exit(125)
+            os.execvp(command[0], list(command))
+        except OSError as error:
+            os.write(failed_write, f"e{error.errno or 0}".encode())
+        finally:
+            os._exit(125)
+    os.close(go_read)
+    os.close(failed_write)
+    try:
+        attach(pid)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        os.close(failed_read)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            os.write(go_write, b"x")
+        os.close(go_write)
+    return Launched(pid, failed_read)
+
+
+class Launched:
+    """A child on its way to become a program. `failure` is asked when it has ended or has become one."""
+
+    def __init__(self, pid: int, failed: int) -> None:
+        self.pid = pid
+        self._failed = failed
+
+    def failure(self, command: Sequence[str]) -> ColdseekError | None:
+        """Why the program was not started; None if it was."""
+        if self._failed < 0:
+            return None
+        word = os.read(self._failed, 32).decode()
+        os.close(self._failed)
+        self._failed = -1
+        if not word:
+            return None
+        number = int(word[1:])
+        if word[0] == "p":
+            return ColdseekError(
+                f"the system call filter cannot be installed ({os.strerror(number)}); use --tracer strace"
+            )
+        return exec_error(command[0], number)
+
+
+def exec_error(program: str, number: int) -> ColdseekError:
+    """The error for a program whose exec failed with this errno, in the shell's manner: 127 not found, 126 else."""
+    shown = show_path(program)
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        if os.path.exists(program):
+            return CannotRunError(f"cannot run {shown}: its interpreter is missing; look at its first line")
+        return CommandNotFoundError(f"{shown}: command not found; check the name and your PATH")
+    if os.path.isdir(program):
+        return CannotRunError(f"cannot run {shown}: it is a directory; name a program in it")
+    remedy = {
+        errno.EACCES: "make it executable (chmod +x) or name its interpreter",
+        errno.ENOEXEC: "it is no program for this machine, or a script without a #! line",
+    }.get(number, "run it without coldseek to see more")
+    return CannotRunError(f"cannot run {shown}: {os.strerror(number)}; {remedy}")

@@ -1,0 +1,113 @@
+"""What /proc tells of a stopped program: what its descriptors name, and what lies in its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+
+from profiler.capture.recorder import FileFacts
+
+_KINDS = {
+    stat.S_IFREG: "regular", stat.S_IFBLK: "block", stat.S_IFDIR: "directory",
+    stat.S_IFCHR: "character", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket",
+}  # fmt: skip
+
+
+def kind_of(mode: int) -> str:
+    """The kind of file (trace.FILE_KINDS) of a st_mode; eventfd, epoll and their like have no type at all."""
+    return _KINDS.get(stat.S_IFMT(mode), "anonymous")
+
+
+def device_name(number: int) -> str:
+    """A device number as "major:minor"."""
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
+def describe(path: bytes, status: os.stat_result) -> FileFacts:
+    """The facts of a file with this name and status; of a block device the device it is, not the one it is on."""
+    kind = kind_of(status.st_mode)
+    return FileFacts(
+        path=path,
+        device=device_name(status.st_rdev if kind == "block" else status.st_dev),
+        inode=status.st_ino,
+        size=status.st_size if kind == "regular" else None,
+        mtime_ns=max(0, status.st_mtime_ns),
+        kind=kind,
+    )
+
+
+def identify(task: int, descriptor: int) -> tuple[object, FileFacts]:
+    """A key for the file behind a descriptor, and its facts.
+
+    The path is part of the key: inode numbers are used again as soon as a temporary file is gone.
+    """
+    link = f"/proc/{task}/fd/{descriptor}"
+    try:
+        path = os.readlink(os.fsencode(link))
+        status = os.stat(link)
+    except OSError:
+        name = f"(descriptor {descriptor} of task {task}: not accessible)".encode()
+        return name, FileFacts(name)
+    return (status.st_dev, status.st_ino, path), describe(path, status)
+
+
+def descriptors(task: int) -> list[int]:
+    """The descriptors that a task has open now."""
+    try:
+        return sorted(int(name) for name in os.listdir(f"/proc/{task}/fd"))
+    except OSError:
+        return []
+
+
+def position_and_flags(task: int, descriptor: int) -> tuple[int | None, int]:
+    """Where the next read starts, and the open flags, from fdinfo; (None, 0) where it does not say."""
+    try:
+        with open(f"/proc/{task}/fdinfo/{descriptor}", "rb") as source:
+            fields = dict(line.split(b":", 1) for line in source.read().splitlines()[:3])
+        return int(fields[b"pos"]), int(fields[b"flags"], 8)
+    except (OSError, KeyError, ValueError):
+        return None, 0
+
+
+def device_bytes_read(pid: int) -> int | None:
+    """What a process has made storage devices read so far (proc_pid_io(5), read_bytes); None: not known."""
+    try:
+        with open(f"/proc/{pid}/io", "rb") as source:
+            for line in source:
+                if line.startswith(b"read_bytes:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return None
+
+
+def lost_privileges(pid: int) -> str:
+    """The path of the program if it asks for privileges on exec and did not get them; else ""."""
+    try:
+        status = os.stat(f"/proc/{pid}/exe")
+        path = os.readlink(f"/proc/{pid}/exe")
+        with open(f"/proc/{pid}/status", "rb") as source:
+            ids = {line.split()[0]: line.split()[2] for line in source if line[:4] in (b"Uid:", b"Gid:")}
+    except OSError:
+        return ""
+    lost_user = status.st_mode & stat.S_ISUID and int(ids[b"Uid:"]) != status.st_uid
+    lost_group = status.st_mode & stat.S_ISGID and int(ids[b"Gid:"]) != status.st_gid
+    return path if lost_user or lost_group else ""
+
+
+class _Range(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def memory(pid: int, address: int, length: int) -> bytes | None:
+    """`length` bytes of a program's memory (process_vm_readv(2)); None if they are not all there."""
+    if not 0 < address < 2**63 or not 0 < length <= 1 << 20:
+        return None
+    held = ctypes.create_string_buffer(length)
+    local, remote = _Range(ctypes.addressof(held), length), _Range(address, length)
+    got = _libc.process_vm_readv(pid, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
+    return held.raw if got == length else None

@@ -1,0 +1,424 @@
+"""The ptrace tracer: an event loop over python-ptrace's bindings that stops a program only at the calls we want.
+
+A seccomp filter (see seccomp.py) makes the kernel stop a thread as it enters one of these calls. Calls on pipes,
+eventfds and the like go on at once; the others stop a second time as they return, and are handed to `Calls`.
+Every stop that a thread can be in is told apart by the status that waitpid gives (ptrace(2), "Stopped states"):
+
+  status >> 8                          what it is, and how the thread goes on
+  SIGTRAP | PTRACE_EVENT_SECCOMP << 8  a wanted call begins: PTRACE_SYSCALL, to stop again when it returns
+  SIGTRAP | 0x80                       a wanted call has returned: PTRACE_CONT
+  SIGTRAP | PTRACE_EVENT_CLONE.. << 8  a new task, known by PTRACE_GETEVENTMSG: PTRACE_CONT
+  SIGTRAP | PTRACE_EVENT_EXEC << 8     a new program: PTRACE_CONT
+  SIGTRAP | PTRACE_EVENT_EXIT << 8     about to end, memory still there: PTRACE_CONT
+  SIGTRAP | PTRACE_EVENT_STOP << 8     first stop of a new task, or SIGCONT came: PTRACE_CONT
+  other | PTRACE_EVENT_STOP << 8       stopped by SIGSTOP and its like: PTRACE_LISTEN, it must stay stopped
+  a signal                             about to be delivered: PTRACE_CONT with that signal
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from profiler import __version__
+from profiler.capture import abi as abis
+from profiler.capture import launch, procfs, seccomp
+from profiler.capture.calls import CLONE_FILES, CLONE_THREAD, HANDLERS, Call, Calls, Iocb
+from profiler.capture.descriptors import Descriptors
+from profiler.capture.interrupts import Interrupts
+from profiler.capture.recorder import FileFacts, Recorder
+from profiler.capture.rings import Rings
+from profiler.capture.tracer import Probe
+from profiler.errors import ColdseekError
+from profiler.trace import Meta, Trace
+from profiler.units import show_path, show_plural
+
+# linux/ptrace.h; python-ptrace has the older half of these
+_CONT, _SYSCALL, _GETEVENTMSG, _SEIZE, _LISTEN, _GET_SYSCALL_INFO = 7, 24, 0x4201, 0x4206, 0x4208, 0x420E
+_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE, _EVENT_EXEC, _EVENT_EXIT, _EVENT_SECCOMP, _EVENT_STOP = 1, 2, 3, 4, 6, 7, 128
+_OPTIONS = (
+    1  # TRACESYSGOOD: returns from calls are told from real SIGTRAPs
+    | 1 << _EVENT_FORK | 1 << _EVENT_VFORK | 1 << _EVENT_CLONE
+    | 1 << _EVENT_EXEC | 1 << _EVENT_EXIT | 1 << _EVENT_SECCOMP
+    | 1 << 20  # EXITKILL: the program must not outlive coldseek, whatever kills that
+)  # fmt: skip
+_WALL = 0x40000000  # wait for threads too
+_SYSCALL_STOP = signal.SIGTRAP | 0x80
+_STOPS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
+
+# struct ptrace_syscall_info: op, padding, arch, instruction pointer, stack pointer; then, at entry, number and
+# six arguments, at return the result
+_INFO_BYTES = 88
+_ENTRY = struct.Struct("<BxxxIQQQ6q")
+_RESULT = struct.Struct("<q")
+_RESULT_AT = 24
+
+_TASK_CALLS = ("clone", "clone3")
+_AT_ENTRY = frozenset((*_TASK_CALLS, "close"))
+"""Calls that need no second stop. close is one: by the time it returns another thread may own the number again."""
+_WANTED = tuple(dict.fromkeys((
+    "pread64", "read", "lseek", "write", "preadv", *HANDLERS, *Rings.HANDLED, *_TASK_CALLS,
+)))  # fmt: skip
+"""The hot calls first: the filter compares in this order."""
+_ON_DESCRIPTOR = frozenset((
+    "read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev", "pwritev2", "lseek",
+))  # fmt: skip
+"""Calls on one descriptor that need not be followed if it names no file."""
+
+
+@dataclass(slots=True)
+class _Task:
+    """A thread of the traced program, between two of its stops."""
+
+    pid: int
+    abi: abis.Abi
+    call: Call | None = None  # begun and not yet returned
+    clone_flags: int | None = None  # of a clone that has begun
+
+
+def make() -> Ptrace:
+    """A new tracer; it traces one run."""
+    return Ptrace()
+
+
+def probe() -> Probe:
+    """Whether the tracer works here, by tracing a program."""
+    try:
+        Ptrace().record(["true"])
+    except ColdseekError as error:
+        return Probe(False, str(error), "allow ptrace (kernel.yama.ptrace_scope below 3; in a container "
+                     "--cap-add=SYS_PTRACE), or use --tracer strace")  # fmt: skip
+    return Probe(True, "sees every read call with offset and size, needs no privileges")
+
+
+class Ptrace:
+    """Launches one program and records its file reads. See `tracer.Tracer`."""
+
+    name = "ptrace"
+
+    def __init__(self) -> None:
+        self._recorder = Recorder()
+        self._descriptors = Descriptors()
+        self._tasks: dict[int, _Task] = {}
+        self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
+        self._abis: dict[int, tuple[abis.Abi, dict[int, str]]] = {}
+        self._device_bytes: dict[int, int] = {}
+        self._calls = Calls(self._recorder, self._descriptors, self)
+        self._rings = Rings(self._calls, procfs.memory)
+        self._main = 0
+        self._start_ns = 0  # of the program, once it runs; 0: not yet
+        self._end_ns = 0
+        self._exit_status: int | None = None
+        self._info = ctypes.create_string_buffer(_INFO_BYTES)
+        self._message = ctypes.c_ulong()
+
+    def record(self, command: Sequence[str], started: Callable[[Recorder], None] | None = None) -> Trace:
+        """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
+        self._ptrace = _binding()
+        known = abis.native()
+        self._abis = {one.audit: (one, one.names) for one in known}
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        code = seccomp.program(known, _WANTED)
+        launched = launch.launch(command, self._attach, partial(seccomp.install, code))
+        self._main = launched.pid
+        self._tasks[launched.pid] = _Task(launched.pid, known[0])
+        with Interrupts(launched.pid, self._kill) as interrupts:
+            try:
+                if started is not None:
+                    started(self._recorder)
+                self._loop(interrupts)
+            finally:
+                self._abandon()
+        failure = launched.failure(command)
+        if failure is not None:
+            raise failure
+        if not self._start_ns:
+            raise ColdseekError("the program ended before it began; run it without coldseek to see why")
+        self._note_gaps()
+        return self._recorder.trace(
+            Meta(
+                command=tuple(command),
+                cwd=os.getcwd(),
+                started_at=started_at,
+                tracer=self.name,
+                tracer_version=__version__,
+                wall_s=(self._end_ns - self._start_ns) / 1e9,
+                exit_status=self._exit_status,
+                device_read_bytes=sum(self._device_bytes.values()) if self._device_bytes else None,
+                partial=interrupts.partial,
+                unseen=("exec", "readahead"),
+            )
+        )
+
+    def _attach(self, pid: int) -> None:
+        try:
+            self._ptrace(_SEIZE, pid, 0, _OPTIONS)
+        except _ptrace_error() as error:
+            raise ColdseekError(f"the kernel does not allow tracing ({os.strerror(_errno(error))})") from error
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def _loop(self, interrupts: Interrupts) -> None:
+        """Wait for stops until the last task is gone."""
+        wait, clock, ptrace_error = os.waitpid, time.monotonic_ns, _ptrace_error()
+        tasks, resume = self._tasks, self._resume
+        while tasks:
+            try:
+                tid, status = wait(-1, _WALL)
+            except ChildProcessError:
+                break
+            now = clock()
+            if status & 0xFF != 0x7F:  # ended, by exit or by signal
+                if tid in tasks:
+                    self._gone(tid, status, now, interrupts)
+                continue
+            event, number = status >> 16, status >> 8 & 0xFF
+            try:
+                if tid not in tasks:
+                    self._unknown(tid)
+                elif event == _EVENT_SECCOMP:
+                    resume(_SYSCALL if self._entered(tid, now) else _CONT, tid)
+                elif number == _SYSCALL_STOP:
+                    self._returned(tid, now)
+                    resume(_CONT, tid)
+                elif event == 0:
+                    resume(_CONT, tid, number)
+                elif event == _EVENT_STOP and number in _STOPS:
+                    resume(_LISTEN, tid)
+                else:
+                    self._event(tid, event, now)
+                    resume(_CONT, tid)
+            except ptrace_error as error:
+                # killed while it was stopped: its end is reported by waitpid
+                if _errno(error) != errno.ESRCH:
+                    raise
+
+    def _resume(self, request: int, tid: int, number: int = 0) -> None:
+        self._ptrace(request, tid, 0, number)
+
+    def _entered(self, tid: int, now: int) -> bool:
+        """A wanted call begins; True if it has to be seen returning."""
+        info = self._info
+        self._ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, ctypes.addressof(info))
+        _, audit, _, _, number, *args = _ENTRY.unpack_from(info)
+        task = self._tasks[tid]
+        task.call = None
+        if not self._start_ns:
+            return False  # still coldseek's own code, on its way to exec
+        abi, names = self._abis.get(audit, (None, {}))
+        name = names.get(number)
+        if abi is None or name is None:
+            self._recorder.unseen.add("abi")
+            return False
+        task.abi = abi
+        if name in _ON_DESCRIPTOR:
+            opened = self._descriptors.get(tid, args[0])
+            if opened is not None and not opened.data:
+                return False
+        if name in abi.arrange:
+            args = list(abi.arrange[name](args))
+        call = task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
+        if name in _AT_ENTRY:
+            task.call = None
+            if name == "close":
+                self._calls.finish(call)
+            else:
+                task.clone_flags = args[0] if name == "clone" else self.value_at(call, 0)
+            return False
+        if name in ("io_uring_enter", "io_submit"):
+            self._rings.entering(call)
+        return True
+
+    def _returned(self, tid: int, now: int) -> None:
+        """The call that began at this task's last stop has returned."""
+        call = self._tasks[tid].call
+        if call is None:
+            return
+        self._tasks[tid].call = None
+        self._ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, ctypes.addressof(self._info))
+        (call.result,) = _RESULT.unpack_from(self._info, _RESULT_AT)
+        call.duration_ns = now - self._start_ns - call.time_ns
+        if call.name in Rings.HANDLED:
+            self._rings.finish(call)
+            return
+        if call.name == "mmap":
+            self._rings.mapped(call)
+        self._calls.finish(call)
+
+    def _event(self, tid: int, event: int, now: int) -> None:
+        task = self._tasks[tid]
+        if event in (_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE):
+            child = self._event_message(tid)
+            flags = task.clone_flags if event == _EVENT_CLONE and task.clone_flags is not None else 0
+            self._adopt(child, tid, flags)
+        elif event == _EVENT_EXEC:
+            self._executed(tid, self._event_message(tid), now)
+        elif event == _EVENT_EXIT:
+            self._rings.collect(task.pid, now - self._start_ns)
+            read = procfs.device_bytes_read(task.pid)
+            if read is not None and self._start_ns:
+                self._device_bytes[task.pid] = read
+
+    def _event_message(self, tid: int) -> int:
+        self._ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(self._message))
+        return int(self._message.value)
+
+    # -- tasks that come and go -------------------------------------------------------------------------------
+
+    def _adopt(self, child: int, parent: int, flags: int) -> None:
+        """`parent` has made `child`; if that has stopped already it waits for this."""
+        if flags & CLONE_FILES:
+            self._descriptors.share(parent, child)
+        else:
+            self._descriptors.fork(parent, child)
+        above = self._tasks[parent]
+        self._tasks[child] = _Task(above.pid if flags & CLONE_THREAD else child, above.abi)
+        if child in self._newborn:
+            self._newborn.discard(child)
+            self._resume(_CONT, child)
+
+    def _unknown(self, tid: int) -> None:
+        """The first stop of a new task has overtaken the event that tells whose child it is: let it wait."""
+        self._newborn.add(tid)
+
+    def _executed(self, tid: int, former: int, now: int) -> None:
+        """A task has become a new program. All other threads of its process are gone without a word."""
+        if former != tid:
+            self._descriptors.rename(former, tid)
+        for other in [one for one, task in self._tasks.items() if task.pid == tid and one != tid]:
+            del self._tasks[other]
+            self._descriptors.exit(other)
+        task = self._tasks[tid]
+        task.call = None
+        self._rings.forget(task.pid)
+        open_now = procfs.descriptors(tid)
+        if not self._start_ns:
+            self._start_ns = now
+            self._inherited(tid, open_now)
+        else:
+            self._descriptors.exec(tid)
+            for descriptor in set(self._descriptors.table(tid).opens).difference(open_now):
+                self._descriptors.close(tid, descriptor)
+        refused = procfs.lost_privileges(task.pid)
+        if refused:
+            self._recorder.notes.append(
+                f"{show_path(refused)} asks for another user's privileges (set-user-ID) and ran without them, as "
+                f"under every tracer without root; run coldseek as root to see it as it is"
+            )
+
+    def _inherited(self, tid: int, open_now: list[int]) -> None:
+        """Register what the program was started with: stdin, stdout, stderr and whatever else."""
+        call = Call(0, 0, tid, tid, "", (), 0)
+        for descriptor in open_now:
+            position, flags = procfs.position_and_flags(tid, descriptor)
+            self._calls.appeared(call, descriptor, flags, position=position)
+
+    def _gone(self, tid: int, status: int, now: int, interrupts: Interrupts) -> None:
+        del self._tasks[tid]
+        self._descriptors.exit(tid)
+        if tid == self._main:
+            self._end_ns = now
+            code = os.waitstatus_to_exitcode(status)
+            self._exit_status = code if code >= 0 else 128 - code
+            interrupts.main_ended(len(self._tasks))
+        if not self._tasks:
+            for child in self._newborn:  # whoever made them was killed before it could say so
+                self._tasks[child] = _Task(child, next(iter(self._abis.values()))[0])
+                self._resume(_CONT, child)
+            self._newborn.clear()
+
+    def _kill(self) -> None:
+        """End whatever still runs of the traced program."""
+        for tid in [*self._tasks, *self._newborn]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(tid, signal.SIGKILL)
+
+    def _abandon(self) -> None:
+        """Leave nothing behind when the loop has ended for whatever reason: kill what is left and wait for it."""
+        self._kill()
+        for tid in [*self._tasks, *self._newborn]:
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(tid, _WALL)[1] & 0xFF == 0x7F:
+                    pass
+
+    def _note_gaps(self) -> None:
+        if self._calls.pending:
+            self._recorder.unseen.add("completions")
+            self._recorder.notes.append(
+                f"{show_plural(self._calls.pending, 'asynchronous operation')} ended unseen: their sizes are not known"
+            )
+
+    # -- calls.Source -----------------------------------------------------------------------------------------
+
+    def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
+        key, facts = procfs.identify(call.tid, descriptor)
+        position = None
+        if call.name not in ("open", "openat", "openat2", "creat", ""):
+            position, _ = procfs.position_and_flags(call.tid, descriptor)
+        return key, facts, position
+
+    def vector_bytes(self, call: Call, address: int, count: int) -> int:
+        word = self._tasks[call.tid].abi.word
+        if not 0 < count <= 1024:  # UIO_MAXIOV: more is an error
+            return 0
+        raw = procfs.memory(call.pid, address, 2 * word * count)
+        return 0 if raw is None else sum(struct.unpack(f"<{2 * count}{_WORDS[word]}", raw)[1::2])
+
+    def value_at(self, call: Call, argument: int, size: int = 8) -> int | None:
+        if call.name in ("sendfile", "io_setup") and self._tasks[call.tid].abi.word == 4:
+            size = 4
+        raw = procfs.memory(call.pid, call.args[argument], size)
+        return None if raw is None else int.from_bytes(raw, "little", signed=True)
+
+    def iocbs(self, call: Call) -> list[Iocb]:
+        word = self._tasks[call.tid].abi.word
+        count = min(call.result, 1 << 14)
+        pointers = procfs.memory(call.pid, call.args[2], word * count)
+        found = []
+        for address in struct.unpack(f"<{count}{_WORDS[word]}", pointers) if pointers else ():
+            raw = procfs.memory(call.pid, address, 64)
+            if raw is not None:  # struct iocb of linux/aio_abi.h
+                opcode, _, descriptor, buffer, length, offset = struct.unpack_from("<HhIQQq", raw, 16)
+                if opcode in (7, 8):
+                    length = self.vector_bytes(call, buffer, length)
+                found.append(Iocb(address, opcode, descriptor, length, offset))
+        return found
+
+    def io_events(self, call: Call) -> list[tuple[int, int]]:
+        # io_getevents(context, least, most, events, timeout); struct io_event: data, obj, res, res2
+        raw = procfs.memory(call.pid, call.args[3], 32 * min(call.result, 1 << 14))
+        return [] if raw is None else [(obj, result) for _, obj, result, _ in struct.iter_unpack("<QQqq", raw)]
+
+
+_WORDS = {4: "I", 8: "Q"}
+
+
+def _binding() -> Callable[..., int]:
+    """python-ptrace's `ptrace`. Imported late: it takes a while, and works on Linux only."""
+    if not sys.platform.startswith("linux"):
+        raise ColdseekError("the ptrace tracer works on Linux only; import an strace log instead")
+    from ptrace.binding.func import ptrace
+
+    found: Callable[..., int] = ptrace
+    return found
+
+
+def _errno(error: Exception) -> int:
+    return int(error.getErrno())  # type: ignore[attr-defined]
+
+
+def _ptrace_error() -> type[Exception]:
+    from ptrace import PtraceError
+
+    found: type[Exception] = PtraceError
+    return found

@@ -1,0 +1,83 @@
+"""The seccomp-BPF filter that lets only the wanted system calls stop a traced program.
+
+See seccomp(2) and Documentation/userspace-api/seccomp_filter.rst. Without it a program stops at each of its
+calls; most of QEMU's are of no interest.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterable
+
+from profiler.capture.abi import AUDIT_X86_64, Abi
+from profiler.capture.calls import F_DUPFD, F_DUPFD_CLOEXEC, F_SETFD, F_SETFL, MAP_ANONYMOUS
+
+# linux/seccomp.h, linux/prctl.h
+_ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
+_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
+# linux/bpf_common.h: load a word; jump if equal, if at least, if any bit is set; return
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+# offsets into struct seccomp_data; of an argument the lower half, on little-endian machines
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16
+_X32_BIT = 0x40000000  # asm/unistd.h: system calls of the x32 mode have this bit
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+
+
+def program(abis: Iterable[Abi], names: Iterable[str]) -> list[Instruction]:
+    """The filter: stop for the calls `names` of each of `abis` (and for x32 calls, which nobody decodes); else run.
+
+    mmap stops only for mappings of files, fcntl only for commands that make or change a descriptor.
+    """
+    wanted = list(names)
+    code: list[Instruction] = []
+    for abi in abis:
+        body: list[Instruction] = [(_LOAD, 0, 0, _NUMBER)]
+        if abi.audit == AUDIT_X86_64:
+            body += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _TRACE)]
+        for name in wanted:
+            if name in abi.numbers:
+                body += _one_call(name, abi.numbers[name])
+        body.append((_RETURN, 0, 0, _ALLOW))
+        # a jump reaches 255 instructions at most; the body is longer, so that a plain jump skips it
+        code += [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, abi.audit), (0x05, 0, 0, len(body)), *body]
+    return [*code, (_RETURN, 0, 0, _TRACE)]
+
+
+def _one_call(name: str, number: int) -> list[Instruction]:
+    if name in ("mmap", "mmap2"):
+        test = [_load_argument(3), (_ANY_BIT, 1, 0, MAP_ANONYMOUS), (_RETURN, 0, 0, _TRACE), (_RETURN, 0, 0, _ALLOW)]
+    elif name in ("fcntl", "fcntl64"):
+        commands = (F_DUPFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC)
+        test = [_load_argument(1)]
+        test += [(_EQUAL, len(commands) - at, 0, command) for at, command in enumerate(commands)]
+        test += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _TRACE)]
+    else:
+        test = [(_RETURN, 0, 0, _TRACE)]
+    return [(_EQUAL, 0, len(test), number), *test]
+
+
+def _load_argument(index: int) -> Instruction:
+    return (_LOAD, 0, 0, _ARGUMENTS + 8 * index)
+
+
+def install(code: list[Instruction]) -> None:
+    """Put the filter on this process, for good: every program it becomes and every child has it too.
+
+    Without CAP_SYS_ADMIN the kernel demands that the process gives up gaining privileges by exec first.
+    Raises OSError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    packed = b"".join(struct.pack("HBBI", *instruction) for instruction in code)
+    held = ctypes.create_string_buffer(packed, len(packed))
+    argument = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code), ctypes.addressof(held)))
+    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, argument, 0, 0) == 0:
+        return
+    if ctypes.get_errno() == errno.EACCES:
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, argument, 0, 0) == 0:
+            return
+    raise OSError(ctypes.get_errno(), "seccomp: " + os.strerror(ctypes.get_errno()))

@@ -1,0 +1,118 @@
+"""What every tracer has to do alike: the same program under each of them gives the same reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, need, need_tool
+
+from profiler.capture import tracer
+from profiler.trace import Trace, load, save
+
+CONTRACT = str(ROOT / "tests/programs/contract.py")
+
+
+@pytest.fixture(params=tracer.NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    """The name of a tracer that works here."""
+    found = tracer.probe(request.param)
+    need(found.works, f"tracer {request.param}: {found.why}")
+    return str(request.param)
+
+
+def trace(name: str, *command: str) -> Trace:
+    made, _ = tracer.choose(name)
+    return made.record(list(command))
+
+
+def reads_of(found: Trace, directory: Path) -> pd.DataFrame:
+    reads = found.reads()
+    inside = [path.startswith(os.fsencode(directory) + b"/") for path in reads["path"]]
+    return reads[inside].reset_index(drop=True)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "a").write_bytes(os.urandom(65536))
+    (tmp_path / "b").write_bytes(os.urandom(16384))
+    return tmp_path
+
+
+def test_every_tracer_sees_the_same_23_reads(name: str, files: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    expected = json.loads(
+        subprocess.run([sys.executable, CONTRACT, str(files)], stdout=subprocess.PIPE, check=True).stdout
+    )
+    assert len(expected) == 23
+    found = trace(name, sys.executable, CONTRACT, str(files))
+    reads = reads_of(found, files)
+    got = [
+        [os.path.basename(path).decode(), int(offset), int(size)]
+        for path, offset, size in zip(reads["path"], reads["offset"], reads["size"], strict=True)
+    ]
+    assert got == expected
+    assert len(reads["pid"].unique()) == 2
+    assert len(reads["tid"].unique()) == 5
+    at_end = reads_of(Trace(found.meta, found.events, found.files), files)
+    assert len(at_end) == 23
+    assert found.meta.exit_status == 0
+    assert found.meta.complete
+    assert found.meta.command == (sys.executable, CONTRACT, str(files))
+    assert {"mmap", "exec"} <= set(found.meta.unseen)
+    where = tmp_path_factory.mktemp("saved") / "contract.trace.parquet"
+    save(found, where)
+    pd.testing.assert_frame_equal(load(where).reads(), found.reads())
+
+
+def test_the_facts_of_a_file_are_those_of_stat(name: str, files: Path) -> None:
+    found = trace(name, sys.executable, CONTRACT, str(files))
+    rows = found.files.set_index("path")
+    for file in (files / "a", files / "b"):
+        row, status = rows.loc[os.fsencode(file)], file.stat()
+        assert row["kind"] == "regular"
+        assert row["inode"] == status.st_ino
+        assert row["size"] == status.st_size
+        assert row["mtime_ns"] == status.st_mtime_ns
+        assert row["device"] == f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+
+
+def test_as_many_reads_of_an_image_as_strace_counts(name: str, seed_image: Path) -> None:
+    strace, qemu_img = need_tool("strace"), need_tool("qemu-img")
+    check = [qemu_img, "check", "-q", str(seed_image)]
+    log = subprocess.run(
+        [strace, "-f", "-y", "-e", "trace=read,pread64,preadv,preadv2,readv", "-o", "/dev/stdout", *check],
+        stdout=subprocess.PIPE, check=True,
+    ).stdout  # fmt: skip
+    image = b"<" + os.fsencode(seed_image.resolve()) + b">"
+    counted = sum(
+        image in line and not line.rstrip().endswith((b"= 0", b"<unfinished ...>")) for line in log.splitlines()
+    )
+    counted += _resumed(log, image)
+    found = trace(name, *check)
+    reads = found.reads()
+    seen = sum(path == os.fsencode(seed_image.resolve()) for path in reads["path"])
+    assert seen == counted > 20_000
+
+
+def _resumed(log: bytes, image: bytes) -> int:
+    """Split calls, counted where they end, by the thread that had begun one on the image."""
+    begun: set[bytes] = set()
+    count = 0
+    for line in log.splitlines():
+        thread = line.split(None, 1)[0]
+        if line.endswith(b"<unfinished ...>") and image in line:
+            begun.add(thread)
+        elif b"resumed>" in line and thread in begun:
+            begun.discard(thread)
+            count += not line.rstrip().endswith(b"= 0")
+    return count
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -9 $$", 137), ("true", 0)])
+def test_the_exit_status_is_the_program_s(name: str, script: str, status: int) -> None:
+    assert trace(name, "/bin/sh", "-c", script).meta.exit_status == status
