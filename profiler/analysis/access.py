@@ -1,0 +1,269 @@
+"""The class of every read, seeks, strides and gaps: in what pattern a run read its files.
+
+A read starts where its file is read from; a seek is a read that does not start where the previous read of
+that file ended. All functions take the frame of `Trace.reads()` or the frame that `classify` makes of it;
+offsets, sizes, gaps and jumps are in bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from profiler.analysis.intervals import Ints, exact_sum, fresh, group_sums, spans, to_pages
+
+PATTERNS = ("consecutive", "strided", "forward", "backward", "repeat", "unknown")
+"""The classes of a read. Every read has exactly one; `unknown` are the reads whose offset is not known."""
+
+STRIDE_MIN_COUNT = 4
+"""A jump recurs if it was made at least this often: two or three equal distances happen by chance (an ELF
+file's header, program headers and notes), four in one file hardly do."""
+
+STRIDE_MIN_SHARE = 1 / 20
+"""... and if it makes up at least this share of the file's jumps, so that 20,000 random reads of a small
+file, where every distance comes up a few times, have no strides. It also bounds a file's dominant strides
+to twenty."""
+
+_INT_COLUMNS = ("file", "offset", "size")
+
+
+def classify(reads: pd.DataFrame) -> pd.DataFrame:
+    """`reads` (one row a read, in time order) with these columns added:
+
+    pattern: categorical of PATTERNS. seek: bool. gap: Int64, offset minus the end of the previous read of
+    the file; jump: Int64, offset minus the start of the previous read; both null for a file's first read
+    and where the offset is unknown. new_bytes, new_page_bytes: int64, how much of the read no earlier read
+    of the file had, to the byte and in whole pages.
+
+    A read of unknown offset is neither a seek nor sequential; the read after it is compared with the last
+    end that is known, and counts as the file's first if there is none.
+    """
+    count = len(reads)
+    known = np.flatnonzero(reads["offset"].notna().to_numpy(bool))
+    file, offset, size = (_ints(reads[name])[known] for name in _INT_COLUMNS)
+    start, end = spans(offset, size)
+
+    order = np.argsort(file, kind="stable")
+    first = np.append(True, file[order][1:] != file[order][:-1])[: len(order)]
+    gap, jump, is_first = np.zeros_like(start), np.zeros_like(start), np.zeros(len(start), bool)
+    gap[order[1:]] = start[order][1:] - end[order][:-1]
+    jump[order[1:]] = start[order][1:] - start[order][:-1]
+    is_first[order] = first
+    gap[is_first] = jump[is_first] = 0
+
+    seek = is_first | (gap != 0)
+    new_page_bytes = _new(file, *to_pages(start, end))
+    aligned = not ((start | end) & 4095).any()
+    new_bytes = new_page_bytes if aligned else _new(file, start, end)
+
+    moved = np.flatnonzero(seek & ~is_first)
+    strided = np.zeros(len(start), bool)
+    strided[moved] = _dominant(file[moved], jump[moved])[0]
+
+    pattern = np.full(count, PATTERNS.index("unknown"), np.int8)
+    pattern[known] = np.select(
+        [new_page_bytes == 0, ~seek, strided, is_first | (gap > 0)],
+        [PATTERNS.index(name) for name in ("repeat", "consecutive", "strided", "forward")],
+        PATTERNS.index("backward"),
+    )
+    unknown = np.ones(count, bool)
+    unknown[known] = is_first
+    return reads.assign(
+        pattern=pd.Categorical.from_codes(pattern, dtype=pd.CategoricalDtype(list(PATTERNS))),
+        seek=_spread(count, known, seek).astype(bool),
+        gap=pd.arrays.IntegerArray(_spread(count, known, gap), unknown.copy()),
+        jump=pd.arrays.IntegerArray(_spread(count, known, jump), unknown),
+        new_bytes=_spread(count, known, new_bytes),
+        new_page_bytes=_spread(count, known, new_page_bytes),
+    )
+
+
+def strides(classified: pd.DataFrame) -> pd.DataFrame:
+    """The dominant recurring jumps of each file, the commonest first: columns file, bytes (signed), count.
+
+    A jump leads from the start of one read to the start of the next, and counts where it is a seek
+    (re-reads too).
+    """
+    file, jump = _jumps(classified)
+    _, table = _dominant(file, jump)
+    return table.sort_values(["count", "bytes"], ascending=[False, True], ignore_index=True)
+
+
+def total_strides(classified: pd.DataFrame) -> pd.DataFrame:
+    """The dominant strides of all files together, equal ones added up: columns bytes, count."""
+    table = strides(classified)
+    distances, which = np.unique(_ints(table["bytes"]), return_inverse=True)
+    counts = np.bincount(which.reshape(-1), weights=table["count"], minlength=len(distances)).astype(
+        np.int64
+    )
+    added = pd.DataFrame({"bytes": distances, "count": counts})
+    return added.sort_values(["count", "bytes"], ascending=[False, True], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a set of reads adds up to. Bytes are exact; ratios are shares of the reads whose offset is known.
+
+    unique_bytes counts every byte once, unique_page_bytes every page of 4 KiB; reread_bytes is what was
+    read again. Both leave out the reads of unknown offset. A ratio is None where no offset is known.
+    """
+
+    reads: int
+    bytes: int
+    unique_bytes: int
+    unique_page_bytes: int
+    reread_bytes: int
+    files: int
+    seeks: int
+    scattered_ratio: float | None
+    sequential_ratio: float | None
+    ends_of_file: int
+    unknown_offsets: int
+    patterns: dict[str, int]
+
+
+def totals(classified: pd.DataFrame, ends_of_file: int = 0) -> Totals:
+    """The sums over `classified`; `ends_of_file` is passed through (reads of 0 bytes are counted apart)."""
+    reads = len(classified)
+    known = classified["offset"].notna().to_numpy(bool)
+    size = _ints(classified["size"])
+    unique = exact_sum(_ints(classified["new_bytes"]))
+    seeks = int(classified["seek"].sum())
+    offsets = int(known.sum())
+    patterns = classified["pattern"].value_counts()
+    return Totals(
+        reads=reads,
+        bytes=exact_sum(size),
+        unique_bytes=unique,
+        unique_page_bytes=exact_sum(_ints(classified["new_page_bytes"])),
+        reread_bytes=max(exact_sum(size[known]) - unique, 0),
+        files=int(classified["file"].nunique()),
+        seeks=seeks,
+        scattered_ratio=seeks / offsets if offsets else None,
+        sequential_ratio=1 - seeks / offsets if offsets else None,
+        ends_of_file=ends_of_file,
+        unknown_offsets=reads - offsets,
+        patterns={name: int(patterns[name]) for name in PATTERNS},
+    )
+
+
+def per_file(classified: pd.DataFrame) -> pd.DataFrame:
+    """One row a file that was read, by file number: file, reads, bytes, unique_bytes, unique_page_bytes,
+    reread_bytes, seeks, unknown_offsets, scattered_ratio, sequential_ratio (null where no offset is known),
+    and a column for each of PATTERNS. Sums are held at 2**63 - 1.
+    """
+    files, which = np.unique(_ints(classified["file"]), return_inverse=True)
+    count = len(files)
+    which = which.reshape(-1)
+    known = classified["offset"].notna().to_numpy(bool)
+    size = _ints(classified["size"])
+    reads = np.bincount(which, minlength=count)
+    offsets = np.bincount(which[known], minlength=count)
+    seeks = np.bincount(which[classified["seek"].to_numpy(bool)], minlength=count)
+    unique = group_sums(_ints(classified["new_bytes"]), which, count)
+    ratio = np.divide(seeks, offsets, out=np.zeros(count), where=offsets > 0)
+    codes = classified["pattern"].cat.codes.to_numpy().astype(np.int64)
+    by_pattern = np.bincount(which * len(PATTERNS) + codes, minlength=count * len(PATTERNS))
+    return pd.DataFrame(
+        {
+            "file": files.astype(np.int32),
+            "reads": reads,
+            "bytes": group_sums(size, which, count),
+            "unique_bytes": unique,
+            "unique_page_bytes": group_sums(_ints(classified["new_page_bytes"]), which, count),
+            "reread_bytes": np.maximum(group_sums(np.where(known, size, 0), which, count) - unique, 0),
+            "seeks": seeks,
+            "unknown_offsets": reads - offsets,
+            "scattered_ratio": pd.arrays.FloatingArray(ratio, offsets == 0),
+            "sequential_ratio": pd.arrays.FloatingArray(1 - ratio, offsets == 0),
+            **dict(zip(PATTERNS, by_pattern.reshape(count, len(PATTERNS)).T, strict=True)),
+        }
+    )
+
+
+def gap_histogram(classified: pd.DataFrame) -> pd.DataFrame:
+    """How far reads lie from where the previous read of their file ended: see `log2_histogram`. 0:
+    sequential."""
+    return log2_histogram(_ints(classified["gap"].dropna()))
+
+
+def size_histogram(reads: pd.DataFrame) -> pd.DataFrame:
+    """How large the reads are: see `log2_histogram`."""
+    return log2_histogram(_ints(reads["size"].dropna()))
+
+
+def log2_histogram(values: Ints) -> pd.DataFrame:
+    """Counts of `values` (bytes, may be negative) in bins of powers of two: columns low, high, count; no
+    empty bins.
+
+    Positive values v have low <= v < high = 2 * low; negative ones low < v <= high with low = 2 * high; 0
+    stands alone as low = high = 0. Ordered from the most negative up. Bounds are Python integers.
+    """
+    sign = np.sign(values)
+    size = np.abs(np.maximum(values, -(2**63 - 1)))
+    exponent = np.minimum(np.frexp(size.astype(np.float64))[1].astype(np.int64), 63)
+    # 2**(exponent - 1) <= size < 2**exponent, but for sizes that were rounded up to the next power of two
+    exponent -= (exponent > 53) & (size < (np.int64(1) << np.maximum(exponent - 1, 0)))
+    bins, counts = np.unique(sign * exponent, return_counts=True)
+    edges = [(0, 0) if b == 0 else (1 << abs(b) - 1, 1 << abs(b)) for b in bins.tolist()]
+    low = [small if b >= 0 else -large for b, (small, large) in zip(bins, edges, strict=True)]
+    high = [large if b >= 0 else -small for b, (small, large) in zip(bins, edges, strict=True)]
+    return pd.DataFrame(
+        {
+            "low": pd.Series(low, dtype=object),
+            "high": pd.Series(high, dtype=object),
+            "count": counts.astype(np.int64),
+        }
+    )
+
+
+def _jumps(classified: pd.DataFrame) -> tuple[Ints, Ints]:
+    """File and jump of every seek that has a read of its file before it."""
+    rows = classified["seek"].to_numpy(bool) & classified["jump"].notna().to_numpy(bool)
+    return _ints(classified["file"])[rows], _ints(classified["jump"])[rows]
+
+
+def _dominant(file: Ints, jump: Ints) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
+    """Which of these jumps are a dominant stride of their file, and the strides: columns file, bytes,
+    count."""
+    by = np.lexsort((jump, file))
+    file_by, jump_by = file[by], jump[by]
+    begins = np.flatnonzero(
+        np.append(True, (file_by[1:] != file_by[:-1]) | (jump_by[1:] != jump_by[:-1]))[: len(by)]
+    )
+    counts = np.diff(np.append(begins, len(by)))
+    in_file = np.bincount(np.searchsorted(np.unique(file), file_by), minlength=1)
+    share = counts / in_file[np.searchsorted(np.unique(file), file_by[begins])]
+    dominant = (counts >= STRIDE_MIN_COUNT) & (share >= STRIDE_MIN_SHARE) & (jump_by[begins] != 0)
+    chosen = np.zeros(len(by), bool)
+    chosen[by] = np.repeat(dominant, counts)
+    return chosen, pd.DataFrame(
+        {
+            "file": file_by[begins][dominant].astype(np.int32),
+            "bytes": jump_by[begins][dominant],
+            "count": counts[dominant].astype(np.int64),
+        }
+    )
+
+
+def _new(group: Ints, start: Ints, end: Ints) -> Ints:
+    """Of each interval, how many bytes no earlier one of its group covers."""
+    pieces = fresh(group, start, end)
+    new = np.zeros(len(start), np.int64)
+    np.add.at(new, pieces.row, pieces.end - pieces.start)
+    return new
+
+
+def _spread(count: int, rows: npt.NDArray[np.intp], values: npt.NDArray[Any]) -> Ints:
+    """`values` at `rows` of `count` rows, zero elsewhere."""
+    whole = np.zeros(count, np.int64)
+    whole[rows] = values
+    return whole
+
+
+def _ints(column: pd.Series) -> Ints:
+    return column.to_numpy(np.int64, na_value=0) if column.dtype == "Int64" else column.to_numpy(np.int64)

@@ -1,0 +1,126 @@
+"""Stretches of files as half-open intervals in bytes: what of each was not seen before, in numpy.
+
+Everything works on the ends of intervals, never on the pages inside them, so that a read that claims 2**60
+bytes costs no more memory than one of 4 KiB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+PAGE = 4096
+"""Bytes in a page of the page cache. A trace does not say its machine's page size; 4 KiB on x86 and nearly
+all ARM."""
+
+LAST = 2**63 - 2 * PAGE
+"""No interval ends behind this. A whole number of pages that is safe to round up; real files end before
+2**63."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Stretches [start, end) in bytes, each with the row of the interval that it comes from; all of equal
+    length."""
+
+    row: Ints
+    start: Ints
+    end: Ints
+
+
+def spans(offset: Ints, size: Ints) -> tuple[Ints, Ints]:
+    """Starts and ends of reads of `size` bytes at `offset`; ends are cut at LAST so that nothing
+    overflows."""
+    start = np.minimum(offset, LAST - 1)
+    return start, start + np.minimum(size, LAST - start)
+
+
+def to_pages(start: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """The intervals, grown to whole pages."""
+    return start & -PAGE, (end + PAGE - 1) & -PAGE
+
+
+def fresh(group: Ints, start: Ints, end: Ints) -> Pieces:
+    """Of each interval, in order, the stretches that no earlier interval of its group covers.
+
+    group, start, end: one entry an interval, start < end. The pieces are disjoint within a group, cover
+    exactly its union, and come sorted by (row, start); stretches of one row that touch are one piece.
+
+    The ends cut each group into elementary segments; each segment belongs to the first interval that covers
+    it. Those minima are found by a sparse table run backwards: an interval enters as two blocks of 2**k
+    segments, and the blocks are halved from the largest down. O((n + m) log m) in numpy, and no more than
+    O(m) memory.
+    """
+    count = len(start)
+    if count == 0:
+        return Pieces(*(np.zeros(0, np.int64) for _ in range(3)))
+    first, last, points = _segments(group, start, end)
+    owner = _first_covering(first, last, len(points))
+    owned = owner < count
+    # a new piece begins where the owner changes; segments of different groups have different owners
+    begins = owned & np.append(True, owner[1:] != owner[:-1])
+    ends = owned & np.append(owner[1:] != owner[:-1], True)
+    at = np.flatnonzero(begins)
+    row = owner[at]
+    order = np.argsort(row, kind="stable")
+    return Pieces(row[order], points[at][order], points[np.flatnonzero(ends) + 1][order])
+
+
+def _segments(group: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints, Ints]:
+    """Each interval as a range of elementary segments: (first, last) with last exclusive, and where
+    segments start.
+
+    Segment i of a group lies between points i and i + 1. Group and offset are joined to one sortable
+    number; where they do not fit in 63 bits (hostile offsets), the rank of the offset stands for it.
+    """
+    count = len(start)
+    values = np.concatenate([start, end])
+    which = np.concatenate([group, group]) - group.min()
+    bits = int(values.max()).bit_length()
+    if int(which.max()).bit_length() + bits > 62:
+        distinct, values = np.unique(values, return_inverse=True)
+        values = values.reshape(-1)  # numpy 2.0 alone gives another shape
+        bits = len(distinct).bit_length()
+    else:
+        distinct = None
+    keys, at = np.unique((which << bits) | values, return_inverse=True)
+    at, points = at.reshape(-1), keys & ((1 << bits) - 1)
+    return at[:count], at[count:], points if distinct is None else distinct[points]
+
+
+def _first_covering(first: Ints, last: Ints, segments: int) -> Ints:
+    """For each segment the smallest row whose [first, last) covers it; the number of rows where none
+    does."""
+    rows = len(first)
+    table = np.full(segments, rows, np.int64)
+    level = np.frexp((last - first).astype(np.float64))[1].astype(np.int64) - 1  # floor(log2), exact < 2**53
+    by_level = np.argsort(level.astype(np.int8), kind="stable")
+    bounds = np.searchsorted(level[by_level], np.arange(int(level.max()) + 2))
+    for power in range(int(level.max()), -1, -1):
+        chosen = by_level[bounds[power] : bounds[power + 1]]
+        block = 1 << power
+        np.minimum.at(table, first[chosen], chosen)
+        if block > 1:
+            np.minimum.at(table, last[chosen] - block, chosen)
+            half = block // 2  # a block that starts at p covers the halves at p and p + half
+            np.minimum(table[half:], table[:-half], out=table[half:])
+    return table
+
+
+def exact_sum(values: Ints) -> int:
+    """The sum as a Python integer: a million claimed reads of 2**60 bytes do not fit in 64 bits."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFF_FFFF).sum())
+
+
+def group_sums(values: Ints, group: npt.NDArray[np.integer], groups: int) -> Ints:
+    """Sums of non-negative `values` for each group 0..groups-1, held at 2**63 - 1 where they are larger."""
+    high, low = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
+    np.add.at(high, group, values >> 32)
+    np.add.at(low, group, values & 0xFFFF_FFFF)
+    high += low >> 32
+    fitting = (np.minimum(high, 2**31 - 1) << 32) | (low & 0xFFFF_FFFF)
+    return np.where(high < 2**31, fitting, np.int64(2**63 - 1))

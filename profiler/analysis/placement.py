@@ -1,0 +1,127 @@
+"""Where requests lie on their devices: by the extents that were recorded, else by their place in the
+file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from profiler.analysis.intervals import Ints, spans
+from profiler.errors import ColdseekError
+
+UNWRITTEN = 0x800
+"""FIEMAP_EXTENT_UNWRITTEN (linux/fiemap.h): allocated, never written; reads as zeros without any I/O."""
+
+FILE_GAP = 32 * 2**20
+"""Bytes between two files that are laid one after another, because nothing better is known: about a third of
+an ext4 block group (128 MiB), the mean distance of two places picked in one group. ext4 puts the files of
+one directory into one group."""
+
+SPACE = 2**61
+"""Device offsets stay below this: files of claimed sizes that add up to more wrap around."""
+
+MAX_PIECES = 50_000_000
+"""More pieces than this are refused: a hostile trace may cut a million direct reads at a million extents
+each."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Requests with their places.
+
+    requests: the columns of `first_touches` plus device ("major:minor", "" not known) and device_offset
+    (int64, bytes from the start of the device); in order, cut where extents end. known: "all" if every place
+    is physical, "some", or "none" if file offsets were taken as device offsets throughout ("all" for no
+    requests).
+    """
+
+    requests: pd.DataFrame
+    known: str
+
+
+def place(requests: pd.DataFrame, files: pd.DataFrame, extents: pd.DataFrame) -> Placement:
+    """Place `requests` (of `first_touches`) on their devices.
+
+    A file with rows in `extents` is read where these say; its holes and its unwritten extents cost nothing.
+    Of a file without, the offsets are taken as device offsets: such files lie one after another in the order
+    of their numbers, which is the order in which the run met them, FILE_GAP apart and behind everything that
+    is known of that device.
+
+    Raises ColdseekError if the extents cut the requests into more than MAX_PIECES.
+    """
+    requests = requests.reset_index(drop=True)
+    mapped = np.isin(requests["file"].to_numpy(), extents["file"].to_numpy())
+    physical = _by_extents(requests[mapped], extents)
+    logical = requests[~mapped]
+    devices = np.append(files["device"].to_numpy(object), "")  # where file -1 points
+
+    bases = _bases(logical, physical, files, devices)
+    logical = logical.assign(device_offset=bases[logical["file"].to_numpy(np.int64)] + logical["offset"])
+    placed = pd.concat([physical, logical])
+    placed = placed.iloc[np.lexsort((placed["offset"].to_numpy(), placed.index.to_numpy()))]
+    placed = placed.assign(device=devices[placed["file"].to_numpy(np.int64)]).reset_index(drop=True)
+    known = "all" if not len(logical) else "some" if len(physical) else "none"
+    return Placement(placed, known)
+
+
+def _by_extents(requests: pd.DataFrame, extents: pd.DataFrame) -> pd.DataFrame:
+    """The parts of `requests` that lie in written extents, with their device_offset."""
+    start, end = spans(*(requests[name].to_numpy(np.int64) for name in ("offset", "size")))
+    file = requests["file"].to_numpy(np.int64)
+    extents = extents[extents["length"] > 0].sort_values(["file", "logical"], kind="stable")
+    owner = extents["file"].to_numpy(np.int64)
+    logical, until = spans(*(extents[name].to_numpy(np.int64) for name in ("logical", "length")))
+    follows = (
+        owner[1:] == owner[:-1]
+    )  # extents never overlap, unless the trace lies: then the later one counts
+    until[:-1] = np.where(follows, np.minimum(until[:-1], logical[1:]), until[:-1])
+
+    start_key, end_key, logical_key, until_key = _sortable(
+        (file, start), (file, end), (owner, logical), (owner, until)
+    )
+    first = np.searchsorted(until_key, start_key, side="right")
+    counts = np.maximum(np.searchsorted(logical_key, end_key, side="left") - first, 0)
+    if int(counts.sum()) > MAX_PIECES:
+        raise ColdseekError(
+            f"the trace's extents cut its reads into {int(counts.sum())} pieces; at most {MAX_PIECES} "
+            f"can be modelled; record it again"
+        )
+    request = np.repeat(np.arange(len(start)), counts)
+    extent = first[request] + np.arange(len(request)) - np.repeat(np.cumsum(counts) - counts, counts)
+    begin, stop = np.maximum(start[request], logical[extent]), np.minimum(end[request], until[extent])
+    kept = (stop > begin) & (extents["flags"].to_numpy(np.int64)[extent] & UNWRITTEN == 0)
+    request, extent, begin, stop = request[kept], extent[kept], begin[kept], stop[kept]
+    offset = (
+        np.minimum(extents["physical"].to_numpy(np.int64), SPACE)[extent] + (begin - logical[extent]) % SPACE
+    )
+    pieces: pd.DataFrame = requests.iloc[request]
+    return pieces.assign(offset=begin, size=stop - begin, device_offset=offset)
+
+
+def _sortable(*pairs: tuple[Ints, Ints]) -> list[Ints]:
+    """For each (file, offset) a number; the numbers order as the pairs do, and cannot overflow."""
+    offsets, rank = np.unique(np.concatenate([offset for _, offset in pairs]), return_inverse=True)
+    keys = np.concatenate([file for file, _ in pairs]) * (len(offsets) + 1) + rank.reshape(-1)
+    return np.split(keys, np.cumsum([len(file) for file, _ in pairs])[:-1])
+
+
+def _bases(logical: pd.DataFrame, physical: pd.DataFrame, files: pd.DataFrame, devices: np.ndarray) -> Ints:
+    """For each file of the trace where it begins on its device if its extents are not known; SPACE at the
+    most."""
+    width = np.zeros(len(devices), np.int64)
+    size = files["size"].to_numpy(np.int64, na_value=0)
+    used = np.unique(logical["file"].to_numpy(np.int64))
+    np.maximum.at(
+        width, logical["file"].to_numpy(np.int64), (logical["offset"] + logical["size"]).to_numpy()
+    )
+    width[used] = np.maximum(width[used], np.append(size, 0)[used]) + FILE_GAP
+    bases = np.zeros(len(devices), np.int64)
+    for device in np.unique(devices[used].astype(str)):
+        here = used[devices[used] == device]
+        ends = physical[devices[physical["file"].to_numpy(np.int64)] == device]
+        base = int((ends["device_offset"] + ends["size"]).max()) + FILE_GAP if len(ends) else 0
+        before = np.concatenate([[0], np.cumsum(width[here].astype(np.uint64))[:-1]]).astype(np.uint64)
+        bases[here] = (before + np.uint64(base)) % np.uint64(SPACE)
+    return bases

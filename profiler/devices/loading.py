@@ -1,0 +1,146 @@
+"""Device files: TOML with the numbers of one device, shipped as presets or written by a user or a
+calibration."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from importlib import resources
+from pathlib import PurePath
+from typing import Any
+
+from profiler.devices.model import Device, Disk, Flash, Flat, Network
+from profiler.errors import ColdseekError
+from profiler.units import show_path
+
+KINDS: dict[str, type[Any]] = {"flat": Flat, "disk": Disk, "flash": Flash, "network": Network}
+"""`kind` of a device file -> its model, whose fields are the file's other keys."""
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "iops": (1, 1e8),
+    "transfer_mb_per_s": (0.1, 1e6),
+    "rpm": (300, 100_000),
+    "settle_ms": (0, 100),
+    "average_seek_ms": (0.01, 1000),
+    "full_stroke_ms": (0.01, 1000),
+    "command_ms": (0, 100),
+    "capacity_gb": (0.001, 1e9),
+    "latency_us": (0.1, 1e6),
+    "round_trip_us": (0.1, 1e7),
+    "low_ratio": (0.01, 1),
+    "high_ratio": (1, 100),
+}
+"""What a number may be; the unit is in its key. Outside of this it is a slip of the pen, not a device."""
+
+_MAX_FILE = 65536  # bytes; the presets have one thousand
+_TEXTS = ("kind", "title", "source")
+
+
+def presets() -> list[Device]:
+    """The devices that come with coldseek, slowest first by their order in `_ORDER`, others by name."""
+    names = sorted(
+        (PurePath(entry.name).stem for entry in _folder().iterdir() if entry.name.endswith(".toml")),
+        key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name),
+    )
+    return [_preset(name) for name in names]
+
+
+_ORDER = ("iops-120", "hdd-7200", "nas-1g", "sata-ssd", "nvme")
+
+
+def find(name: str) -> Device:
+    """The device of that name, or the one described by the TOML file at that path.
+
+    Raises ColdseekError for an unknown name (offering the nearest), and for a file that cannot be read or
+    whose keys or values are not those of a device, naming the file and the key.
+    """
+    names = [device.name for device in presets()]
+    if name in names:
+        return _preset(name)
+    if os.sep in name or name.endswith(".toml"):
+        return _load(name)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.4)
+    meant = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    raise ColdseekError(f"no device named {show_path(name)}; {meant} (or give the path of a .toml file)")
+
+
+def parse(text: str, name: str, shown: str) -> Device:
+    """The device described by `text` (TOML). `shown` names the file in errors.
+
+    Raises ColdseekError naming `shown` and the key for anything missing, unknown or out of bounds.
+    """
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ColdseekError(f"{shown} is no TOML file: {str(error).splitlines()[0]}") from error
+    for key in _TEXTS:
+        if not isinstance(values.get(key), str) or not values[key].strip():
+            raise ColdseekError(f"{shown}: {key} is missing or no text")
+    if values["kind"] not in KINDS:
+        raise ColdseekError(f"{shown}: kind is {values['kind']!r}, not one of {', '.join(KINDS)}")
+    model = KINDS[values["kind"]]
+    needed = {item.name for item in dataclasses.fields(model)}
+    unknown = sorted(set(values) - needed - {*_TEXTS, "low_ratio", "high_ratio"})
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], needed, n=1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"a {values['kind']} device has {', '.join(sorted(needed))}"
+        )
+        raise ColdseekError(f"{shown}: unknown key {show_path(unknown[0])}; {hint}")
+    numbers = {key: _number(values, key, shown) for key in sorted(needed - {"server"})}
+    ratios = {key: _number(values, key, shown) for key in ("low_ratio", "high_ratio") if key in values}
+    if model is Disk and not numbers["settle_ms"] <= numbers["average_seek_ms"] <= numbers["full_stroke_ms"]:
+        raise ColdseekError(f"{shown}: average_seek_ms does not lie between settle_ms and full_stroke_ms")
+    made = model(**numbers, **({"server": _server(values, shown)} if "server" in needed else {}))
+    title, source = (" ".join(values[key].split()) for key in ("title", "source"))
+    return Device(name, title, source, values["kind"], made, **ratios)
+
+
+def _number(values: dict[str, Any], key: str, shown: str) -> float:
+    value = values.get(key)
+    low, high = BOUNDS[key]
+    if value is None:
+        raise ColdseekError(f"{shown}: {key} is missing")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ColdseekError(f"{shown}: {key} = {str(value)[:40]} is not a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _server(values: dict[str, Any], shown: str) -> Device:
+    """The device behind a network: a preset that is no network itself."""
+    name = values.get("server")
+    if not isinstance(name, str) or not (_folder() / f"{PurePath(name).name}.toml").is_file():
+        raise ColdseekError(f'{shown}: server does not name a preset, as in server = "hdd-7200"')
+    text = (_folder() / f"{PurePath(name).name}.toml").read_text("utf-8")
+    if tomllib.loads(text)["kind"] == "network":
+        raise ColdseekError(f"{shown}: server = {name!r} is itself a network device")
+    return _preset(PurePath(name).name)
+
+
+def _preset(name: str) -> Device:
+    return parse((_folder() / f"{name}.toml").read_text("utf-8"), name, f"preset {name}.toml")
+
+
+def _folder() -> Any:
+    return resources.files("profiler.devices") / "presets"
+
+
+def _load(path: str) -> Device:
+    shown = show_path(path)
+    try:
+        with open(path, "rb") as source:
+            data = source.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            raise ColdseekError(f"{shown} is larger than {_MAX_FILE} bytes, so no device file")
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise ColdseekError(
+            f"cannot read the device file {shown}: {os.strerror(error.errno or 0)}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ColdseekError(f"{shown} is no TOML file: not UTF-8 text") from error
+    return parse(text, show_path(PurePath(path).stem), shown)

@@ -1,0 +1,75 @@
+"""Traces and tables made by hand, for tests of everything behind the capture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hypothesis import settings
+
+from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
+from profiler.trace import EXTENT_COLUMNS, Meta, Trace, table, validate
+
+settings.register_profile("tables", deadline=None)  # the first use of pandas or numpy takes what it takes
+settings.load_profile("tables")
+
+MIB = 2**20
+GIB = 2**30
+
+
+def trace(
+    reads: Iterable[tuple[int, int | None, int]] = (),
+    files: Sequence[FileFacts | bytes] = (b"/a", b"/b", b"/c"),
+    extents: Iterable[tuple[int, int, int, int, int]] = (),
+    direct: Iterable[int] = (),
+    step_ns: int = 1000,
+    duration_ns: int = 100,
+    op: str = "pread64",
+    **meta: Any,
+) -> Trace:
+    """A trace of reads (file, offset or None, size), one every `step_ns`; extents: rows of that table."""
+    recorder = Recorder()
+    for number, facts in enumerate(files):
+        if isinstance(facts, bytes):
+            facts = FileFacts(facts, device="8:1", size=16 * GIB, kind="regular", filesystem="ext4")
+        recorder.file(number, facts)
+    rows = list(reads)
+    count = len(rows)
+    past = np.zeros(count, bool)
+    past[list(direct)] = True
+    recorder.extend(
+        {
+            "time_ns": np.arange(count) * step_ns,
+            "duration_ns": np.full(count, duration_ns),
+            "offset": np.array([UNKNOWN if offset is None else offset for _, offset, _ in rows], np.int64),
+            "requested": np.array([size for _, _, size in rows], np.int64),
+            "size": np.array([size for _, _, size in rows], np.int64),
+            "pid": np.full(count, 1),
+            "tid": np.full(count, 1),
+            "file": np.array([file for file, _, _ in rows], np.int32),
+            "handle": np.zeros(count, np.int32),
+            "op": np.full(count, OP_CODES[op]),
+            "direct": past,
+        }
+    )
+    made = recorder.trace(Meta(**meta))
+    columns = list(EXTENT_COLUMNS)
+    made = dataclasses.replace(
+        made, extents=table(EXTENT_COLUMNS, [dict(zip(columns, row, strict=True)) for row in extents])
+    )
+    validate(made)
+    return made
+
+
+def reads(*rows: tuple[int, int | None, int], **more: Any) -> pd.DataFrame:
+    """The frame of reads of such a trace."""
+    return trace(rows, **more).reads()
+
+
+def seed_2010(**meta: Any) -> Trace:
+    """The case: 1,935 reads of 4 KiB at 143360, 8392704, then every 8 MiB."""
+    offsets = [143360, *(8392704 + 8 * MIB * number for number in range(1934))]
+    return trace([(0, offset, 4096) for offset in offsets], files=[b"/vm/disk0.qcow2"], **meta)

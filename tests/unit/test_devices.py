@@ -1,0 +1,188 @@
+"""Device models and the files that describe devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler import devices
+from profiler.devices.loading import BOUNDS, parse
+from profiler.devices.model import Device, Disk, Flash, Flat, Network, continues
+from profiler.errors import ColdseekError
+
+DISK = Disk(
+    rpm=6000,
+    settle_ms=1,
+    average_seek_ms=9,
+    full_stroke_ms=17,
+    command_ms=0.5,
+    transfer_mb_per_s=100,
+    capacity_gb=100,
+)
+FLAT = Flat(iops=100, transfer_mb_per_s=50)
+FLASH = Flash(latency_us=100, transfer_mb_per_s=500)
+
+
+def device(model: object) -> Device:
+    return Device("made", "a device", "made up", "kind", model)  # type: ignore[arg-type]
+
+
+def times(model: object, *requests: tuple[int, int]) -> list[float]:
+    offsets, sizes = (np.array(column, np.int64) for column in zip(*requests, strict=True))
+    return list(device(model).service_times(offsets, sizes))
+
+
+def test_continues() -> None:
+    offsets, sizes = np.array([0, 10, 20, 15]), np.array([10, 10, 5, 5])
+    assert continues(offsets, sizes).tolist() == [False, True, True, False]
+
+
+def test_flat() -> None:
+    got = times(FLAT, (0, 4096), (2**30, 4096), (2**30 + 4096, 5_000_000), (0, 50_000_000))
+    assert got == pytest.approx([0.01, 0.01, 0.1, 1.0])
+
+
+def test_disk_seeks_turns_and_transfers() -> None:
+    half_turn, command, transfer = 0.005, 0.0005, 1e6 / 100e6
+    got = times(DISK, (0, 10**6), (10**6, 10**6), (2 * 10**6 + 10**11 // 3, 10**6), (10**6, 10**6))
+    assert got[0] == pytest.approx(command + 0.009 + half_turn + transfer)
+    assert got[1] == pytest.approx(transfer)  # goes on: transfer only
+    assert got[2] == pytest.approx(command + 0.009 + half_turn + transfer, rel=1e-6)  # a third of the stroke
+    assert got[3] == pytest.approx(command + 0.009 + half_turn + transfer, rel=1e-3)  # and back
+
+
+def test_seek_curve_runs_through_its_published_points() -> None:
+    distance = np.array([0, 1e11 / 3 / 4, 1e11 / 3, 1e11, 1e15])
+    assert DISK.seek_s(distance) * 1e3 == pytest.approx([1, 5, 9, 17, 17])
+    curve = DISK.seek_s(np.linspace(0, 2e11, 1000))
+    assert (np.diff(curve) >= 0).all()
+
+
+def test_a_short_gap_is_read_over() -> None:
+    assert times(DISK, (0, 4096), (100_000 + 4096, 4096))[1] == pytest.approx(0.0005 + 0.001 + 4096e-8)
+    backward = times(DISK, (8192, 4096), (4096, 4096))[1]
+    assert backward == pytest.approx(0.0005 + 0.001 + 0.005 + 4096e-8, rel=0.01)
+
+
+def test_flash() -> None:
+    got = times(FLASH, (0, 512), (10**6, 4096), (10**7, 4096 + 500_000), (10**7 + 504_096, 500_000))
+    assert got == pytest.approx([1e-4, 1e-4, 1.1e-3, 1e-3])
+
+
+def test_network_adds_the_server() -> None:
+    network = Network(round_trip_us=200, transfer_mb_per_s=100, server=device(FLASH))
+    got = times(network, (0, 4096), (4096, 500_000))
+    assert got == pytest.approx([2e-4 + 4096e-8 + 1e-4, 5e-3])  # then the wire is slower than the drive
+
+
+@pytest.mark.parametrize("preset", devices.presets(), ids=lambda preset: preset.name)
+def test_presets_are_complete(preset: Device) -> None:
+    assert preset.title and preset.source
+    assert 0 < preset.low_ratio <= 1 <= preset.high_ratio
+    assert devices.find(preset.name) == preset
+    assert list(preset.service_times(np.zeros(0, np.int64), np.zeros(0, np.int64))) == []
+
+
+def test_presets_come_from_slow_to_fast() -> None:
+    names = [preset.name for preset in devices.presets()]
+    assert names == ["iops-120", "hdd-7200", "nas-1g", "sata-ssd", "nvme"]
+
+
+@pytest.mark.parametrize("preset", devices.presets(), ids=lambda preset: preset.name)
+@given(requests=st.lists(st.tuples(st.integers(0, 2**62), st.integers(1, 2**60)), min_size=1, max_size=9))
+def test_service_times_are_positive_and_finite(preset: Device, requests: list[tuple[int, int]]) -> None:
+    offsets, sizes = (np.array(column, np.int64) for column in zip(*requests, strict=True))
+    got = preset.service_times(offsets, sizes)
+    assert got.shape == (len(requests),)
+    assert np.isfinite(got).all() and (got > 0).all()
+    for part in preset.model.parts(offsets, sizes).values():
+        assert (part >= 0).all()
+
+
+def test_scattered_reads_cost_more_than_the_same_in_a_row() -> None:
+    sizes = np.full(1000, 4096)
+    for preset in devices.presets():
+        row = preset.service_times(np.arange(1000) * 4096, sizes).sum()
+        scattered = preset.service_times(np.arange(1000) * 2**23, sizes).sum()
+        assert scattered > 10 * row, preset.name
+
+
+GOOD = 'kind = "flash"\ntitle = "t"\nsource = "s"\nlatency_us = 100\ntransfer_mb_per_s = 500\n'
+NETWORK = 'kind = "network"\ntitle = "t"\nsource = "s"\nround_trip_us = 1\ntransfer_mb_per_s = 1\n'
+
+
+def test_a_device_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + "high_ratio = 2\n")
+    found = devices.find(str(path))
+    assert (found.name, found.model, found.high_ratio) == ("mine", Flash(100, 500), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "kind is missing"),
+        ("kind = 3", "kind is missing or no text"),
+        (GOOD.replace("flash", "drum"), "kind is 'drum', not one of flat, disk, flash, network"),
+        (GOOD.replace("latency_us = 100", ""), "latency_us is missing"),
+        (GOOD.replace("latency_us", "latency_ms"), "unknown key latency_ms; did you mean latency_us?"),
+        (GOOD.replace("100", "-1"), "latency_us = -1 is not a number from 0.1 to 1e+06"),
+        (GOOD.replace("100", "nan"), "latency_us = nan is not a number"),
+        (GOOD.replace("100", "true"), "latency_us = True is not a number"),
+        (GOOD.replace("100", '"fast"'), "latency_us = fast is not a number"),
+        (GOOD + "low_ratio = 2", "low_ratio = 2 is not"),
+        (GOOD + "latency_us = 1", "is no TOML file"),
+        (GOOD.replace('title = "t"', 'title = ""'), "title is missing"),
+        ("a = " + "[" * 5000, "is no TOML file"),
+        (
+            'kind = "network"\ntitle = "t"\nsource = "s"\nround_trip_us = 1\ntransfer_mb_per_s = 1',
+            "server does not",
+        ),
+        (
+            NETWORK + 'server = "nas-1g"',
+            "is itself a network device",
+        ),
+        (
+            'kind = "disk"\ntitle = "t"\nsource = "s"\nrpm = 7200\nsettle_ms = 9\naverage_seek_ms = 1\n'
+            "full_stroke_ms = 20\ncommand_ms = 0\ntransfer_mb_per_s = 100\ncapacity_gb = 100",
+            "average_seek_ms does not lie between",
+        ),
+    ],
+)
+def test_a_bad_device_file_is_refused_in_one_line(text: str, words: str) -> None:
+    with pytest.raises(ColdseekError) as caught:
+        parse(text, "x", "/some/x.toml")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("/some/x.toml") and "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "noise.toml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "large.toml").write_bytes(b"#" * 100_000)
+    for name, words in (
+        ("none.toml", "No such file"),
+        ("noise.toml", "not UTF-8"),
+        ("large.toml", "larger than"),
+        ("", "Is a directory"),
+    ):
+        with pytest.raises(ColdseekError, match=words):
+            devices.find(f"{tmp_path}/{name}")
+
+
+def test_unknown_names_offer_the_nearest() -> None:
+    with pytest.raises(ColdseekError, match="no device named hdd-7300; did you mean hdd-7200"):
+        devices.find("hdd-7300")
+    with pytest.raises(ColdseekError, match="there are iops-120, hdd-7200"):
+        devices.find("zzzzzz")
+    with pytest.raises(ColdseekError) as caught:
+        devices.find("\x1b[31mred\n")
+    assert "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_number_of_every_model_has_bounds() -> None:
+    for model in (Flat, Disk, Flash, Network):
+        assert {*model.__dataclass_fields__} - {"server"} <= set(BOUNDS)
