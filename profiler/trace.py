@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -181,7 +182,7 @@ class Trace:
             & (events["layer"] == "syscall").to_numpy(bool)
             & is_data[events["file"].to_numpy()]
         )
-        rows = events[chosen].reset_index(drop=True)
+        rows: pd.DataFrame = events[chosen].reset_index(drop=True)
         rows["path"] = files["path"].to_numpy()[rows["file"].to_numpy()]
         return rows
 
@@ -219,11 +220,12 @@ def validate(trace: Trace) -> None:
         raise TraceFormatError("files.path holds something other than bytes")
     if not events["time_ns"].is_monotonic_increasing:
         raise TraceFormatError("the events are not sorted by time")
-    for column in ("duration_ns", "offset", "requested", "size"):
+    for column in ("time_ns", "duration_ns", "offset", "requested", "size"):
         if events[column].lt(0).any():
             raise TraceFormatError(f"events.{column} has negative values")
-    for name, columns in (("extents", ("logical", "physical", "length")), ("structures", ("start", "end"))):
-        if any((getattr(trace, name)[column] < 0).any() for column in columns):
+    places = {"extents": ("logical", "physical", "length"), "structures": ("start", "end")}
+    for name, names in places.items():
+        if any((getattr(trace, name)[column] < 0).any() for column in names):
             raise TraceFormatError(f"table {name} has negative offsets")
     for column in ("offset", "requested", "size"):
         if events[column].max() is not pd.NA and len(events) and events[column].max() > 2**62:
@@ -305,7 +307,7 @@ def load(path: str | os.PathLike[str]) -> Trace:
                 return _from_parquet(parquet)
             except TraceFormatError as error:
                 raise TraceFormatError(f"{shown}: {error}") from error
-            except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+            except (*_DAMAGE, pa.ArrowException) as error:
                 raise TraceFormatError(
                     f"{shown} is damaged ({_first_line(error)}); record it again"
                 ) from error
@@ -313,11 +315,17 @@ def load(path: str | os.PathLike[str]) -> Trace:
         raise ColdseekError(f"cannot read {shown}: {os.strerror(error.errno or 0)}") from error
 
 
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
+"""What reading a damaged file may raise; pyarrow's own errors come beside these."""
+
+
 def _from_parquet(parquet: Any) -> Trace:
     metadata = parquet.schema_arrow.metadata or {}
     if b"coldseek.meta" not in metadata:
         raise TraceFormatError("a Parquet file, but no coldseek trace; make one with 'coldseek record'")
-    facts = json.loads(metadata[b"coldseek.meta"])
+    facts = _from_json(metadata[b"coldseek.meta"])
+    if not isinstance(facts, dict):
+        raise TraceFormatError("the trace's meta is damaged; record it again")
     version = facts.get("version")
     if not isinstance(version, int) or version < 1:
         raise TraceFormatError("the trace does not say its format version; record it again")
@@ -414,7 +422,7 @@ def _table_to_json(frame: pd.DataFrame) -> bytes:
 
 
 def _table_from_json(text: bytes, columns: dict[str, str]) -> pd.DataFrame:
-    values = json.loads(text)
+    values = _from_json(text)
     if not isinstance(values, dict) or len({len(values[name]) for name in columns}) > 1:
         raise ValueError("a table's columns differ in length")
     made = {}
@@ -433,6 +441,18 @@ def _table_from_json(text: bytes, columns: dict[str, str]) -> pd.DataFrame:
 
 def _to_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _from_json(text: bytes) -> Any:
+    """JSON as `_to_json` writes it: without NaN and infinities, which Python reads but cannot save."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no number that a trace holds")
+    return value
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,10 +8,10 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def show_bytes(count: int | float) -> str:
-    """`count` bytes in binary units, three significant digits: 4096 -> "4 KiB", 41_943_040 -> "40 MiB"."""
+    """`count` bytes in binary units, at least three digits: 4096 -> "4 KiB", 41_943_040 -> "40 MiB"."""
     sign, value = ("-", -count) if count < 0 else ("", count)
     unit = 0
-    while round(value, 2 - len(str(int(value)))) >= 1024 and unit < len(_BINARY) - 1:
+    while round(value) >= 1024 and unit < len(_BINARY) - 1:
         value /= 1024
         unit += 1
     return f"{sign}{_three_digits(value)} {_BINARY[unit]}"
@@ -22,6 +22,8 @@ def show_seconds(seconds: float) -> str:
     sign, value = ("-", -seconds) if seconds < 0 else ("", seconds)
     if value == 0:
         return "0 s"
+    if value < 0.9995e-6:
+        return f"{sign}{_three_digits(value * 1e9)} ns"
     if value < 0.9995e-3:
         return f"{sign}{_three_digits(value * 1e6)} us"
     if value < 0.9995:
@@ -41,8 +43,8 @@ def show_count(count: int) -> str:
 
 
 def show_percent(ratio: float) -> str:
-    """A share of 1: 0.9995 -> "99.9%". Never rounded up to 100% or down to 0% when it is not."""
-    if 0.9995 < ratio < 1:
+    """A share of 1: 0.9949 -> "99.5%". Never rounded up to 100% or down to 0% when it is not."""
+    if 0.9995 <= ratio < 1:
         return ">99.9%"
     if 0 < ratio < 0.0005:
         return "<0.1%"
@@ -55,9 +57,9 @@ def show_plural(count: int, noun: str) -> str:
 
 
 def show_path(path: bytes | str) -> str:
-    """A file name that is safe to print: control and undecodable bytes escaped as \\xNN, backslashes doubled.
+    """A file name that is safe to print: control and undecodable bytes as \\xNN, backslashes doubled.
 
-    A name may hold terminal escape sequences, newlines, or no valid UTF-8; shown, it must stay one line of text.
+    A name may hold terminal escape sequences, newlines, or no valid UTF-8; shown, it stays one line of text.
     """
     text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else path
     return "".join(_show_character(character) for character in text)
@@ -71,7 +73,7 @@ def _show_character(character: str) -> str:
         return f"\\x{code - 0xDC00:02x}"
     # Cc control, Cf format (bidirectional overrides), Cs surrogate, Zl/Zp line separators
     if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return character
 
 

@@ -1,8 +1,8 @@
 """What many tests need: leave to run, disk images, and a directory that is on a real disk.
 
-A test asks for what it cannot do without: `need_root()`, `need_tool("strace")`, `need(condition, "why")`. Where that
-is missing the test is skipped with the reason on a user's machine, and fails in CI (CI=true), so that CI cannot
-turn green by leaving things out. Use: `from conftest import need_root`.
+A test asks for what it cannot do without: `need_root()`, `need_tool("strace")`, `need(condition, "why")`.
+Where that is missing the test is skipped with the reason on a user's machine, and fails in CI (CI=true), so
+that CI cannot turn green by leaving things out. Use: `from conftest import need_root`.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ def cache_directory() -> Path:
 
 @pytest.fixture
 def disk_directory(cache_directory: Path) -> Iterator[Path]:
-    """An empty directory that is not in memory: pytest's own tmp_path often is, and nothing there is ever cold."""
+    """An empty directory on a disk: pytest's own tmp_path is often in memory, and nothing there is cold."""
     with tempfile.TemporaryDirectory(dir=cache_directory) as name:
         yield Path(name)
 
 
 @pytest.fixture(scope="session")
 def seed_image(cache_directory: Path) -> Path:
-    """The image of the case: 16 GiB, 4 KiB clusters, preallocated metadata; 41 MB on disk. Not to be changed."""
+    """The image of the case: 16 GiB, 4 KiB clusters, preallocated; 41 MB on disk. Not to be changed."""
     return _image(cache_directory / "disk0.qcow2", "16G")
 
 
 @pytest.fixture(scope="session")
 def small_image(cache_directory: Path) -> Path:
-    """The same layout with 256 MiB: 32 reference count blocks, made and read in no time. Not to be changed."""
+    """The same layout with 256 MiB: 32 reference count blocks, read in no time. Not to be changed."""
     return _image(cache_directory / "small.qcow2", "256M")
 
 

@@ -1,4 +1,4 @@
-"""Where tracers put what they see: a compact log of events and the list of files, made into a Trace at the end."""
+"""Where tracers put what they see: a compact log of events and a list of files, in the end a Trace."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Recorder:
         errno: int = 0,
         direct: bool = False,
     ) -> int:
-        """Append one event; UNKNOWN stands for null. `op` is a code of OP_CODES. Gives the event's number."""
+        """Append one event, UNKNOWN for null, `op` a code of OP_CODES; gives the event's number."""
         log = self._log
         at = len(log)
         log += _EVENT.pack(
@@ -150,11 +150,13 @@ class Recorder:
         columns: dict[str, object] = {}
         for name, dtype in EVENT_COLUMNS.items():
             if name == "layer":
-                columns[name] = pd.Categorical.from_codes(np.zeros(len(packed), np.int8), categories=list(LAYERS))
+                columns[name] = pd.Categorical.from_codes(
+                    np.zeros(len(packed), np.int8), categories=pd.Index(LAYERS)
+                )
             elif name == "op":
                 used = np.unique(packed["op"])
                 columns[name] = pd.Categorical.from_codes(
-                    np.searchsorted(used, packed["op"]), categories=[OPS[code] for code in used]
+                    np.searchsorted(used, packed["op"]), categories=pd.Index([OPS[code] for code in used])
                 )
             elif name in _NULLABLE:
                 values = packed[name].astype(np.int64)
@@ -170,7 +172,9 @@ class Recorder:
             unseen=tuple(sorted({*meta.unseen, *self.unseen})),
             notes=(*meta.notes, *self.notes),
         )
-        return Trace(meta, events, self._file_table(), empty_table(EXTENT_COLUMNS), empty_table(STRUCTURE_COLUMNS))
+        return Trace(
+            meta, events, self._file_table(), empty_table(EXTENT_COLUMNS), empty_table(STRUCTURE_COLUMNS)
+        )
 
     def _file_table(self) -> pd.DataFrame:
         made = {"file": pd.Series(range(len(self.files)), dtype="int32")}

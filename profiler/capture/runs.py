@@ -1,0 +1,255 @@
+"""Untraced, timed runs of a program: what a start really costs here, cold and warm.
+
+A tracer slows a program down, so times come from runs that nobody traces. Cold and warm runs take turns:
+whatever else the machine does in the meantime then falls on both.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+from profiler.capture.cache import Coldness, Residency, make_cold, residency
+from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
+from profiler.units import show_path
+
+WARM_READ_SHARE = 0.05
+"""A run was warm if it had to read at most this share of what the cold run before it read from the
+device."""
+
+_BLOCK = 512  # bytes; ru_inblock of getrusage(2) counts in these, whatever the file system's block is
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a program that nobody traced.
+
+    Times in seconds; user_s, system_s and device_read_bytes are of the program and of every descendant that
+    was waited for. exit_status as a shell gives it: 128 + n for death by signal n. resident_before_bytes of
+    resident_checked_bytes of the files looked at were cached right before; None: not looked.
+    """
+
+    wall_s: float
+    exit_status: int
+    user_s: float
+    system_s: float
+    device_read_bytes: int
+    resident_before_bytes: int | None = None
+    resident_checked_bytes: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `Meta.measured`; JSON-able."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Cold and warm runs that took turns; `cold[n]` came right before `warm[n]`.
+
+    coldness: how cold each cold run was made. stopped: why there are fewer than were asked for; "": there
+    are not.
+    """
+
+    cold: tuple[Run, ...] = ()
+    warm: tuple[Run, ...] = ()
+    coldness: tuple[Coldness, ...] = ()
+    stopped: str = ""
+
+    @property
+    def all_cold(self) -> bool:
+        """Whether every cold run was measured to be cold."""
+        return bool(self.coldness) and all(proof.cold for proof in self.coldness)
+
+    @property
+    def all_warm(self) -> bool:
+        """Whether every warm run found nearly all it read in memory."""
+        return bool(self.warm) and all(
+            warm.device_read_bytes <= WARM_READ_SHARE * cold.device_read_bytes
+            for cold, warm in zip(self.cold, self.warm, strict=False)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `Meta.measured`: {"cold": [RUN ...], "warm": [RUN ...]}, RUN as of `Run.as_dict`."""
+        return {"cold": [run.as_dict() for run in self.cold], "warm": [run.as_dict() for run in self.warm]}
+
+
+def run(
+    command: Sequence[str],
+    *,
+    output: bool = True,
+    stdin: bool = True,
+    before: Residency | None = None,
+) -> Run:
+    """Run a program to its end and time it, from before it is started to its end.
+
+    The program has our stdin, stdout and stderr; without `output` its stdout and stderr, and without `stdin`
+    its stdin, are /dev/null. `before`: what was cached just before, to be kept with the run. Raises
+    CommandNotFoundError or CannotRunError if it cannot be started. An interrupt (Ctrl-C) is the program's
+    first: when it has ended, it is ours too, and KeyboardInterrupt is raised. It is never left running.
+    """
+    silenced = {0: stdin, 1: output, 2: output}
+    actions = [
+        (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0)
+        for number, kept in silenced.items()
+        if not kept
+    ]
+    with _signals_passed_on() as children:
+        start = time.perf_counter_ns()
+        try:
+            # vfork and exec in one: the program's start does not wait for a copy of Python's page tables.
+            # Python ignores these two signals for itself; the program shall have them as usual.
+            child = os.posix_spawnp(
+                command[0], list(command), os.environ,
+                file_actions=actions, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise start_error(command[0], error) from error
+        children.append(child)
+        try:
+            _, status, usage = os.wait4(child, 0)
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
+        finally:
+            children.clear()
+        wall = time.perf_counter_ns() - start
+    code = os.waitstatus_to_exitcode(status)
+    return Run(
+        wall_s=wall / 1e9,
+        exit_status=code if code >= 0 else 128 - code,
+        user_s=usage.ru_utime,
+        system_s=usage.ru_stime,
+        device_read_bytes=usage.ru_inblock * _BLOCK,
+        resident_before_bytes=None if before is None else before.resident_bytes,
+        resident_checked_bytes=None if before is None else before.checked_bytes,
+    )
+
+
+def pairs(
+    command: Sequence[str],
+    files: Iterable[bytes],
+    runs: int,
+    on_result: Callable[[str, Run], None] | None = None,
+    *,
+    must: Iterable[bytes] = (),
+    output: bool = False,
+) -> Pairs:
+    """`runs` cold and as many warm runs, taking turns: cold, warm, cold, warm ...
+
+    files: what the program reads, by name; `must`: those of which nothing may be cached in a cold run (see
+    `cache.make_cold`). Each cold run warms the cache for the warm one after it. The program reads /dev/null
+    as its stdin, since the first run would leave nothing of ours to the others; its output goes there too
+    unless `output`. on_result("cold" or "warm", run) is called after each. What was measured is kept: where
+    an interrupt or a failure ends it early, the runs up to there are given, with `stopped` saying why.
+    Raises what `run` raises only if there are none.
+    """
+    files, must = list(files), list(must)
+    cold: list[Run] = []
+    warm: list[Run] = []
+    proofs: list[Coldness] = []
+    stopped = ""
+    try:
+        for _ in range(runs):
+            proof = make_cold(files, must)
+            cold.append(run(command, output=output, stdin=False, before=proof.residency))
+            proofs.append(proof)
+            if on_result is not None:
+                on_result("cold", cold[-1])
+            found = residency([*must, *files])
+            warm.append(run(command, output=output, stdin=False, before=found))
+            if on_result is not None:
+                on_result("warm", warm[-1])
+    except (KeyboardInterrupt, ColdseekError) as error:
+        if not cold:
+            raise
+        stopped = str(error) or "interrupted"
+    return Pairs(tuple(cold), tuple(warm), tuple(proofs), stopped)
+
+
+def start_error(name: str, error: OSError | ValueError) -> ColdseekError:
+    """What it means, in one line, that exec (or posix_spawn) of the command `name` failed with this
+    error."""
+    shown = show_path(name)
+    number = error.errno if isinstance(error, OSError) else None
+    path = name if "/" in name else _in_path(name)
+    if path is None or (number in (errno.ENOENT, errno.ENOTDIR) and not os.path.lexists(path)):
+        if "/" in name:
+            return CommandNotFoundError(f"{shown}: no such file; check the path of the command")
+        return CommandNotFoundError(f"{shown}: command not found; is it installed, and in PATH?")
+    if os.path.isdir(path):
+        return CannotRunError(f"{shown} is a directory; name a program")
+    if number == errno.ENOENT:
+        return CannotRunError(f"{shown} cannot be run: its interpreter, or what its link names, is missing")
+    if number == errno.EACCES:
+        return CannotRunError(f"{shown} cannot be run: no permission; 'chmod +x' makes a file executable")
+    if number == errno.ENOEXEC:
+        return CannotRunError(f"{shown} is no program for this machine, nor a script that starts with #!")
+    reason = os.strerror(number) if number else str(error)
+    return CannotRunError(f"{shown} cannot be run: {reason}")
+
+
+def _in_path(name: str) -> str | None:
+    """The first file of that name in PATH, executable or not."""
+    places = [
+        os.path.join(place or ".", name) for place in os.environ.get("PATH", os.defpath).split(os.pathsep)
+    ]
+    with suppress(ValueError):
+        return next((place for place in places if name and os.path.lexists(place)), None)
+    return None
+
+
+@contextmanager
+def _signals_passed_on() -> Iterator[list[int]]:
+    """While a program runs, signals that ask us to end are for it; once it has ended, for us.
+
+    Gives a list to put the program's process id in. A terminal's Ctrl-C reaches the program without our
+    help; the second one is passed on all the same, in case it did not, and the third kills. Handlers exist
+    only in the main thread; in another, signals are left alone.
+    """
+    children: list[int] = []
+    caught: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+        from_terminal = number in (signal.SIGINT, signal.SIGQUIT) and _in_foreground()
+        for child in children:
+            if len(caught) > 2:
+                os.kill(child, signal.SIGKILL)
+            elif len(caught) > 1 or not from_terminal:
+                os.kill(child, number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, handle)
+    try:
+        yield children
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if caught:
+        signal.raise_signal(caught[0])
+
+
+def _in_foreground() -> bool:
+    """Whether the terminal's Ctrl-C goes to us, and so to our children."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
