@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.capture.environment import MEMORY_FILESYSTEMS, device_name, filesystem_of
+from profiler.capture.environment import MEMORY_FILESYSTEMS, filesystem_of
+from profiler.capture.procfs import device_name
 from profiler.capture.tracer import Probe
 from profiler.errors import ColdseekError
 from profiler.units import show_bytes, show_path, show_plural

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, Trace, empty_table
+from profiler.capture.procfs import device_name
+from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, FILE_COLUMNS, Trace, empty_table
 from profiler.units import show_count, show_path
 
 MAX_EXTENTS_PER_FILE = 100_000
@@ -221,11 +222,6 @@ def _mounts(text: bytes | None = None) -> list[_Mount]:
     return mounts
 
 
-def device_name(number: int) -> str:
-    """A device number as stat gives it, as "major:minor"."""
-    return f"{os.major(number)}:{os.minor(number)}"
-
-
 # ---- extents ----------------------------------------------------------------------------------------------
 
 
@@ -327,14 +323,22 @@ def _fiemap(descriptor: int, limit: int) -> tuple[_Rows, bool]:
 
 
 def complete(trace: Trace) -> Trace:
-    """The trace with `extents` of the data files that were read, and `meta.host`; for one captured just now.
+    """A trace captured just now, with `extents` of the data files that were read, `meta.host`, and the file
+    systems of all files whose device is known.
 
     The files with the most bytes read come first where there are more extents than a trace holds.
     """
     read = trace.reads().groupby("file")["size"].sum().sort_values(ascending=False)
-    files = trace.files.loc[read.index]
-    found, notes = extents(files)
-    meta = dataclasses.replace(
-        trace.meta, host=host_facts(files["device"]), notes=(*trace.meta.notes, *notes)
+    read_files = trace.files.loc[read.index]
+    found, notes = extents(read_files)
+    kinds = [
+        known or (filesystem_of(device, path) if device and kind in ("regular", "directory") else "")
+        for known, device, path, kind in trace.files[["filesystem", "device", "path", "kind"]].to_numpy()
+    ]
+    host = host_facts(read_files["device"])
+    return dataclasses.replace(
+        trace,
+        meta=dataclasses.replace(trace.meta, host=host, notes=(*trace.meta.notes, *notes)),
+        files=trace.files.assign(filesystem=pd.Series(kinds, dtype=FILE_COLUMNS["filesystem"])),
+        extents=found,
     )
-    return dataclasses.replace(trace, meta=meta, extents=found)

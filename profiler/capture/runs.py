@@ -6,20 +6,19 @@ whatever else the machine does in the meantime then falls on both.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from types import FrameType
+from functools import partial
 from typing import Any
 
 from profiler.capture.cache import Coldness, Residency, make_cold, residency
-from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
-from profiler.units import show_path
+from profiler.capture.interrupts import Interrupts
+from profiler.capture.launch import exec_error
+from profiler.errors import ColdseekError
 
 WARM_READ_SHARE = 0.05
 """A run was warm if it had to read at most this share of what the cold run before it read from the
@@ -92,8 +91,8 @@ def run(
 
     The program has our stdin, stdout and stderr; without `output` its stdout and stderr, and without `stdin`
     its stdin, are /dev/null. `before`: what was cached just before, to be kept with the run. Raises
-    CommandNotFoundError or CannotRunError if it cannot be started. An interrupt (Ctrl-C) is the program's
-    first: when it has ended, it is ours too, and KeyboardInterrupt is raised. It is never left running.
+    CommandNotFoundError or CannotRunError if it cannot be started, and KeyboardInterrupt, whose text says
+    what happened, where it was interrupted. It is never left running.
     """
     silenced = {0: stdin, 1: output, 2: output}
     actions = [
@@ -101,27 +100,27 @@ def run(
         for number, kept in silenced.items()
         if not kept
     ]
-    with _signals_passed_on() as children:
-        start = time.perf_counter_ns()
-        try:
-            # vfork and exec in one: the program's start does not wait for a copy of Python's page tables.
-            # Python ignores these two signals for itself; the program shall have them as usual.
-            child = os.posix_spawnp(
-                command[0], list(command), os.environ,
-                file_actions=actions, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-            )  # fmt: skip
-        except (OSError, ValueError) as error:
-            raise start_error(command[0], error) from error
-        children.append(child)
-        try:
+    child = None
+    start = time.perf_counter_ns()
+    try:
+        # vfork and exec in one: the program's start does not wait for a copy of Python's page tables.
+        # Python ignores these two signals for itself; the program shall have them as usual.
+        child = os.posix_spawnp(
+            command[0], list(command), os.environ,
+            file_actions=actions, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        )  # fmt: skip
+        with Interrupts(child, partial(_kill, child)) as interrupts:
             _, status, usage = os.wait4(child, 0)
-        except BaseException:
-            os.kill(child, signal.SIGKILL)
+            wall = time.perf_counter_ns() - start
+            child = None
+    except OSError as error:
+        raise exec_error(command[0], error.errno or 0) from error
+    finally:
+        if child is not None:
+            _kill(child)
             os.waitpid(child, 0)
-            raise
-        finally:
-            children.clear()
-        wall = time.perf_counter_ns() - start
+    if interrupts.partial:
+        raise KeyboardInterrupt(interrupts.partial)
     code = os.waitstatus_to_exitcode(status)
     return Run(
         wall_s=wall / 1e9,
@@ -132,6 +131,11 @@ def run(
         resident_before_bytes=None if before is None else before.resident_bytes,
         resident_checked_bytes=None if before is None else before.checked_bytes,
     )
+
+
+def _kill(child: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
 
 
 def pairs(
@@ -173,83 +177,3 @@ def pairs(
             raise
         stopped = str(error) or "interrupted"
     return Pairs(tuple(cold), tuple(warm), tuple(proofs), stopped)
-
-
-def start_error(name: str, error: OSError | ValueError) -> ColdseekError:
-    """What it means, in one line, that exec (or posix_spawn) of the command `name` failed with this
-    error."""
-    shown = show_path(name)
-    number = error.errno if isinstance(error, OSError) else None
-    path = name if "/" in name else _in_path(name)
-    if path is None or (number in (errno.ENOENT, errno.ENOTDIR) and not os.path.lexists(path)):
-        if "/" in name:
-            return CommandNotFoundError(f"{shown}: no such file; check the path of the command")
-        return CommandNotFoundError(f"{shown}: command not found; is it installed, and in PATH?")
-    if os.path.isdir(path):
-        return CannotRunError(f"{shown} is a directory; name a program")
-    if number == errno.ENOENT:
-        return CannotRunError(f"{shown} cannot be run: its interpreter, or what its link names, is missing")
-    if number == errno.EACCES:
-        return CannotRunError(f"{shown} cannot be run: no permission; 'chmod +x' makes a file executable")
-    if number == errno.ENOEXEC:
-        return CannotRunError(f"{shown} is no program for this machine, nor a script that starts with #!")
-    reason = os.strerror(number) if number else str(error)
-    return CannotRunError(f"{shown} cannot be run: {reason}")
-
-
-def _in_path(name: str) -> str | None:
-    """The first file of that name in PATH, executable or not."""
-    places = [
-        os.path.join(place or ".", name) for place in os.environ.get("PATH", os.defpath).split(os.pathsep)
-    ]
-    with suppress(ValueError):
-        return next((place for place in places if name and os.path.lexists(place)), None)
-    return None
-
-
-@contextmanager
-def _signals_passed_on() -> Iterator[list[int]]:
-    """While a program runs, signals that ask us to end are for it; once it has ended, for us.
-
-    Gives a list to put the program's process id in. A terminal's Ctrl-C reaches the program without our
-    help; the second one is passed on all the same, in case it did not, and the third kills. Handlers exist
-    only in the main thread; in another, signals are left alone.
-    """
-    children: list[int] = []
-    caught: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        caught.append(number)
-        from_terminal = number in (signal.SIGINT, signal.SIGQUIT) and _in_foreground()
-        for child in children:
-            if len(caught) > 2:
-                os.kill(child, signal.SIGKILL)
-            elif len(caught) > 1 or not from_terminal:
-                os.kill(child, number)
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, handle)
-    try:
-        yield children
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if caught:
-        signal.raise_signal(caught[0])
-
-
-def _in_foreground() -> bool:
-    """Whether the terminal's Ctrl-C goes to us, and so to our children."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
