@@ -1,0 +1,480 @@
+"""The trace's file: everything survives the round trip, and nothing hostile gets in."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import need_root
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from profiler.errors import ColdseekError, TraceFormatError
+from profiler.trace import (
+    CACHE_STATES,
+    EVENT_COLUMNS,
+    EXTENT_COLUMNS,
+    FILE_COLUMNS,
+    FILE_KINDS,
+    FORMAT_VERSION,
+    LAYERS,
+    READ_OPS,
+    STRUCTURE_COLUMNS,
+    WRITE_OPS,
+    Meta,
+    Trace,
+    load,
+    replacing,
+    save,
+    table,
+    validate,
+)
+
+NOBODY = 65534
+
+# ---- any trace -------------------------------------------------------------------------------------------
+
+big = st.integers(0, 2**62)
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def maybe(values: st.SearchStrategy[int]) -> st.SearchStrategy[Any]:
+    return st.just(pd.NA) | values
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> Trace:
+    """Any trace that is valid: any number of rows in each table, nulls, every layer, names of any bytes."""
+    paths = draw(st.lists(st.binary(max_size=12), max_size=4))
+    numbers = st.integers(-1, len(paths) - 1)
+    facts = {
+        "device": texts, "inode": maybe(big), "size": maybe(big),
+        "mtime_ns": maybe(st.integers(-(2**63), 2**63 - 1)),
+        "kind": st.sampled_from(FILE_KINDS), "filesystem": texts,
+    }  # fmt: skip
+    files = [
+        {"file": number, "path": path, **{name: draw(values) for name, values in facts.items()}}
+        for number, path in enumerate(paths)
+    ]
+    event = st.fixed_dictionaries({
+        "time_ns": st.integers(0, 2**63 - 1), "duration_ns": maybe(big), "pid": st.integers(0, 2**31 - 1),
+        "tid": st.integers(0, 2**31 - 1), "layer": st.sampled_from(LAYERS),
+        "op": st.sampled_from((*READ_OPS, *WRITE_OPS, "open", "an op of later versions")), "file": numbers,
+        "handle": st.integers(-1, 2**31 - 1), "offset": maybe(big), "requested": big, "size": maybe(big),
+        "errno": st.integers(0, 4095), "direct": st.booleans(),
+    })  # fmt: skip
+    extent = st.fixed_dictionaries(
+        {"file": numbers, "logical": big, "physical": big, "length": big, "flags": st.integers(0, 2**32 - 1)}
+    )
+    structure = st.fixed_dictionaries({"file": numbers, "start": big, "end": big, "kind": texts})
+    meta = Meta(
+        command=tuple(os.fsdecode(part) for part in draw(st.lists(st.binary(max_size=6), max_size=3))),
+        cwd=os.fsdecode(draw(st.binary(max_size=6))),
+        tracer=draw(texts),
+        cache=draw(st.sampled_from(CACHE_STATES)),
+        resident_before_bytes=draw(st.none() | big),
+        wall_s=draw(st.none() | st.floats(0, 1e9)),
+        exit_status=draw(st.none() | st.integers(0, 255)),
+        lost_events=draw(big),
+        unseen=tuple(draw(st.lists(texts, max_size=2))),
+        measured=draw(st.dictionaries(texts, json_values, max_size=2)),
+        host=draw(st.dictionaries(texts, json_values, max_size=2)),
+    )
+    events = sorted(draw(st.lists(event, max_size=6)), key=lambda row: int(row["time_ns"]))
+    return Trace(
+        meta,
+        table(EVENT_COLUMNS, events),
+        table(FILE_COLUMNS, files),
+        table(EXTENT_COLUMNS, draw(st.lists(extent, max_size=3))),
+        table(STRUCTURE_COLUMNS, draw(st.lists(structure, max_size=3))),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("traces") / "a.trace.parquet"
+
+
+@settings(deadline=None)
+@given(trace=traces())
+def test_everything_survives_the_round_trip(place: Path, trace: Trace) -> None:
+    validate(trace)
+    save(trace, place)
+    again = load(place)
+    assert again.meta == trace.meta
+    pd.testing.assert_frame_equal(again.events, trace.events, check_categorical=False)
+    for name in ("files", "extents", "structures"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(trace, name))
+    assert len(again.reads()) + len(again.ends_of_file()) + len(again.writes()) <= len(again.events)
+
+
+@settings(deadline=None, max_examples=30)
+@given(trace=traces(), data=st.data())
+def test_a_cut_or_changed_file_is_refused_or_still_a_valid_trace(
+    place: Path, trace: Trace, data: st.DataObject
+) -> None:
+    save(trace, place)
+    whole = place.read_bytes()
+    for damaged in (
+        whole[: data.draw(st.integers(0, len(whole) - 1))],
+        whole[: (at := data.draw(st.integers(0, len(whole) - 1)))]
+        + bytes([whole[at] ^ 0x55])
+        + whole[at + 1 :],
+    ):
+        place.write_bytes(damaged)
+        try:
+            validate(load(place))
+        except ColdseekError as error:
+            assert_one_clear_line(error, place)
+
+
+# ---- a known trace, to damage ----------------------------------------------------------------------------
+
+
+def event(**more: Any) -> dict[str, Any]:
+    return {
+        "time_ns": 5, "duration_ns": 7, "pid": 1, "tid": 2, "layer": "syscall", "op": "pread64", "file": 0,
+        "handle": 0, "offset": 4096, "requested": 512, "size": 512, "errno": 0, "direct": False, **more,
+    }  # fmt: skip
+
+
+def file(**more: Any) -> dict[str, Any]:
+    return {
+        "file": 0, "path": b"/x", "device": "8:1", "inode": 3, "size": 9000, "mtime_ns": 1,
+        "kind": "regular", "filesystem": "ext4", **more,
+    }  # fmt: skip
+
+
+def known(*events: dict[str, Any]) -> Trace:
+    return Trace(
+        Meta(command=("x",)), table(EVENT_COLUMNS, list(events or [event()])), table(FILE_COLUMNS, [file()])
+    )
+
+
+def assert_one_clear_line(error: ColdseekError, path: Path) -> None:
+    text = str(error)
+    assert "\n" not in text
+    assert str(path) in text
+    assert error.exit_code == 125
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(TraceFormatError) as caught:
+        load(path)
+    assert_one_clear_line(caught.value, path)
+    return str(caught.value)
+
+
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change the events of a trace's file behind coldseek's back."""
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def rewrite_json(path: Path, key: str, text: bytes) -> None:
+    def change(events: pa.Table) -> pa.Table:
+        return events.replace_schema_metadata({**events.schema.metadata, key.encode(): text})
+
+    rewrite(path, change)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "x.trace.parquet"
+    save(known(), path)
+    return path
+
+
+def test_any_parquet_reader_opens_it(saved: Path) -> None:
+    frame = pd.read_parquet(saved)
+    assert list(frame.columns) == list(EVENT_COLUMNS)
+    assert frame["offset"].tolist() == [4096]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"no parquet", b"\0" * 5000, b"PAR1" + b"\xff" * 100 + b"PAR1"]
+)
+def test_what_is_no_parquet_is_refused_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.trace.parquet"
+    path.write_bytes(content)
+    assert "coldseek record" in refused(path)
+
+
+def test_a_truncated_trace_is_refused(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes()[:-1])
+    assert "not a whole Parquet file" in refused(saved)
+
+
+def test_somebody_elses_parquet_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sales.parquet"
+    pd.DataFrame({"a": [1, 2]}).to_parquet(path)
+    assert "no coldseek trace" in refused(path)
+
+
+def test_a_newer_version_is_refused_by_number(saved: Path) -> None:
+    rewrite_json(saved, "coldseek.meta", json.dumps({"version": FORMAT_VERSION + 1}).encode())
+    assert f"format {FORMAT_VERSION + 1} is newer" in refused(saved)
+
+
+@pytest.mark.parametrize("version", ["null", "0", "-1", '"1"', "1.5", "[]"])
+def test_a_version_that_is_none_is_refused(saved: Path, version: str) -> None:
+    rewrite_json(saved, "coldseek.meta", b'{"version": %s}' % version.encode())
+    refused(saved)
+
+
+@pytest.mark.parametrize(
+    "key", ["coldseek.meta", "coldseek.files", "coldseek.extents", "coldseek.structures"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{", b"null", b"[]", b"{}", b"7", b'"x"', b"\xff\xfe", b"NaN", b"[" * 100_000,
+        b'{"file": 7}', b'{"file": [null]}', b'{"file": [0], "path": [7]}', b'{"version": 1, "wall_s": NaN}',
+        b'{"version": 1, "wall_s": 1e999}', b'{"version": 1, "host": {"a": [Infinity]}}',
+        b'{"version": 1, "command": "x"}', b'{"version": 1, "command": [1]}',
+        b'{"version": 1, "lost_events": true}', b'{"version": 1, "measured": []}',
+        b'{"version": 1, "exit_status": "0"}', b'{"version": 1, "unseen": {}}',
+    ],
+)  # fmt: skip
+def test_damaged_json_is_refused(saved: Path, key: str, text: bytes) -> None:
+    rewrite_json(saved, key, text)
+    refused(saved)
+
+
+@pytest.mark.parametrize("key", ["coldseek.files", "coldseek.extents", "coldseek.structures"])
+def test_a_missing_table_is_refused(saved: Path, key: str) -> None:
+    def change(events: pa.Table) -> pa.Table:
+        kept = {name: value for name, value in events.schema.metadata.items() if name != key.encode()}
+        return events.replace_schema_metadata(kept)
+
+    rewrite(saved, change)
+    refused(saved)
+
+
+@pytest.mark.parametrize(
+    ("table_name", "column", "values"),
+    [
+        ("files", "path", [7]), ("files", "path", ["\ud800"]), ("files", "file", [1]),
+        ("files", "file", [2**40]), ("files", "size", [2**70]), ("files", "size", [1.5]),
+        ("files", "kind", [None]), ("files", "inode", [True]), ("files", "device", ["a", "b"]),
+        ("files", "file", ["0"]), ("files", "path", "/"),
+    ],
+)  # fmt: skip
+def test_wrong_values_in_a_small_table_are_refused(
+    saved: Path, table_name: str, column: str, values: Any
+) -> None:
+    held = json.loads(pq.read_schema(saved).metadata[f"coldseek.{table_name}".encode()])
+    rewrite_json(saved, f"coldseek.{table_name}", json.dumps({**held, column: values}).encode())
+    refused(saved)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("time_ns", pa.array([None], pa.int64())), ("time_ns", pa.array(["x"])), ("time_ns", pa.array([-1])),
+        ("duration_ns", pa.array([-1])), ("offset", pa.array([-(2**63)])), ("offset", pa.array([2**63 - 1])),
+        ("requested", pa.array([-1])), ("size", pa.array([2**63], pa.uint64())), ("size", pa.array([0.5])),
+        ("file", pa.array([1])), ("file", pa.array([-2])), ("file", pa.array([2**40])),
+        ("pid", pa.array([2**40])), ("layer", pa.array([7])), ("op", pa.array([[1]])),
+        ("direct", pa.array([None], pa.bool_())), ("errno", pa.array([70_000])),
+    ],
+)  # fmt: skip
+def test_wrong_values_in_the_events_are_refused(saved: Path, column: str, values: pa.Array) -> None:
+    at = list(EVENT_COLUMNS).index(column)
+    rewrite(saved, lambda events: events.set_column(at, column, values))
+    refused(saved)
+
+
+def test_a_missing_column_is_refused(saved: Path) -> None:
+    rewrite(saved, lambda events: events.drop_columns(["offset"]))
+    refused(saved)
+
+
+def test_more_columns_and_keys_of_others_are_left_aside(saved: Path) -> None:
+    rewrite(saved, lambda events: events.append_column("mine", pa.array([1])))
+    facts = {**dataclasses.asdict(Meta(tracer="t")), "later": {"a": 1}}
+    rewrite_json(saved, "coldseek.meta", json.dumps(facts).encode())
+    again = load(saved)
+    assert list(again.events.columns) == list(EVENT_COLUMNS)
+    assert again.meta.tracer == "t"
+
+
+def test_events_out_of_order_are_refused(saved: Path) -> None:
+    save(known(event(time_ns=1), event(time_ns=2)), saved)
+    rewrite(saved, lambda events: events.take([1, 0]))
+    assert "sorted" in refused(saved)
+
+
+def test_a_trace_that_is_not_valid_is_not_saved(tmp_path: Path) -> None:
+    path = tmp_path / "x.trace.parquet"
+    with pytest.raises(TraceFormatError):
+        save(known(event(file=1)), path)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- what the machine refuses ----------------------------------------------------------------------------
+
+
+def refused_by_the_system(action: Callable[[], object], path: Path, words: str) -> None:
+    with pytest.raises(ColdseekError) as caught:
+        action()
+    assert_one_clear_line(caught.value, path)
+    assert words in str(caught.value)
+
+
+def test_a_missing_trace_a_directory_and_an_odd_name(tmp_path: Path) -> None:
+    refused_by_the_system(lambda: load(tmp_path / "none"), tmp_path / "none", "No such file")
+    refused_by_the_system(lambda: load(tmp_path), tmp_path, "directory")
+    odd = tmp_path / "a\x1b[31m\n\udcff"
+    with pytest.raises(ColdseekError) as caught:
+        load(odd)
+    assert "\\x1b[31m\\x0a\\xff" in str(caught.value)
+
+
+def test_a_missing_folder_and_a_folder_in_the_way(tmp_path: Path) -> None:
+    refused_by_the_system(lambda: save(known(), tmp_path / "no/x"), tmp_path / "no/x", "No such file")
+    (tmp_path / "taken").mkdir()
+    refused_by_the_system(lambda: save(known(), tmp_path / "taken"), tmp_path / "taken", "directory")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_no_space_keeps_the_former_trace_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    need_root()
+    mounted = tmp_path / "full"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "coldseek-test", mounted], check=True)
+    try:
+        path = mounted / "x.trace.parquet"
+        save(known(), path)
+        former = path.read_bytes()
+        (mounted / "filler").write_bytes(b"x" * (os.statvfs(mounted).f_bavail * 4096 - 4096))
+        many = known(*[event(time_ns=number, offset=number**3) for number in range(20_000)])
+        refused_by_the_system(lambda: save(many, path), path, "No space left")
+        assert path.read_bytes() == former
+        assert sorted(entry.name for entry in mounted.iterdir()) == ["filler", "x.trace.parquet"]
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+
+def test_a_file_size_limit_is_one_line_too(saved: Path) -> None:
+    former = saved.read_bytes()
+    many = known(*[event(time_ns=number, offset=number**3) for number in range(20_000)])
+
+    def limited() -> str:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        return failure_of(lambda: save(many, saved))
+
+    text = in_child(limited)
+    assert os.strerror(errno.EFBIG) in text
+    assert str(saved) in text
+    assert saved.read_bytes() == former
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_no_permission_to_read_or_write(saved: Path) -> None:
+    if os.geteuid() == 0:
+        saved.chmod(0o600)
+    else:
+        saved.chmod(0)
+        saved.parent.chmod(0o500)
+    for action in (lambda: load(saved), lambda: save(known(), saved)):
+        text = in_child(lambda action=action: failure_of(action), as_nobody=True)
+        assert "Permission denied" in text
+        assert str(saved) in text
+    saved.parent.chmod(0o700)
+
+
+def test_an_interrupted_writing_leaves_no_temporary_file(saved: Path) -> None:
+    former = saved.read_bytes()
+    with pytest.raises(KeyboardInterrupt), replacing(saved) as temporary:
+        Path(temporary).write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert saved.read_bytes() == former
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_a_saved_trace_has_the_usual_permissions(tmp_path: Path) -> None:
+    former = os.umask(0o027)
+    try:
+        save(known(), tmp_path / "x")
+    finally:
+        os.umask(former)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+
+
+def failure_of(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except ColdseekError as error:
+        return str(error)
+    return "no failure"
+
+
+def in_child(action: Callable[[], str], as_nobody: bool = False) -> str:
+    """What `action` returns in a forked child, whose limits and user are its own."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if as_nobody and os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            os.write(write_end, action().encode())
+        except BaseException as error:
+            os.write(write_end, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as answer:
+        text = answer.read().decode()
+    os.waitpid(child, 0)
+    return text
+
+
+# ---- what the tables mean --------------------------------------------------------------------------------
+
+
+def test_reads_writes_and_ends_of_file_are_told_apart() -> None:
+    trace = known(
+        event(size=10, offset=pd.NA),
+        event(size=0),
+        event(size=pd.NA),
+        event(size=0, errno=errno.EIO),
+        event(size=0, requested=0),
+        event(op="pwrite64", size=20),
+        event(op="lseek", size=0),
+        event(layer="cache", size=4096),
+        event(file=-1, size=5),
+    )
+    assert trace.reads()["size"].tolist() == [10]
+    assert trace.reads()["path"].tolist() == [b"/x"]
+    assert len(trace.ends_of_file()) == 1
+    assert trace.writes()["size"].tolist() == [20]
+
+
+def test_a_trace_is_complete_if_nothing_is_missing() -> None:
+    assert Meta().complete
+    assert not Meta(lost_events=1).complete
+    assert not Meta(partial="interrupted").complete
