@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import Ints, spans
@@ -13,6 +14,10 @@ from profiler.errors import ColdseekError
 
 UNWRITTEN = 0x800
 """FIEMAP_EXTENT_UNWRITTEN (linux/fiemap.h): allocated, never written; reads as zeros without any I/O."""
+
+LAST = 0x1
+"""FIEMAP_EXTENT_LAST: the file's last extent. Where it is missing, the list was cut off and the rest of the
+file is taken to go on right behind the last extent that is known."""
 
 FILE_GAP = 32 * 2**20
 """Bytes between two files that are laid one after another, because nothing better is known: about a third of
@@ -53,7 +58,7 @@ def place(requests: pd.DataFrame, files: pd.DataFrame, extents: pd.DataFrame) ->
     """
     requests = requests.reset_index(drop=True)
     mapped = np.isin(requests["file"].to_numpy(), extents["file"].to_numpy())
-    physical = _by_extents(requests[mapped], extents)
+    physical, exact = _by_extents(requests[mapped], extents)
     logical = requests[~mapped]
     devices = np.append(files["device"].to_numpy(object), "")  # where file -1 points
 
@@ -62,20 +67,19 @@ def place(requests: pd.DataFrame, files: pd.DataFrame, extents: pd.DataFrame) ->
     placed = pd.concat([physical, logical])
     placed = placed.iloc[np.lexsort((placed["offset"].to_numpy(), placed.index.to_numpy()))]
     placed = placed.assign(device=devices[placed["file"].to_numpy(np.int64)]).reset_index(drop=True)
-    known = "all" if not len(logical) else "some" if len(physical) else "none"
+    known = "all" if exact and not len(logical) else "some" if len(physical) else "none"
     return Placement(placed, known)
 
 
-def _by_extents(requests: pd.DataFrame, extents: pd.DataFrame) -> pd.DataFrame:
-    """The parts of `requests` that lie in written extents, with their device_offset."""
+def _by_extents(requests: pd.DataFrame, extents: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """The parts of `requests` in written extents, with their device_offset; and whether none is a guess."""
     start, end = spans(*(requests[name].to_numpy(np.int64) for name in ("offset", "size")))
     file = requests["file"].to_numpy(np.int64)
-    extents = extents[extents["length"] > 0].sort_values(["file", "logical"], kind="stable")
+    extents, guessed = _to_the_end(extents)
     owner = extents["file"].to_numpy(np.int64)
     logical, until = spans(*(extents[name].to_numpy(np.int64) for name in ("logical", "length")))
-    follows = (
-        owner[1:] == owner[:-1]
-    )  # extents never overlap, unless the trace lies: then the later one counts
+    follows = owner[1:] == owner[:-1]
+    # extents never overlap, unless the trace lies: then the later one counts
     until[:-1] = np.where(follows, np.minimum(until[:-1], logical[1:]), until[:-1])
 
     start_key, end_key, logical_key, until_key = _sortable(
@@ -93,11 +97,29 @@ def _by_extents(requests: pd.DataFrame, extents: pd.DataFrame) -> pd.DataFrame:
     begin, stop = np.maximum(start[request], logical[extent]), np.minimum(end[request], until[extent])
     kept = (stop > begin) & (extents["flags"].to_numpy(np.int64)[extent] & UNWRITTEN == 0)
     request, extent, begin, stop = request[kept], extent[kept], begin[kept], stop[kept]
-    offset = (
-        np.minimum(extents["physical"].to_numpy(np.int64), SPACE)[extent] + (begin - logical[extent]) % SPACE
-    )
+    physical = np.minimum(extents["physical"].to_numpy(np.int64), SPACE)
+    offset = physical[extent] + (begin - logical[extent]) % SPACE
     pieces: pd.DataFrame = requests.iloc[request]
-    return pieces.assign(offset=begin, size=stop - begin, device_offset=offset)
+    pieces = pieces.assign(offset=begin, size=stop - begin, device_offset=offset)
+    return pieces, not guessed[extent].any()
+
+
+def _to_the_end(extents: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """The extents by file and place; where the last is not LAST, one more that goes on. Which those are."""
+    extents = extents[extents["length"] > 0].sort_values(
+        ["file", "logical"], kind="stable", ignore_index=True
+    )
+    ending = extents[~extents["file"].duplicated(keep="last")]
+    cut = ending[ending["flags"] & LAST == 0]
+    more = cut.assign(
+        logical=np.minimum(cut["logical"], SPACE) + np.minimum(cut["length"], SPACE),
+        physical=np.minimum(cut["physical"], SPACE) + np.minimum(cut["length"], SPACE),
+        length=SPACE,
+        flags=0,
+    )
+    every = pd.concat([extents, more], ignore_index=True)
+    order = np.lexsort((every["logical"].to_numpy(), every["file"].to_numpy()))
+    return every.iloc[order], order >= len(extents)
 
 
 def _sortable(*pairs: tuple[Ints, Ints]) -> list[Ints]:
@@ -108,8 +130,7 @@ def _sortable(*pairs: tuple[Ints, Ints]) -> list[Ints]:
 
 
 def _bases(logical: pd.DataFrame, physical: pd.DataFrame, files: pd.DataFrame, devices: np.ndarray) -> Ints:
-    """For each file of the trace where it begins on its device if its extents are not known; SPACE at the
-    most."""
+    """For each file of the trace: where it begins on its device if its extents are not known."""
     width = np.zeros(len(devices), np.int64)
     size = files["size"].to_numpy(np.int64, na_value=0)
     used = np.unique(logical["file"].to_numpy(np.int64))

@@ -9,7 +9,7 @@ from made import GIB, MIB, trace
 
 from profiler.analysis import placement
 from profiler.analysis.pagecache import first_touches
-from profiler.analysis.placement import FILE_GAP, UNWRITTEN, Placement, place
+from profiler.analysis.placement import FILE_GAP, LAST, UNWRITTEN, Placement, place
 from profiler.capture.recorder import FileFacts
 from profiler.errors import ColdseekError
 from profiler.trace import Trace
@@ -29,7 +29,7 @@ def test_cut_at_extents_holes_and_unwritten_extents_are_free() -> None:
         extents=[
             (0, 0, 1 * MIB, 4096, 0),
             (0, 4096, 7 * MIB, 8192, 0),
-            (0, 3 * 4096, 9 * MIB, 4096, UNWRITTEN),  # then a hole
+            (0, 3 * 4096, 9 * MIB, 4096, UNWRITTEN | LAST),  # then a hole
         ],
     )
     assert rows(made) == [[0, 0, 4096, MIB], [0, 4096, 8192, 7 * MIB]]
@@ -51,11 +51,18 @@ def test_files_without_extents_lie_one_after_another() -> None:
 
 
 def test_some_known() -> None:
-    made = trace([(0, 0, 4096), (1, 0, 4096)], extents=[(0, 0, GIB, 4096, 0)])
+    made = trace([(0, 0, 4096), (1, 0, 4096)], extents=[(0, 0, GIB, 4096, LAST)])
     result = placed(made)
     assert result.known == "some"
     assert result.requests["device_offset"].tolist() == [GIB, GIB + 4096 + FILE_GAP]
     assert result.requests["device"].tolist() == ["8:1", "8:1"]
+
+
+def test_a_cut_off_list_goes_on_where_it_ends() -> None:
+    made = trace([(0, 0, 4096), (0, MIB, 4096)], extents=[(0, 0, GIB, 4096, 0)])
+    assert rows(made) == [[0, 0, 4096, GIB], [1, MIB, 4096, GIB + MIB]]
+    assert placed(made).known == "some"
+    assert placed(trace([(0, 0, 4096)], extents=[(0, 0, GIB, 4096, 0)])).known == "all"
 
 
 def test_empty() -> None:
@@ -91,6 +98,8 @@ def test_against_brute_force(reads: list[tuple[int, int]], layout: list[tuple[in
         extents.append((0, at * 4096, number * MIB, pages * 4096, UNWRITTEN if unwritten else 0))
         where |= {at + page: number * MIB + page * 4096 for page in range(pages) if not unwritten}
         at += pages
+    if extents:
+        extents[-1] = (*extents[-1][:4], extents[-1][4] | LAST)
     made = trace([(0, page * 4096, pages * 4096) for page, pages in reads], extents=extents)
     wanted, seen = [], set()
     for page, pages in reads:

@@ -1,0 +1,73 @@
+"""Two traces side by side: a cold start against a warm one, or any two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profiler.devices.model import Device
+from profiler.report.summary import Run, Summary, median_s, slowdown, summarise
+from profiler.trace import Trace
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two. name: "cold", "warm", or "first", "second". runs: untraced, in this trace's cache
+    state.
+
+    median_s: of the runs' wall times. slowdown: the tracer's, None if not known.
+    """
+
+    name: str
+    summary: Summary
+    runs: tuple[Run, ...]
+    median_s: float | None
+    slowdown: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two traces. is_pair: first is cold and second is warm. ratio: median of the first through that of the
+    second, None unless both were measured. only_first, only_second: paths read in one of them only.
+    """
+
+    first: Side
+    second: Side
+    is_pair: bool
+    ratio: float | None
+    only_first: tuple[bytes, ...]
+    only_second: tuple[bytes, ...]
+
+
+def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | None = None) -> Comparison:
+    """Compare a cold trace with a warm one (given in any order), or two arbitrary ones.
+
+    Untraced runs come from the traces' `meta.measured`; both runs of a pair may be recorded in either.
+    Without them the times are unknown: a traced wall time says nothing about the program.
+    """
+    if (first.meta.cache, second.meta.cache) == ("warm", "cold"):
+        first, second = second, first
+    is_pair = (first.meta.cache, second.meta.cache) == ("cold", "warm")
+    one, two = summarise(first, devices), summarise(second, devices)
+    if is_pair:
+        sides = _side("cold", one, one.cold or two.cold), _side("warm", two, two.warm or one.warm)
+    else:
+        sides = _side("first", one, _own_runs(one)), _side("second", two, _own_runs(two))
+    medians = sides[0].median_s, sides[1].median_s
+    paths = [{file.path for file in side.summary.files} for side in sides]
+    return Comparison(
+        *sides,
+        is_pair=is_pair,
+        ratio=medians[0] / medians[1] if medians[0] is not None and medians[1] else None,
+        only_first=tuple(sorted(paths[0] - paths[1])),
+        only_second=tuple(sorted(paths[1] - paths[0])),
+    )
+
+
+def _side(name: str, summary: Summary, runs: tuple[Run, ...]) -> Side:
+    return Side(name, summary, runs, median_s(runs), slowdown(summary.meta, runs))
+
+
+def _own_runs(summary: Summary) -> tuple[Run, ...]:
+    """The untraced runs in the cache state of the trace itself."""
+    return {"cold": summary.cold, "warm": summary.warm}.get(summary.meta.cache, ())

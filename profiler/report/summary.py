@@ -1,0 +1,303 @@
+"""Everything the reports show, worked out once: text and JSON are both made from this and cannot
+disagree."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from profiler import devices as device_models
+from profiler.analysis import access
+from profiler.analysis.intervals import exact_sum
+from profiler.analysis.projection import Projection, project, requests
+from profiler.devices.model import Device
+from profiler.trace import Meta, Trace
+
+USUAL_SHARE = 0.5
+"""A read size is called the usual one if at least this share of the reads has it."""
+
+
+@dataclass(frozen=True)
+class Stride:
+    """A dominant recurring jump: bytes from the start of one read to the start of the next, and how
+    often."""
+
+    bytes: int
+    count: int
+
+
+@dataclass(frozen=True)
+class FileSummary:
+    """What was read of one file; the terms are those of `access.Totals`. path: bytes, as it was recorded.
+
+    size: of the file, in bytes, None if not known. usual_size: the size in bytes that most of its reads
+    have, None if there is none. structures: kind -> {"reads", "bytes"}, empty if the trace knows none.
+    """
+
+    path: bytes
+    size: int | None
+    filesystem: str
+    reads: int
+    bytes: int
+    unique_bytes: int
+    unique_page_bytes: int
+    reread_bytes: int
+    seeks: int
+    scattered_ratio: float | None
+    sequential_ratio: float | None
+    unknown_offsets: int
+    usual_size: int | None
+    patterns: dict[str, int]
+    strides: tuple[Stride, ...]
+    structures: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Others:
+    """All files but the one in focus, summed."""
+
+    files: int
+    reads: int
+    bytes: int
+    unique_bytes: int
+    seeks: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """An untraced run as it was measured; see capture/runs.py. None: not known."""
+
+    wall_s: float
+    exit_status: int | None
+    resident_before_bytes: int | None
+    resident_checked_bytes: int | None
+    device_read_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen at the device itself; all 0 if no tracer looked there."""
+
+    observed: bool
+    requests: int
+    bytes: int
+    seeks: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Values from `low` to `high` bytes, as in `access.log2_histogram`."""
+
+    low: int
+    high: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One trace, worked out. Sizes in bytes, times in seconds, None: not known.
+
+    focus: the file that matters, the image if one was named, else the data file with the most reads; None
+    without reads. files: all that were read, the focus first, then by reads. cold, warm: untraced runs;
+    damaged_runs of them could not be read. slowdown: traced wall time through that of the untraced runs in
+    the same cache state. writes, written_bytes: to files and block devices. requests_bytes and the like are
+    in the projections.
+    """
+
+    meta: Meta
+    totals: access.Totals
+    strides: tuple[Stride, ...]
+    gaps: tuple[Bin, ...]
+    sizes: tuple[Bin, ...]
+    focus: FileSummary | None
+    files: tuple[FileSummary, ...]
+    others: Others
+    cold: tuple[Run, ...]
+    warm: tuple[Run, ...]
+    damaged_runs: int
+    slowdown: float | None
+    writes: int
+    written_bytes: int
+    device: Observed
+    projections: tuple[Projection, ...]
+
+
+def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 1) -> Summary:
+    """Work out everything there is to report. devices: to project on; None: all presets. copies: starts at
+    once."""
+    reads = trace.reads()
+    classified = access.classify(reads)
+    placement = requests(trace, reads)
+    files = _files(trace, classified)
+    focus = _focus(trace.meta, files)
+    if focus is not None:
+        files = (focus, *(file for file in files if file is not focus))
+    writes = trace.writes()
+    cold, damaged_cold = measured(trace.meta, "cold")
+    warm, damaged_warm = measured(trace.meta, "warm")
+    return Summary(
+        meta=trace.meta,
+        totals=access.totals(classified, len(trace.ends_of_file())),
+        strides=_strides(access.total_strides(classified)),
+        gaps=_bins(access.gap_histogram(classified)),
+        sizes=_bins(access.size_histogram(classified)),
+        focus=focus,
+        files=files,
+        others=_others(files[1:]),
+        cold=cold,
+        warm=warm,
+        damaged_runs=damaged_cold + damaged_warm,
+        slowdown=slowdown(trace.meta, {"cold": cold, "warm": warm}.get(trace.meta.cache, ())),
+        writes=len(writes),
+        written_bytes=exact_sum(writes["size"].to_numpy(np.int64)),
+        device=_observed(trace.events),
+        projections=tuple(
+            project(placement, device, copies)
+            for device in (device_models.presets() if devices is None else devices)
+        ),
+    )
+
+
+def median_s(runs: Sequence[Run]) -> float | None:
+    """The median wall time in seconds; None without runs."""
+    return statistics.median(run.wall_s for run in runs) if runs else None
+
+
+def slowdown(meta: Meta, runs: Sequence[Run]) -> float | None:
+    """How many times longer the program took while it was traced; `runs` are untraced, in the same cache
+    state."""
+    usual = median_s(runs)
+    return meta.wall_s / usual if meta.wall_s is not None and usual else None
+
+
+def measured(meta: Meta, state: str) -> tuple[tuple[Run, ...], int]:
+    """The untraced runs in `meta.measured[state]`, and how many entries are no runs. A trace may hold
+    anything."""
+    entries = meta.measured.get(state, [])
+    if not isinstance(entries, list):
+        return (), 1
+    runs = [_run(entry) for entry in entries]
+    good = tuple(run for run in runs if run is not None)
+    return good, len(runs) - len(good)
+
+
+def _run(entry: Any) -> Run | None:
+    if not isinstance(entry, dict):
+        return None
+    wall = entry.get("wall_s")
+    counts = [
+        entry.get(key)
+        for key in ("exit_status", "resident_before_bytes", "resident_checked_bytes", "device_read_bytes")
+    ]
+    if isinstance(wall, bool) or not isinstance(wall, int | float) or not 0 <= wall < 1e12:
+        return None
+    if not all(
+        n is None or (isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63) for n in counts
+    ):
+        return None
+    return Run(float(wall), *counts)
+
+
+def _files(trace: Trace, classified: pd.DataFrame) -> tuple[FileSummary, ...]:
+    """One of each file that was read, most reads first."""
+    table = access.per_file(classified).sort_values(["reads", "bytes"], ascending=False, kind="stable")
+    columns = {str(column): table[column].tolist() for column in table}
+    strides: dict[int, list[Stride]] = {}
+    found = access.strides(classified)
+    for file, distance, count in zip(
+        *(found[key].tolist() for key in ("file", "bytes", "count")), strict=True
+    ):
+        strides.setdefault(file, []).append(Stride(distance, count))
+    usual = _usual_sizes(classified)
+    paths, sizes, filesystems = (trace.files[key].tolist() for key in ("path", "size", "filesystem"))
+    counts = (
+        "reads", "bytes", "unique_bytes", "unique_page_bytes", "reread_bytes", "seeks", "unknown_offsets",
+    )  # fmt: skip
+    return tuple(
+        FileSummary(
+            path=paths[file],
+            size=None if sizes[file] is pd.NA else sizes[file],
+            filesystem=filesystems[file],
+            scattered_ratio=_ratio(columns["scattered_ratio"][row]),
+            sequential_ratio=_ratio(columns["sequential_ratio"][row]),
+            usual_size=usual.get(file),
+            patterns={pattern: columns[pattern][row] for pattern in access.PATTERNS},
+            strides=tuple(strides.get(file, ())),
+            structures={},
+            **{key: columns[key][row] for key in counts},
+        )
+        for row, file in enumerate(columns["file"])
+    )
+
+
+def _usual_sizes(classified: pd.DataFrame) -> dict[int, int]:
+    """File -> the size that at least USUAL_SHARE of its reads have."""
+    sizes = classified.groupby(["file", "size"]).size().reset_index(name="reads")
+    sizes = sizes.sort_values("reads", ascending=False, kind="stable").drop_duplicates("file")
+    of_all = sizes["file"].map(classified.groupby("file").size())
+    usual = sizes[sizes["reads"] >= USUAL_SHARE * of_all]
+    return dict(zip(usual["file"].tolist(), usual["size"].tolist(), strict=True))
+
+
+def _focus(meta: Meta, files: tuple[FileSummary, ...]) -> FileSummary | None:
+    """The named image, by its path as it was recorded, else by its name if only one file has it, else the
+    first."""
+    if meta.image:
+        image = _path(os.path.normpath(os.path.join(meta.cwd, meta.image)))
+        exact = [file for file in files if file.path in (image, _path(meta.image))]
+        alike = [file for file in files if os.path.basename(file.path) == os.path.basename(image)]
+        if exact or len(alike) == 1:
+            return (exact or alike)[0]
+    return files[0] if files else None
+
+
+def _path(text: str) -> bytes:
+    """As os.fsencode, but for any text: a trace may hold surrogates that no file name can have become."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def _others(files: tuple[FileSummary, ...]) -> Others:
+    return Others(
+        len(files),
+        *(
+            sum(getattr(file, name) for file in files)
+            for name in ("reads", "bytes", "unique_bytes", "seeks")
+        ),
+    )
+
+
+def _observed(events: pd.DataFrame) -> Observed:
+    """What the device layer of the trace says; a seek is a request not where the previous one ended."""
+    at_device = (events["layer"] == "device").to_numpy(bool)
+    rows = events[at_device & events["size"].gt(0).fillna(False).to_numpy(bool)]
+    if not len(rows):
+        return Observed(False, 0, 0, 0)
+    offset, size = (rows[key].to_numpy(np.int64, na_value=-1) for key in ("offset", "size"))
+    going_on = offset[1:] == offset[:-1] + size[:-1]
+    return Observed(True, len(rows), exact_sum(size), len(rows) - int(going_on.sum()))
+
+
+def _strides(table: pd.DataFrame) -> tuple[Stride, ...]:
+    return tuple(Stride(*row) for row in _rows(table, "bytes", "count"))
+
+
+def _bins(table: pd.DataFrame) -> tuple[Bin, ...]:
+    return tuple(Bin(*row) for row in _rows(table, "low", "high", "count"))
+
+
+def _rows(table: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of these columns as plain Python values."""
+    return zip(*(table[column].tolist() for column in columns), strict=True)
+
+
+def _ratio(value: Any) -> float | None:
+    return None if value is pd.NA else float(value)

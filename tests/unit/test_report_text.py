@@ -1,0 +1,143 @@
+"""The text reports: golden files, hostile names, widths. COLDSEEK_GOLDEN=1 writes the golden files anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import re
+from pathlib import Path
+
+import pytest
+from made import GIB, MIB, seed_2010, trace
+from report_cases import CASES, RUNS, check
+
+from profiler import devices
+from profiler.analysis.projection import project
+from profiler.report import text
+from profiler.report.comparison import compare_summary
+from profiler.report.summary import summarise
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+def golden(name: str, got: str) -> None:
+    path = DATA / name
+    if os.environ.get("COLDSEEK_GOLDEN"):
+        path.write_text(got)
+    assert got == path.read_text()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden_reports(case: str) -> None:
+    golden(f"report_{case}.txt", text.report(summarise(CASES[case]())).plain + "\n")
+
+
+def test_golden_comparison() -> None:
+    golden(
+        "report_compare.txt",
+        text.compare(compare_summary(check(), check(cache="warm", wall_s=3.0))).plain + "\n",
+    )
+
+
+def test_golden_projection() -> None:
+    made = [project(seed_2010(), device, 4) for device in devices.presets()]
+    golden("report_project.txt", text.project(made).plain + "\n")
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("width", [60, 80, 99, 1000])
+def test_one_screen(case: str, width: int) -> None:
+    lines = text.report(summarise(CASES[case]()), width).plain.split("\n")
+    assert max(map(len, lines)) <= min(width, 99)
+    assert len(lines) <= (55 if width < 80 or case == "hostile" else 41)
+
+
+def test_the_verdict_on_the_case_has_its_numbers() -> None:
+    first = " ".join(text.report(summarise(seed_2010())).plain.split("\n\n")[0].split())
+    assert "1,935 scattered 4 KiB reads, most of them 8 MiB apart" in first
+    assert "16.1 s at 120 IOPS" in first
+
+
+def test_what_is_missing_comes_first() -> None:
+    shown = text.report(summarise(trace([(0, 0, 10)], lost_events=12, partial="killed"))).plain.split("\n")
+    assert shown[0].startswith("INCOMPLETE: 12 events lost")
+    assert shown[1].startswith("PARTIAL: ")
+
+
+def test_what_the_tracer_cannot_see_is_said() -> None:
+    shown = text.report(summarise(trace([(0, 0, 10)], unseen=("mmap", "new\x1b[2J")))).plain
+    assert "reads through memory mappings (page faults); new\\x1b[2J" in shown
+
+
+@pytest.mark.parametrize(
+    "name", [b"\x1b[31mred\n", b"[bold]x[/bold][/]", b"\xff\xfe", "‮gpj.exe".encode(), b"\\"]
+)
+def test_hostile_names(name: bytes) -> None:
+    made = trace([(0, 0, 10), (1, 0, 10)], files=[b"/" + name, b"/a"], command=("cat", os.fsdecode(name)))
+    for page in (text.report(summarise(made)), text.compare(compare_summary(made, trace()))):
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f‮\ud800-\udfff]", page.plain)
+        stream = Terminal()
+        text.write(page, stream)
+        assert plain(stream.getvalue()) == page.plain + "\n"
+        assert not page.spans or all(span.style != "bold]x" for span in page.spans)
+    if name.startswith(b"["):
+        assert "[bold]x[/bold][/]" in text.report(summarise(made)).plain
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def plain(written: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", written)
+
+
+def test_colours_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    page = text.report(summarise(check()))
+    pipe, terminal = io.StringIO(), Terminal()
+    text.write(page, pipe)
+    text.write(page, terminal)
+    assert "\x1b" not in pipe.getvalue()
+    assert "\x1b[" in terminal.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    colourless = Terminal()
+    text.write(page, colourless)
+    assert colourless.getvalue() == pipe.getvalue()
+
+
+def test_a_traced_time_is_never_the_programs() -> None:
+    made = compare_summary(check(measured={}), check(cache="warm", measured={}))
+    shown = text.compare(made).plain
+    assert made.ratio is None
+    assert "Times were not measured" in shown
+    assert all("tracer's time" in line for line in shown.split("\n") if "5.5 s" in line)
+
+
+def test_many_runs_share_lines() -> None:
+    runs = {"cold": RUNS["cold"] * 20, "warm": RUNS["warm"][:1]}
+    shown = text.compare(compare_summary(check(measured=runs), check(cache="warm"))).plain
+    assert shown.count("2.29 s") == 21
+    assert len(shown.split("\n")) <= 45
+
+
+def test_a_long_name_is_cut() -> None:
+    shown = text.report(summarise(trace([(0, 0, 10)], files=[b"/" + b"x" * 5000]))).plain
+    assert len(shown) < 3000
+
+
+def test_unknown_offsets_are_counted_apart() -> None:
+    shown = text.report(summarise(trace([(0, None, 10), (0, None, 10)]))).plain
+    assert "2 reads at unknown offsets" in shown and "at which offsets is not known" in shown
+
+
+def test_extents_of_all_files_need_no_excuse() -> None:
+    made = trace([(0, 0, 10)], extents=[(0, 0, GIB, MIB, 1)])
+    assert "taken as device offsets" not in text.report(summarise(made)).plain
+    assert (
+        "taken as device offsets"
+        in text.report(summarise(dataclasses.replace(made, extents=trace().extents))).plain
+    )

@@ -1,0 +1,77 @@
+"""The summary that every report is made from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+import pytest
+from made import MIB, trace
+from report_cases import RUNS, check, run
+
+from profiler.report.summary import Run, measured, summarise
+from profiler.trace import Meta
+
+
+def test_the_named_image_is_in_focus() -> None:
+    rows = [(0, 0, 1), (0, 1, 1), (1, 0, 1)]
+    for image, cwd in ((b"/vm/b", "/"), (b"b", "/vm"), (b"../vm/b", "/vm"), (b"elsewhere/b", "/")):
+        made = summarise(trace(rows, files=[b"/vm/a", b"/vm/b"], image=image.decode(), cwd=cwd))
+        assert made.focus is not None and made.focus.path == b"/vm/b", image
+        assert [file.path for file in made.files] == [b"/vm/b", b"/vm/a"]
+        assert (made.others.files, made.others.reads) == (1, 2)
+
+
+def test_else_the_file_with_most_reads() -> None:
+    made = summarise(trace([(0, 0, 1000), (1, 0, 1), (1, 1, 1)], image="/none"))
+    assert made.focus is not None and made.focus.path == b"/b"
+    assert summarise(trace()).focus is None
+
+
+def test_usual_size() -> None:
+    made = summarise(trace([(0, 0, 4096), (0, 4096, 4096), (0, 9, 7), (1, 0, 1), (1, 1, 2), (1, 2, 3)]))
+    assert [file.usual_size for file in made.files] == [4096, None]
+
+
+def test_measured_runs() -> None:
+    made = summarise(check())
+    assert made.cold[0] == Run(2.29, 0, 0, 16 * 1024 * MIB, 41 * MIB)
+    assert made.slowdown == pytest.approx(5.5 / 2.29)
+    assert summarise(check(cache="keep")).slowdown is None
+    assert summarise(check(wall_s=None)).slowdown is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [None, 3, "x", [], {}, {"wall_s": "1"}, {"wall_s": True}, {"wall_s": -1}, {"wall_s": float("nan")},
+     {"wall_s": float("inf")}, {"wall_s": 1, "exit_status": 1.5}, {"wall_s": 1, "device_read_bytes": -1},
+     {"wall_s": 1, "resident_before_bytes": 2**70}, {"wall_s": 1, "exit_status": True}],
+)  # fmt: skip
+def test_damaged_runs_are_counted_and_left_out(entry: Any) -> None:
+    good = RUNS["cold"][0]
+    assert [len(measured(Meta(measured={"cold": [entry, good]}), "cold")[0])] == [1]
+    assert measured(Meta(measured={"cold": [entry, good]}), "cold")[1] == 1
+
+
+def test_damaged_lists() -> None:
+    assert measured(Meta(measured={"cold": {"wall_s": 1}}), "cold") == ((), 1)
+    assert measured(Meta(measured={"warm": [run(1, 0, 0)]}), "cold") == ((), 0)
+    assert measured(Meta(measured={"cold": [{"wall_s": 1}]}), "cold") == (
+        (Run(1.0, None, None, None, None),),
+        0,
+    )
+
+
+def test_writes_are_apart() -> None:
+    made = summarise(trace([(0, 0, 100), (0, 100, 100)], op="pwrite64"))
+    assert (made.totals.reads, made.writes, made.written_bytes) == (0, 2, 200)
+
+
+def test_device_layer() -> None:
+    made = trace([(0, 0, 4096), (0, 4096, 4096), (0, MIB, 4096)])
+    events = made.events.assign(
+        layer=pd.Categorical(["device"] * 3, categories=["syscall", "cache", "device"]),
+    )
+    device = summarise(dataclasses.replace(made, events=events)).device
+    assert (device.observed, device.requests, device.bytes, device.seeks) == (True, 3, 12288, 2)
