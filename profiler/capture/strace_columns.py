@@ -1,0 +1,256 @@
+"""The usual lines of a strace log, many at a time: from a block of text to columns of numbers.
+
+A log has one layout of lines nearly throughout. `decode` finds the lines of that layout and the kind of
+each with regular expressions that run in one pass (RE2, no groups), and takes the numbers out with numpy.
+Whatever it does not claim as `skipped` or `hot` is for the general parser, so that this file is about
+speed and never about meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from profiler.capture.strace_text import Prefix
+
+FULL, STARTED, RESUMED, GENERAL = range(4)
+"""Shapes of a line: a whole call; its beginning, `<unfinished ...>`; its end, `<... resumed>`; anything
+else.
+"""
+
+_UNFINISHED = len(b" <unfinished ...>\n")
+_LONGEST_KEY = 256
+_FACTORS = np.random.default_rng(0).integers(0, 2**64, _LONGEST_KEY // 8 + 2, np.uint64) | np.uint64(1)
+_DESCRIPTOR = r'\d{1,9}(?:<[^<>",\n]*>)?'
+_BUFFER = r'"(?:[^"\\\n]|\\.)*"(?:\.\.\.)?'
+_RESULT = r"\) += \d{1,9}"  # reads and writes move less than 2 GiB
+_HOT = "|".join(
+    (
+        rf"(?:read|write)\({_DESCRIPTOR}, {_BUFFER}, \d{{1,18}}{_RESULT}",
+        rf"p(?:read|write)64\({_DESCRIPTOR}, {_BUFFER}, \d{{1,18}}, \d{{1,18}}{_RESULT}",
+        rf"lseek\({_DESCRIPTOR}, -?\d{{1,18}}, SEEK_(?:SET|CUR|END)\) += \d{{1,18}}",
+        rf"<\.\.\. read resumed> ?{_BUFFER}, \d{{1,18}}{_RESULT}",
+        rf"<\.\.\. pread64 resumed> ?{_BUFFER}, \d{{1,18}}, \d{{1,18}}{_RESULT}",
+        rf"<\.\.\. write resumed> ?{_RESULT}",
+    )
+)
+_HOT_START = rf"(?:p?read(?:64)?|write)\({_DESCRIPTOR}, .* <unfinished \.\.\.>\n$"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the lines of one log begin and end.
+
+    task: "" | "bare" | "bracket". time: "" | "clock" | "seconds". digits: of the time's fraction.
+    duration: digits of the fraction of `<0.000012>`, -1 if the lines have none.
+    """
+
+    task: str
+    time: str
+    digits: int
+    duration: int
+
+    @property
+    def tokens(self) -> int:
+        """Words before the text proper."""
+        return {"": 0, "bare": 1, "bracket": 2}[self.task] + (self.time != "")
+
+    def prefix(self) -> str:
+        """A regular expression for the beginning of a line."""
+        fraction = rf"\.\d{{{self.digits}}}" if self.digits else ""
+        task = {"": "", "bare": r"\d{1,9} +", "bracket": r"\[pid +\d{1,9}\] +"}[self.task]
+        time = {"": "", "clock": r"\d\d:\d\d:\d\d", "seconds": r" *[0-8]?\d{1,9}"}[self.time]
+        return f"^{task}{time}{fraction} " if self.time else f"^{task}"
+
+    def suffix(self) -> str:
+        if self.duration < 0:
+            return r"\n$"
+        return rf" <\d{{1,9}}\.\d{{{self.duration}}}>\n$" if self.duration else r" <\d{1,9}>\n$"
+
+
+def layout_of(prefixes: Iterable[tuple[Prefix, bytes, bytes]]) -> Layout | None:
+    """The commonest layout of some calls, each given as its prefix, the prefix's text and its `<duration>`.
+
+    None if there are no calls or if they are too unusual for `decode`.
+    """
+    counts: dict[Layout, int] = {}
+    for prefix, text, duration in prefixes:
+        task = "" if prefix.task is None else "bracket" if prefix.bracketed else "bare"
+        time = "" if prefix.stamp is None else "clock" if prefix.stamp.style == "clock" else "seconds"
+        found = Layout(
+            task, time,
+            len(text.rpartition(b".")[2].strip()) if time and b"." in text else 0,
+            -1 if not duration else len(duration.strip(b"<>").partition(b".")[2]),
+        )  # fmt: skip
+        if len(text.split()) == found.tokens:
+            counts[found] = counts.get(found, 0) + 1
+    return max(counts, key=counts.__getitem__) if counts else None
+
+
+@dataclass(slots=True)
+class Columns:
+    """A block of whole lines. Arrays have one element a line; those from `shape` on one for each line
+    `chosen`.
+
+    starts, ends: bytes into the block, the newline within. task, stamp_ns: -1 if the line does not say.
+    text_at: where the text begins after task and time; -1 if the line is not in the layout, and then neither
+    are task and stamp_ns known. chosen: numbers of the lines that are not skipped. shape: FULL ... GENERAL.
+    group: row of `keys`: task and text of a hot line, up to its first comma or, if it is STARTED, to its
+    end. last, before, result, duration_ns: numbers of the hot lines.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    task: np.ndarray
+    stamp_ns: np.ndarray
+    text_at: np.ndarray
+    chosen: np.ndarray
+    shape: np.ndarray
+    group: np.ndarray
+    keys: list[tuple[int, bytes]]
+    last: np.ndarray
+    before: np.ndarray
+    result: np.ndarray
+    duration_ns: np.ndarray
+
+
+class Decoder:
+    """Decodes blocks of lines of one layout. names: calls that matter; lines of all others are skipped."""
+
+    def __init__(self, layout: Layout | None, names: Iterable[str]) -> None:
+        self.layout = layout
+        if layout is not None:
+            prefix = layout.prefix()
+            self._matters = rf"{prefix}(?:(?:{'|'.join(names)})\(|<\.\.\. (?:{'|'.join(names)}) resumed>)"
+            self._other = rf"{prefix}(?:\w+\(|<\.\.\. \w+ resumed>).*(?: = [^\n]*|<unfinished \.\.\.>)\n$"
+            self._hot = rf"{prefix}(?:(?:{_HOT}){layout.suffix()}|{_HOT_START})"
+
+    def decode(self, block: bytes) -> Columns:
+        """`block` must end with a newline."""
+        text = np.frombuffer(block + b"\n" * (_LONGEST_KEY + 8), np.uint8)  # some looks go beyond the end
+        ends = np.flatnonzero(text[: len(block)] == 10) + 1
+        starts = np.concatenate((np.zeros(1, ends.dtype), ends[:-1]))
+        count = len(ends)
+        task, stamp, text_at = np.full((3, count), -1)
+        skipped = hot = np.zeros(count, bool)
+        layout = self.layout
+        if layout is not None:
+            skipped, hot, ours = self._sort(block, starts, count)
+            solid = text[: len(block)] > 32
+            words = np.flatnonzero(solid & ~np.concatenate((np.zeros(1, bool), solid[:-1])))
+            word_ends = np.searchsorted(words, ends)
+            first = np.concatenate((np.zeros(1, word_ends.dtype), word_ends[:-1]))
+            ours = np.flatnonzero(ours)
+            text_at[ours] = words[first[ours] + layout.tokens]
+            if layout.task:
+                task[ours] = numbers(text, words[first[ours] + (layout.task == "bracket")], 9)
+            if layout.time:
+                stamp[ours] = _stamps(text, words[first[ours] + layout.tokens - 1], layout)
+        chosen = np.flatnonzero(~skipped)
+        made = Columns(
+            starts, ends, task, stamp, text_at, chosen, np.full(len(chosen), GENERAL, np.int8),
+            np.zeros(len(chosen), np.int64), [], *np.zeros((4, len(chosen)), np.int64),
+        )  # fmt: skip
+        if hot.any():
+            at = np.flatnonzero(hot[chosen])
+            rows = chosen[at]
+            self._group(text, block, made, at, rows)
+            self._take_numbers(text, made, at, words, word_ends[rows] - 1)
+        return made
+
+    def _sort(
+        self, block: bytes, starts: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which lines are calls of no interest, which are hot, and which begin in this layout at all."""
+        offsets = np.append(starts, len(block)).astype(np.int32)
+        lines = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(block)])
+        hot = _matches(lines, self._hot)
+        matters, skipped = hot.copy(), np.zeros(count, bool)
+        for chosen, pattern in ((matters, self._matters), (skipped, self._other)):
+            left = ~(matters | skipped)
+            if left.any():
+                chosen[left] = _matches(lines.filter(pa.array(left)), pattern)
+        return skipped, hot, matters | skipped
+
+    def _group(
+        self, text: np.ndarray, block: bytes, made: Columns, at: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Fill in shape, group and keys of the hot lines `rows`, which are the lines `at` among the
+        chosen.
+        """
+        begin, end, task = made.text_at[rows], made.ends[rows], np.maximum(made.task[rows], 0)
+        started = (text[end - 2] == ord(">")) & (text[end - 3] == ord("."))
+        shape = np.where(started, STARTED, np.where(text[begin] == ord("<"), RESUMED, FULL))
+        commas = np.append(np.flatnonzero(text[: len(block)] == ord(",")), len(block))
+        comma = commas[np.searchsorted(commas, begin)]
+        length = np.where(started, end - _UNFINISHED, np.where(shape == FULL, comma, begin)) - begin
+        made.shape[at] = np.where(length > _LONGEST_KEY, GENERAL, shape)
+        width = min(_LONGEST_KEY, int(length.max())) // 8 * 8 + 8
+        bytes_of = np.lib.stride_tricks.sliding_window_view(text, width)[begin]
+        bytes_of[np.arange(width) >= length[:, None]] = 0
+        numbers_of = np.column_stack((bytes_of.view(np.uint64), task.astype(np.uint64)))
+        hashes = numbers_of @ _FACTORS[: numbers_of.shape[1]]
+        _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
+        same = (numbers_of == numbers_of[first[group]]).all(axis=1)
+        made.shape[at[~same]] = GENERAL  # two texts with one hash
+        made.group[at] = group
+        places = zip(
+            task[first].tolist(), begin[first].tolist(), (begin + length)[first].tolist(), strict=True
+        )
+        made.keys = [(number, block[key_from:key_to]) for number, key_from, key_to in places]
+
+    def _take_numbers(
+        self, text: np.ndarray, made: Columns, at: np.ndarray, words: np.ndarray, tail: np.ndarray
+    ) -> None:
+        """Fill in the numbers of the hot lines, the last word of each being `tail` of `words`.
+
+        Counted from the right: ..., BEFORE, LAST) = RESULT <DURATION>
+        """
+        assert self.layout is not None
+        whole = made.shape[at] != STARTED
+        at, tail = at[whole], tail[whole]
+        if self.layout.duration >= 0:
+            scale = 10 ** (9 - self.layout.duration)
+            made.duration_ns[at] = numbers(text, words[tail] + 1, 19, point=True) * scale
+            tail = tail - 1
+        else:
+            made.duration_ns[at] = -1
+        made.result[at] = numbers(text, words[tail], 18)
+        made.last[at] = numbers(text, words[tail - 2], 18)
+        made.before[at] = numbers(text, words[tail - 3], 18)
+
+
+def numbers(text: np.ndarray, at: np.ndarray, width: int, point: bool = False) -> np.ndarray:
+    """The decimal numbers that begin at the places `at`, of at most `width` characters; 0 where none does.
+
+    point: 1.25 gives 125.
+    """
+    value = np.zeros(len(at), np.int64)
+    alive = np.ones(len(at), bool)
+    for place in range(width):
+        digit = text[at + place] - np.uint8(48)  # anything else wraps to 10 and more
+        is_digit = digit < 10
+        alive &= (is_digit | (digit == 254)) if point else is_digit
+        if not alive.any():
+            break
+        value = np.where(alive & is_digit if point else alive, value * 10 + digit, value)
+    return value
+
+
+def _stamps(text: np.ndarray, at: np.ndarray, layout: Layout) -> np.ndarray:
+    """Times in ns."""
+    scale = 10 ** (9 - layout.digits)
+    if layout.time == "seconds":
+        return np.asarray(numbers(text, at, 20, point=True) * scale)
+    hours, minutes, seconds = (numbers(text, at + place, 2) for place in (0, 3, 6))
+    part = numbers(text, at + 9, layout.digits) if layout.digits else 0
+    return np.asarray((hours * 3600 + minutes * 60 + seconds) * 10**9 + part * scale)
+
+
+def _matches(lines: pa.Array, pattern: str) -> np.ndarray:
+    found: np.ndarray = pc.match_substring_regex(lines, pattern).to_numpy(zero_copy_only=False)
+    return found

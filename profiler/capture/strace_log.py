@@ -1,0 +1,538 @@
+"""Logs of strace -> Trace, whoever made them and with whatever options. Pure: it reads the log and nothing
+else.
+
+    trace = parse("qemu-img.strace")
+
+Two paths lead through a log and come to the same result: `strace_columns` decodes the usual lines many at
+a time, and every other line is read on its own by the grammar in `strace_text`. What a call means is said
+in `calls`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import itertools
+import os
+import re
+import signal
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from profiler.capture.calls import HANDLERS
+from profiler.capture.descriptors import Open
+from profiler.capture.recorder import UNKNOWN, Recorder
+from profiler.capture.strace_batch import AT_OFFSET, HOT, LSEEK, NO_DATA, POSITIONAL, SKIP, Batch
+from profiler.capture.strace_clock import Clock
+from profiler.capture.strace_columns import FULL, GENERAL, RESUMED, STARTED, Columns, Decoder, layout_of
+from profiler.capture.strace_tasks import CLONES, EXECS, IO_URING, NEW_DESCRIPTORS, Started, Tasks
+from profiler.capture.strace_text import UnreadableError, split_call, split_prefix
+from profiler.errors import ColdseekError
+from profiler.trace import Meta, Trace
+from profiler.units import show_path, show_plural
+
+BLOCK = 1 << 20
+"""Bytes taken in at a time. A longer line is none of strace's, or holds a megabyte of data, and is not
+read.
+"""
+_SHOWN = 3  # unreadable lines
+_SHOWN_LENGTH = 80
+_SHORT = 256  # chosen lines: below that, arrays are not worth their while
+_SAMPLE = 400  # lines to learn the layout from
+
+_MATTER = frozenset(
+    (*HANDLERS, *CLONES, *EXECS, *NEW_DESCRIPTORS, *IO_URING, "pread", "pwrite", "exit_group")
+)
+_KEEPS_DESCRIPTORS = frozenset(
+    (*HOT, "pread", "pwrite", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2",
+     "sendfile", "splice", "copy_file_range", "mmap", "fadvise64", "readahead", "io_submit",
+     "io_getevents", "exit_group"),
+)  # fmt: skip
+
+_CALL = re.compile(rb"(\w+)\(")
+_KEY = re.compile(rb"(\w+)\((\d{1,9})(?:<[^<>]*>)?(?:, )?(.*)", re.DOTALL)
+_RESUMED = re.compile(rb"<\.\.\. (\w+) resumed> ?")
+_UNFINISHED = re.compile(rb" ?<unfinished \.\.\.>\s*\Z")
+_DETACHED = re.compile(rb" ?<detached \.\.\.>\s*\Z")
+_ATTACHED = re.compile(rb"(?:strace: )?Process \d{1,10} attached(?: \([^()]*\))?\s*\Z")
+_DURATION = re.compile(rb" (<\d+(?:\.\d+)?>)\s*\Z")
+_EXITED = re.compile(
+    rb"\+\+\+ (?:exited with (\d{1,3})|killed by (SIG\w+)(?: \(core dumped\))?) \+\+\+\s*\Z"
+)
+_SUPERSEDED = re.compile(rb"\+\+\+ superseded by execve in pid (\d{1,9}) \+\+\+\s*\Z")
+_SIGNAL = re.compile(rb"--- .* ---\s*\Z")
+_BESIDE = re.compile(  # what strace prints beside calls: -k, -e read and -e write, its own remarks
+    rb"\s*\Z| [>+|*] |\s*<unfinished \.\.\.>\s*\Z|(?:\S*/)?strace: |\[ Process PID=\d+ runs in "
+    rb"|Process \d+ (?:attached|detached|resumed|suspended)|System call usage summary"
+)
+_SUMMARY = re.compile(rb"% time +seconds ")  # -C, at the end of the log
+_SUMMARY_ROW = re.compile(rb"[- ]+\Z| *\d+\.\d\d +\d+\.\d+ +[\d ]+\w+\s*\Z|% time +seconds ")
+_GZIP = b"\x1f\x8b"
+_REMEDY = "record a log with: strace -f -y -ttt -T -o LOG COMMAND"
+
+
+def parse(source: str | os.PathLike[str] | BinaryIO) -> Trace:
+    """Read a log, plain or gzip, from a file or a binary stream, into a trace whose tracer is "import".
+
+    Raises ColdseekError if it cannot be read, is empty, or holds not one line of strace's.
+    """
+    return read(source, Log())
+
+
+def read(source: str | os.PathLike[str] | BinaryIO, log: Log) -> Trace:
+    """`parse` with a log that has been made for it."""
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        name = show_path(path)
+        numbered = re.search(r"\.(\d{1,7})(?:\.gz)?\Z", path)  # strace -ff writes a file a process
+        if numbered is not None:
+            log.tasks.unprefixed_pid = int(numbered[1])
+        try:
+            with open(path, "rb") as stream:
+                _feed(stream, log)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise ColdseekError(
+                f"cannot read {name}: {reason}; name a log that strace -o has written"
+            ) from error
+        except ValueError as error:  # a null byte in the name
+            raise ColdseekError(
+                f"cannot read {name}: {error}; name a log that strace -o has written"
+            ) from error
+    else:
+        name = show_path(str(getattr(source, "name", "the log")))
+        _feed(source, log)
+    log.finish()
+    if not log.lines:
+        raise ColdseekError(f"{name} is empty; {_REMEDY}")
+    if not log.recognised:
+        raise ColdseekError(f"{name} holds no line of strace's; {_REMEDY}")
+    return log.trace()
+
+
+def _feed(stream: BinaryIO, log: Log) -> None:
+    blocks: Iterator[bytes] = iter(lambda: stream.read(BLOCK), b"")
+    head = next(blocks, b"")
+    blocks = itertools.chain((head,), blocks)
+    if not head.startswith(_GZIP):
+        for block in blocks:
+            log.feed(block)
+        return
+    with gzip.open(io.BufferedReader(_Blocks(blocks))) as unpacked:
+        try:
+            while block := unpacked.read(BLOCK):
+                log.feed(block)
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            log.partial = "the compressed log is cut off or damaged"
+
+
+class _Blocks(io.RawIOBase):
+    """Blocks of bytes as a stream: a pipe cannot be wound back after a look at its head."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        self._left = self._left or next(self._blocks, b"")
+        taken = self._left[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._left = self._left[len(taken) :]
+        return len(taken)
+
+
+class Log:
+    """One log on its way to become a trace: `feed` it pieces as they come, then `finish`, then `trace`.
+
+    fast: False sends every line through the general path (for tests). lines: taken in so far. recognised:
+    whether any of them was strace's. partial: why the log is not whole, if that is known before its end.
+    """
+
+    def __init__(self, *, fast: bool = True) -> None:
+        self.recorder = Recorder()
+        self.tasks = Tasks(self.recorder)
+        self.partial = ""
+        self.lines = 0
+        self.recognised = False
+        self.exit_status: int | None = None
+        self.ended = False  # the first process, as far as the log shows
+        self._fast = fast
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        self._overlong = False
+        self._cut_off = False
+        self._decoder: Decoder | None = None
+        self._clock = Clock()
+        self._batch = Batch(self.recorder)
+        # (task, text of a call up to its first comma) -> what it means, as long as no descriptor changes
+        self._known: dict[tuple[int, bytes], tuple[int, Open, int]] = {}
+        self._changes = 0
+        self._stretch = _SHORT
+        self._in_summary = False
+        self._unreadable = 0
+        self._shown: list[str] = []
+        self._beginnings_missing = 0
+        self._one_task: int | None = None
+        self._several_tasks = False
+
+    # -- pieces to blocks of whole lines -------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Take in the next piece of the log, of any length."""
+        for at in range(0, len(data), BLOCK):
+            piece = data[at : at + BLOCK]
+            self._waiting.append(piece)
+            self._waiting_size += len(piece)
+            if self._waiting_size >= BLOCK:
+                self.flush()
+                if self._waiting_size >= BLOCK:  # not one newline in all that
+                    if not self._overlong:
+                        self.lines += 1
+                        self._not_read(self.lines, self._waiting[0])
+                    self._overlong = True
+                    self._waiting, self._waiting_size = [], 0
+
+    def flush(self) -> None:
+        """Take in the whole lines among what was fed so far."""
+        data = b"".join(self._waiting)
+        end = data.rfind(b"\n") + 1
+        self._waiting, self._waiting_size = [data[end:]], len(data) - end
+        begin = 0
+        if self._overlong and end:  # the end of that line
+            begin = data.index(b"\n") + 1
+            self._overlong = False
+        if end > begin:
+            self._take(data[begin:end])
+
+    def finish(self) -> None:
+        """The log has ended: what waits is its last line, whole or cut off."""
+        self.flush()
+        last = b"".join(self._waiting)
+        if last and not self._overlong:
+            before = self._unreadable
+            self._take(last + b"\n")
+            self._cut_off = self._unreadable > before
+        self._waiting, self._waiting_size = [], 0
+
+    # -- a block -------------------------------------------------------------------------------------------
+
+    def _take(self, block: bytes) -> None:
+        """Take in whole lines."""
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
+        if self._decoder is None:
+            self._decoder = self._learn(block)
+        columns = self._decoder.decode(block)
+        self.recognised = self.recognised or bool((columns.text_at >= 0).any())
+        self._complete(block, columns)
+        times = self._clock.times(columns.stamp_ns, self.lines)
+        self._count_tasks(columns.task)
+        self._run(block, columns, times[columns.chosen])
+        self.lines += len(columns.starts)
+
+    def _learn(self, block: bytes) -> Decoder:
+        """Look at the log's first lines for its layout."""
+        seen = []
+        for line in block[: BLOCK // 4].split(b"\n", _SAMPLE)[:_SAMPLE]:
+            try:
+                prefix = split_prefix(line)
+            except UnreadableError:
+                continue
+            if _CALL.match(line, prefix.end):
+                if prefix.stamp is not None and not self._clock.style:
+                    self._clock.style = prefix.stamp.style
+                if not line.endswith((b"= ?", b" <unfinished ...>")):
+                    duration = _DURATION.search(line, max(0, len(line) - 30))
+                    seen.append((prefix, line[: prefix.end], duration[1] if duration else b""))
+        return Decoder(layout_of(seen) if self._fast else None, sorted(_MATTER))
+
+    def _complete(self, block: bytes, columns: Columns) -> None:
+        """Fill in task, time and text of the lines that are not in the log's layout, as far as they can be
+        read.
+        """
+        odd = np.flatnonzero(columns.text_at < 0)
+        places = zip(odd.tolist(), columns.starts[odd].tolist(), columns.ends[odd].tolist(), strict=True)
+        for row, start, end in places:
+            line = block[start:end]
+            if _BESIDE.match(line):
+                columns.text_at[row] = start
+                continue
+            try:
+                prefix = split_prefix(line)
+            except UnreadableError:
+                continue
+            columns.text_at[row] = start + prefix.end
+            if prefix.task is not None:
+                columns.task[row] = prefix.task
+            if prefix.stamp is not None and prefix.stamp.style == self._clock.style:
+                columns.stamp_ns[row] = prefix.stamp.ns
+
+    def _count_tasks(self, tasks: np.ndarray) -> None:
+        seen = tasks[tasks >= 0]
+        if len(seen) and not self._several_tasks:
+            self._one_task = int(seen[0]) if self._one_task is None else self._one_task
+            self._several_tasks = bool((seen != self._one_task).any())
+
+    def _run(self, block: bytes, columns: Columns, times: np.ndarray) -> None:
+        """Take in the chosen lines in their order. times: theirs, ns.
+
+        A stretch ends where descriptors may have changed; as long as they do not, stretches grow.
+        """
+        start, count = 0, len(times)
+        while start < count:
+            stop = min(count, start + self._stretch)
+            reached = self._take_stretch(block, columns, times, start, stop)
+            self._stretch = min(4 * self._stretch, BLOCK) if reached == stop else _SHORT
+            start = reached
+
+    def _take_stretch(self, block: bytes, columns: Columns, times: np.ndarray, start: int, stop: int) -> int:
+        """Take in the chosen lines from `start` on; gives the line to go on with, which is `stop` at the
+        latest.
+        """
+        known, pending, batch, keys = self._known, self.tasks.pending, self._batch, columns.keys
+        timed = bool(self._clock.style)
+        hard = batch.plan(columns, start, stop, easy=stop - start > _SHORT)
+        easy_uses = batch.easy_uses
+        lines, uses, offsets = batch.lines.append, batch.uses.append, batch.offsets.append
+        each = (
+            part[hard].tolist()
+            for part in (columns.chosen, columns.shape, columns.group, times, columns.result)
+        )
+        for index, row, shape, group, time_ns, result in zip(hard.tolist(), *each, strict=True):
+            task = max(0, int(columns.task[row])) if shape == GENERAL else keys[group][0]
+            if shape == STARTED:
+                pending[task] = Started(time_ns, keys[group][1])
+                continue
+            key = found = None
+            if shape == FULL:
+                key = keys[group]
+                found = known.get(key)
+            elif shape == RESUMED and task in pending:
+                key = (task, pending[task].text)
+                found = known.get(key)
+                if found is not None:
+                    batch.begun[index] = pending.pop(task).time_ns
+            if found is None:
+                batch.flush(columns, times, timed, index)
+                self._general(block, columns, row, task, time_ns)
+                changed = self.tasks.changes != self._changes
+                if changed:
+                    self._changes = self.tasks.changes
+                    known.clear()
+                    batch.forget()
+                if key is not None:
+                    found = self._remember(key)
+                    changed = changed or (found is None and shape == FULL)
+                if changed:
+                    return int(index) + 1
+                if shape == FULL and found is not None:
+                    easy_uses[group] = found[2]
+                continue
+            kind, opened, use = found
+            if kind == POSITIONAL:
+                offset = opened.position
+                if offset is None:
+                    offsets(UNKNOWN)
+                else:
+                    offsets(offset)
+                    opened.position = offset + result
+            elif kind == AT_OFFSET:
+                easy_uses[group] = use
+                offsets(0)
+            elif kind == LSEEK:
+                opened.position = result
+                offsets(0)
+            else:
+                easy_uses[group] = use
+                batch.begun.pop(index, None)
+                continue
+            lines(index)
+            uses(use)
+        batch.flush(columns, times, timed, stop)
+        return stop
+
+    def _remember(self, key: tuple[int, bytes]) -> tuple[int, Open, int] | None:
+        """The general path has just read a line with this key: the next like it need not go there."""
+        task, text = key
+        found: tuple[int, Open, int]
+        call = _KEY.match(text)
+        if call is None:
+            return None
+        name, descriptor, more = call[1].decode(), int(call[2]), call[3]
+        opened = self.tasks.descriptors.get(task, descriptor)
+        if opened is None or name not in HOT:
+            return None
+        if not opened.data:
+            found = (NO_DATA, opened, SKIP)
+        elif not more and not (name == "write" and opened.append):
+            found = (HOT[name], opened, self._batch.use(name, opened, self.tasks.pid_of(task), task))
+        else:
+            return None
+        self._known[key] = found
+        return found
+
+    # -- the general path: one line ------------------------------------------------------------------------
+
+    def _general(self, block: bytes, columns: Columns, row: int, task: int, time_ns: int) -> None:
+        text_at, end = int(columns.text_at[row]), int(columns.ends[row])
+        try:
+            if text_at < 0:
+                raise UnreadableError
+            self._line(block[text_at : end - 1], task, time_ns)
+        except (UnreadableError, IndexError):  # IndexError: fewer arguments than such a call has
+            self._not_read(self.lines + row + 1, block[int(columns.starts[row]) : end - 1])
+
+    def _line(self, text: bytes, task: int, time_ns: int) -> None:
+        call = _CALL.match(text)
+        if call is not None:
+            self._call(call[1], text, call.end(), task, time_ns)
+            self.recognised = True
+        elif text.startswith(b"<... "):
+            self._resumed(text, task, time_ns)
+            self.recognised = True
+        elif text.startswith(b"+++ "):
+            self._ended(text, task)
+            self.recognised = True
+        elif _SUMMARY.match(text):
+            self._in_summary = True
+        elif not (
+            _BESIDE.match(text) or _SIGNAL.match(text) or (self._in_summary and _SUMMARY_ROW.match(text))
+        ):
+            raise UnreadableError
+
+    def _call(self, name: bytes, text: bytes, start: int, task: int, time_ns: int) -> None:
+        attached = _ATTACHED.search(text, max(start, len(text) - 80))
+        if attached is not None:  # a remark in the middle of a call
+            text = text[: attached.start()] + b" <unfinished ...>"
+        word = name.decode()
+        if _DETACHED.search(text, max(start, len(text) - 40)):
+            self.partial = "strace was detached from the program before its end"
+            return
+        unfinished = _UNFINISHED.search(text, max(start, len(text) - 40))
+        if word not in _MATTER:
+            if unfinished is None and b" = " not in text:
+                raise UnreadableError
+        elif unfinished is not None:
+            self.tasks.pending[task] = Started(time_ns, text[: unfinished.start()])
+        else:
+            self._finish(word, text, start, task, time_ns)
+
+    def _resumed(self, text: bytes, task: int, time_ns: int) -> None:
+        found = _RESUMED.match(text)
+        if found is None:
+            raise UnreadableError
+        name = found[1].decode()
+        if name not in _MATTER:
+            if b" = " not in text and not _UNFINISHED.search(text, max(0, len(text) - 40)):
+                raise UnreadableError
+            return
+        started = self.tasks.resume(task, found[1])
+        if started is None:
+            self._beginnings_missing += 1
+            return
+        whole = started.text + text[found.end() :]
+        self._finish(name, whole, len(name) + 1, task, started.time_ns, time_ns)
+
+    def _finish(self, name: str, text: bytes, start: int, task: int, time_ns: int, end_ns: int = -1) -> None:
+        """A call of which all the text is there. end_ns: when it was resumed, if it was split."""
+        call = split_call(name, text, start)
+        if name == "exit_group" and task == (self.tasks.main if self.tasks.main is not None else task):
+            status = re.match(rb"\d{1,3}\Z", call.args[0])
+            self.exit_status = int(status[0]) & 255 if status else self.exit_status
+        if call.result is None or b" (INJECTED" in text[-40:]:
+            return  # did not come to its end, or never came to the kernel
+        if call.duration_ns < 0 and end_ns >= 0 and self._clock.style:
+            call.duration_ns = max(0, end_ns - time_ns)
+        before = self.tasks.changes
+        self.tasks.finish(call, text, task, time_ns)
+        if name not in _KEEPS_DESCRIPTORS and self.tasks.changes == before:
+            self.tasks.changes += 1
+
+    def _ended(self, text: bytes, task: int) -> None:
+        found, superseded = _EXITED.match(text), _SUPERSEDED.match(text)
+        if superseded is not None:
+            self.tasks.superseded(task, int(superseded[1]))
+        elif found is None:
+            raise UnreadableError
+        else:
+            if task == self.tasks.main or self.tasks.main is None:
+                self.ended = True
+                if found[1]:
+                    self.exit_status = int(found[1]) & 255
+                else:
+                    number = getattr(signal, found[2].decode(), None)
+                    self.exit_status = None if number is None else 128 + int(number)
+            self.tasks.ended(task)
+
+    def _not_read(self, number: int, line: bytes) -> None:
+        self._unreadable += 1
+        if len(self._shown) < _SHOWN:
+            shown = show_path(line[:_SHOWN_LENGTH]) + ("..." if len(line) > _SHOWN_LENGTH else "")
+            self._shown.append(f"line {number}: {shown}")
+
+    # -- result --------------------------------------------------------------------------------------------
+
+    def trace(self) -> Trace:
+        """What the log says. After `finish`, or before it for what is known so far."""
+        timed = bool(self._clock.style)
+        meta = Meta(
+            command=self.tasks.command,
+            cwd=self.tasks.cwd,
+            started_at=self._clock.started_at,
+            tracer="import",
+            wall_s=self._clock.last_ns / 1e9 if timed else None,
+            exit_status=self.exit_status,
+            partial=self._why_partial(),
+            unseen=self._unseen(),
+            notes=tuple(self._notes(timed)),
+        )
+        trace = self.recorder.trace(meta)
+        pid = self.tasks.unprefixed_pid
+        if not pid:
+            return trace
+        events = trace.events.assign(
+            **{
+                name: trace.events[name].mask(trace.events[name] == 0, pid).astype("int32")
+                for name in ("pid", "tid")
+            }
+        )
+        return dataclasses.replace(trace, events=events)
+
+    def _why_partial(self) -> str:
+        if self.partial:
+            return self.partial
+        if self._cut_off:
+            return "the log is cut off in its last line"
+        if self._overlong:
+            return "the log ends in a line without end"
+        return "" if self.ended else "the log ends before the program does"
+
+    def _unseen(self) -> tuple[str, ...]:
+        unseen = {"mmap", "readahead", "exec"}
+        if self.tasks.first_call not in EXECS:
+            unseen.add("early")
+        if not self._several_tasks:
+            unseen.add("threads")
+        if self.tasks.calls.pending:
+            unseen.add("completions")
+        return tuple(sorted(unseen))
+
+    def _notes(self, timed: bool) -> Iterator[str]:
+        if self._unreadable:
+            first = "the first, " if self._unreadable > 1 else ""
+            count = show_plural(self._unreadable, "line")
+            yield f"{count} could not be read; {first}{'; '.join(self._shown)}"
+        if not timed:
+            yield "the log has no times: events are in the order of its lines, and no durations are known"
+        if self._beginnings_missing:
+            yield f"{show_plural(self._beginnings_missing, 'call')} ended whose beginning is not in the log"
+        waiting = len(self.tasks.pending)
+        if waiting:
+            yield f"{show_plural(waiting, 'call')} had not ended when the log does"

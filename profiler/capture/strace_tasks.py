@@ -1,0 +1,362 @@
+"""What the lines of a log mean for processes, threads and their descriptors; the text's answers to
+`calls`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections import deque
+from dataclasses import dataclass
+
+from profiler.capture import strace_text
+from profiler.capture.calls import (
+    CLONE_FILES,
+    CLONE_THREAD,
+    HANDLERS,
+    IOCB_OPS,
+    O_CLOEXEC,
+    Call,
+    Calls,
+    Iocb,
+)
+from profiler.capture.descriptors import Descriptors, Open
+from profiler.capture.recorder import UNKNOWN, FileFacts, Recorder
+from profiler.capture.strace_text import LIMIT, CallText, UnreadableError, number
+
+CLONES = ("clone", "clone2", "clone3", "fork", "vfork")
+EXECS = ("execve", "execveat")
+NEW_DESCRIPTORS = {
+    "pipe": "pipe", "pipe2": "pipe", "socketpair": "socket", "socket": "socket", "accept": "socket",
+    "accept4": "socket", "eventfd": "anonymous", "eventfd2": "anonymous", "epoll_create": "anonymous",
+    "epoll_create1": "anonymous", "timerfd_create": "anonymous", "signalfd": "anonymous",
+    "signalfd4": "anonymous",
+    "inotify_init": "anonymous", "inotify_init1": "anonymous", "pidfd_open": "anonymous",
+    "perf_event_open": "anonymous", "userfaultfd": "anonymous", "io_uring_setup": "anonymous",
+}  # fmt: skip
+"""Calls that make descriptors of no files -> their kind. With -y the log names them anyway."""
+IO_URING = ("io_uring_setup", "io_uring_enter")
+_FORMER_NAMES = {"pread": "pread64", "pwrite": "pwrite64"}
+
+_OPENS = {"open": (None, 0, 1), "creat": (None, 0, None), "openat": (0, 1, 2), "openat2": (0, 1, 2)}
+"""Call -> which argument is the directory, the path, the flags."""
+_AT_FDCWD = -100
+_LARGEST_MOVE = 2**31  # no call moves more: MAX_RW_COUNT
+_LARGEST_POSITION = 2**61
+_LARGEST_ERRNO = 4095
+_ERESTARTSYS = -512
+# arguments that are lengths and offsets: what strace shows as negative there has failed anyway
+_NOT_NEGATIVE = {
+    "read": (2,), "write": (2,), "pread64": (2, 3), "pwrite64": (2, 3), "mmap": (1, 5), "mmap2": (1, 5),
+    "fadvise64": (1, 2), "fadvise64_64": (1, 2), "readahead": (1, 2), "sendfile": (3,), "sendfile64": (3,),
+    "splice": (4,), "copy_file_range": (4,), "preadv": (3,), "pwritev": (3,),
+}  # fmt: skip
+_OFFSETS = {"pread64": 3, "pwrite64": 3, "preadv": 3, "pwritev": 3, "preadv2": 3, "pwritev2": 3}
+_MOVES = frozenset(
+    ("read", "write", "readv", "writev", "sendfile", "sendfile64", "splice", "copy_file_range")
+)
+_MOVES |= frozenset(_OFFSETS)
+
+_CLONE_FLAGS = re.compile(rb"flags=([\w|]+)")
+_IN_ARRAY = re.compile(rb"(\d{1,9})(?=[<,\]]|\Z)")
+_IOCB = re.compile(
+    rb"\{(?:aio_data=(0x[0-9a-f]{1,16}|\d{1,19}), )?(?:aio_key=\w+, )?aio_lio_opcode=(\w+), "
+    rb"(?:aio_reqprio=-?\w+, )?aio_fildes=(\d{1,9})(?:<[^{}]*?>(?:\(deleted\))?)?"
+    rb"(?:, aio_buf=(\[(?:[^\[\]\"]|" + strace_text.STRING + rb")*\]|[^,{}]*+))?"
+    rb"(?:, aio_nbytes=(\d{1,19}))?(?:, aio_offset=(\d{1,19}))?"
+)
+_IO_EVENT = re.compile(rb"\{data=(0x[0-9a-f]{1,16}|\d{1,19}), obj=\w+, res=(-?\d{1,10})\b")
+_IOCB_CODES = {
+    b"IOCB_CMD_PREAD": 0, b"IOCB_CMD_PWRITE": 1, b"IOCB_CMD_PREADV": 7, b"IOCB_CMD_PWRITEV": 8,
+    b"pread": 0, b"pwrite": 1, b"preadv": 7, b"pwritev": 8,
+}  # fmt: skip
+assert set(_IOCB_CODES.values()) == set(IOCB_OPS)
+
+_DELETED = b" (deleted)"
+
+file_of = functools.lru_cache(4096)(strace_text.file_of)
+
+
+@dataclass(slots=True)
+class Started:
+    """A call whose end is in a later line. text: from its name on, as far as it is printed."""
+
+    time_ns: int
+    text: bytes
+
+
+class Tasks:
+    """Processes and threads of a log, and the calls that they made. One per log.
+
+    Task numbers are those of the log; 0 is the process whose lines have no number. `changes` counts
+    whatever may have changed the meaning of some descriptor.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.descriptors = Descriptors()
+        self.calls = Calls(recorder, self.descriptors, self)
+        self.pending: dict[int, Started] = {}
+        self.main: int | None = None
+        self.unprefixed_pid = 0
+        self.command: tuple[str, ...] = ()
+        self.cwd = ""
+        self.first_call = ""
+        self.changes = 0
+        self._pids: dict[int, int] = {}
+        self._text = CallText("", [], None, -1)
+        self._unnamed = 0
+        self._submitted: dict[tuple[int, int], deque[int]] = {}  # (pid, data) -> addresses made up for iocbs
+        self._address = 0
+
+    # -- tasks ---------------------------------------------------------------------------------------------
+
+    def pid_of(self, task: int) -> int:
+        return self._pids.get(task, task)
+
+    def meet(self, task: int) -> None:
+        """A finished call of `task`: if it is new, find out whose child or thread it is."""
+        if self.main is None:
+            self.main = task
+        elif task in self._pids:
+            return
+        else:
+            self.changes += 1
+            for parent, started in reversed(self.pending.items()):
+                if parent != task and started.text.startswith((b"clone", b"fork", b"vfork")):
+                    self._born(parent, task, started.text)
+                    return
+            if (
+                self.main == 0 and not self.unprefixed_pid
+            ):  # no child of it: the first process, now with its number
+                self.unprefixed_pid = task
+            self.descriptors.share(self.main, task)
+            self._pids[task] = self.pid_of(self.main)
+            return
+        self._pids[task] = task
+        self.descriptors.table(task)
+
+    def _born(self, parent: int, child: int, text: bytes) -> None:
+        """`parent` has made `child` by the call in `text`, of which the end may be missing."""
+        flags = 0
+        if text.startswith(b"clone"):
+            found = _CLONE_FLAGS.search(text)
+            flags = number(found[1]) if found else 0
+        if flags & (CLONE_FILES | CLONE_THREAD):
+            self.descriptors.share(parent, child)
+        else:
+            self.descriptors.fork(parent, child)
+        self._pids[child] = self.pid_of(parent) if flags & CLONE_THREAD else child
+        self.changes += 1
+
+    def _cloned(self, task: int, text: bytes, child: int) -> None:
+        self.meet(task)
+        if 0 < child <= strace_text.LARGEST_PID and (
+            child not in self._pids or self._is_stranger(task, child, text)
+        ):
+            self._born(task, child, text)
+
+    def _is_stranger(self, task: int, child: int, text: bytes) -> bool:
+        """Whether the child was met before its parent's call ended and was taken for something else."""
+        shares = self.descriptors.table(task) is self.descriptors.table(child)
+        found = _CLONE_FLAGS.search(text) if text.startswith(b"clone") else None
+        return shares != bool(number(found[1]) & (CLONE_FILES | CLONE_THREAD) if found else False)
+
+    def ended(self, task: int) -> None:
+        """+++ exited +++ or killed."""
+        self.pending.pop(task, None)
+        self.descriptors.exit(task)
+        if task != self.main:
+            self._pids.pop(task, None)
+        self.changes += 1
+
+    def superseded(self, task: int, by: int) -> None:
+        """exec in the thread `by`: it goes on under the number of its process."""
+        self.descriptors.rename(by, task)
+        if by in self.pending:
+            self.pending[task] = self.pending.pop(by)
+        self._pids.pop(by, None)
+        self.changes += 1
+
+    def resume(self, task: int, name: bytes) -> Started | None:
+        """The beginning of the call of this name that `task` has now ended; None if it is not in the log."""
+        if (
+            task not in self._pids
+            and task not in self.pending
+            and self.main in (0, None)
+            and not self.unprefixed_pid
+        ):
+            waiting = self.pending.get(0)  # as soon as there are two tasks, each line has a number
+            if waiting is not None and waiting.text.startswith(name + b"("):
+                self.unprefixed_pid = task
+                self.meet(0)
+                self.descriptors.share(0, task)
+                self._pids[task] = 0
+                self.pending[task] = self.pending.pop(0)
+        started = self.pending.get(task)
+        if started is None or not started.text.startswith(name + b"("):
+            return None
+        return self.pending.pop(task)
+
+    # -- calls ---------------------------------------------------------------------------------------------
+
+    def finish(self, text: CallText, whole: bytes, task: int, time_ns: int) -> None:
+        """Take in a finished call with a result; its name must be one that matters. whole: all of its text.
+
+        Raises UnreadableError if the text holds something else than such a call does.
+        """
+        self.first_call = self.first_call or text.name
+        name, result = _FORMER_NAMES.get(text.name, text.name), text.result
+        assert result is not None
+        if name in CLONES:
+            self._cloned(task, whole, result)
+            return
+        self.meet(task)
+        if name in EXECS:
+            if result == 0:
+                self._executed(task, text)
+            return
+        if name in IO_URING:
+            self.recorder.unseen.add("io_uring")
+        if name in NEW_DESCRIPTORS:
+            self._made(task, text)
+        if name in HANDLERS:
+            self._finish(name, text, task, time_ns, result)
+
+    def _finish(self, name: str, text: CallText, task: int, time_ns: int, result: int) -> None:
+        self._text = text
+        if _AT_FDCWD in text.names and not self.cwd:
+            self.cwd = os.fsdecode(file_of(text.names[_AT_FDCWD])[0])
+        if (name in _MOVES and result > _LARGEST_MOVE) or (name == "lseek" and result > _LARGEST_POSITION):
+            raise UnreadableError
+        if result < 0 and result != _ERESTARTSYS and (result < -_LARGEST_ERRNO):
+            raise UnreadableError
+        args = [number(argument) for argument in text.args]
+        offset = _OFFSETS.get(name)
+        if offset is not None and args[offset] >= LIMIT:
+            raise UnreadableError
+        for index in _NOT_NEGATIVE.get(name, ()):
+            args[index] = max(0, args[index])
+        duration_ns = text.duration_ns if text.duration_ns >= 0 else UNKNOWN
+        call = Call(time_ns, duration_ns, self.pid_of(task), task, name, args, result)
+        for descriptor, annotation in text.names.items():
+            self._trust(call, descriptor, annotation)
+        self.calls.finish(call)
+        if text.result_name and result >= 0:
+            self._trust(call, result, text.result_name)
+
+    def _trust(self, call: Call, descriptor: int, annotation: bytes) -> None:
+        """What the line says a descriptor names is the truth: some calls are not in the log."""
+        opened = self.descriptors.get(call.tid, descriptor)
+        if opened is None:
+            return
+        path = file_of(annotation)[0]
+        if self.recorder.files[opened.file].path.removesuffix(_DELETED) != path:
+            self.descriptors.close(call.tid, descriptor)
+            self.calls.appeared(call, descriptor)
+            self.changes += 1
+
+    def _executed(self, task: int, text: CallText) -> None:
+        self.descriptors.exec(task)
+        self.changes += 1
+        if not self.command and task == self.main:
+            arguments = text.args[1 if text.name == "execve" else 2 :][:1]
+            words = strace_text.strings(arguments[0]) if arguments and arguments[0] != b"[...]" else []
+            program = strace_text.string(text.args[0 if text.name == "execve" else 1])
+            self.command = tuple(os.fsdecode(word) for word in words or [program])
+
+    def _made(self, task: int, text: CallText) -> None:
+        """Pipes, sockets and the like, in a log without names."""
+        result = text.result if text.result is not None else -1
+        if result < 0 or text.result_name or text.names:
+            return
+        several = text.name in ("pipe", "pipe2", "socketpair")
+        where = text.args[3 if text.name == "socketpair" else 0] if several else b""
+        kind = NEW_DESCRIPTORS[text.name]
+        facts = FileFacts(f"{kind}:[{text.name}]".encode(), kind=kind)
+        flags = 0 if several else number(text.args[-1]) if text.args else 0
+        for descriptor in [int(found) for found in _IN_ARRAY.findall(where)] if several else [result]:
+            opened = Open(self.recorder.file(facts.path, facts), self.recorder.handle(), None, data=False)
+            self.descriptors.open(task, descriptor, opened, bool(flags & O_CLOEXEC))
+        self.changes += 1
+
+    # -- calls.Source --------------------------------------------------------------------------------------
+
+    def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
+        text = self._text
+        opens = _OPENS.get(call.name)
+        annotation = text.names.get(descriptor)
+        if text.result_name and descriptor == call.result:
+            annotation = text.result_name
+        if annotation:
+            path, deleted, kind = file_of(annotation)
+        elif opens is not None:
+            path, deleted = self._path(text, opens[0], opens[1]), False
+            kind = strace_text.kind_of(path) if path.startswith(b"/") else "regular"
+        else:
+            return self._nameless(call, descriptor)
+        if opens is not None and opens[2] is not None:
+            flags = call.args[opens[2]] if call.name != "openat2" else (self.value_at(call, 2) or 0)
+            if flags & os.O_DIRECTORY and kind == "regular":
+                kind = "directory"
+        facts = FileFacts(path + (_DELETED if deleted else b""), kind=kind)
+        return (path, deleted), facts, None
+
+    def _path(self, text: CallText, directory: int | None, argument: int) -> bytes:
+        path = strace_text.string(text.args[argument])
+        if not path.startswith(b"/"):
+            where = text.names.get(_AT_FDCWD if directory is None else number(text.args[directory]))
+            if where:
+                path = os.path.join(file_of(where)[0], path)
+        return path
+
+    def _nameless(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
+        self._unnamed += 1  # another one each time: it was closed in between
+        path = f"(descriptor {descriptor} of process {call.pid}: not named in the log)".encode()
+        return ("nameless", self._unnamed), FileFacts(path), None
+
+    def vector_bytes(self, call: Call, address: int, count: int) -> int:
+        return strace_text.vector_bytes(self._text.args[1])
+
+    def value_at(self, call: Call, argument: int, size: int = 8) -> int | None:
+        if call.name == "openat2":
+            found = re.match(rb"\{flags=([^,}]*)", self._text.args[argument])
+            return number(found[1]) if found else None
+        text = self._text.args[2 if call.name == "_llseek" else argument]
+        values = strace_text.pointed(text)
+        if values is None:
+            return None
+        before, after = values
+        moved = max(0, call.result)
+        if after is None:  # unchanged, or printed before the call
+            after = before if call.name == "_llseek" else before + moved
+        if after > _LARGEST_POSITION:
+            raise UnreadableError
+        return max(after, 0 if call.name == "_llseek" else moved)
+
+    def iocbs(self, call: Call) -> list[Iocb]:
+        made = []
+        for data, operation, descriptor, buffers, length, offset in _IOCB.findall(self._text.args[2]):
+            self._address += 1  # the log has the address in io_getevents only
+            self._submitted.setdefault((call.pid, int(data or b"0", 0)), deque()).append(self._address)
+            vector = buffers.startswith(b"[")
+            requested = strace_text.vector_bytes(buffers) if vector else number(length or b"0")
+            made.append(
+                Iocb(
+                    self._address,
+                    _IOCB_CODES.get(operation, -1),
+                    int(descriptor),
+                    requested,
+                    number(offset or b"0"),
+                )
+            )
+        return made
+
+    def io_events(self, call: Call) -> list[tuple[int, int]]:
+        made = []
+        for data, result in _IO_EVENT.findall(self._text.args[3]):
+            waiting = self._submitted.get((call.pid, int(data, 0)))
+            if waiting and -_LARGEST_ERRNO <= int(result) <= _LARGEST_MOVE:
+                made.append((waiting.popleft(), int(result)))
+        return made

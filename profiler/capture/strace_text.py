@@ -1,0 +1,358 @@
+"""The grammar of one line of strace's output: bytes in, parts out. Pure; every text may be hostile.
+
+17018 1795375217.869244 pread64(4</images/disk0.qcow2>, ""..., 4096, 8392704) = 4096 <0.000084>
+`- prefix: whose, when -'`- name -'`------------------ arguments ------------------'  `- result -'
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import dataclass, field
+
+from profiler.capture import calls
+
+LIMIT = 2**62
+"""Numbers above it are no offsets: a line that holds one where it matters is not readable."""
+LARGEST_PID = 2**31 - 1
+_LARGEST_REAL_PID = 2**22  # linux/threads.h, PID_MAX_LIMIT
+_LARGEST_SECONDS = 8_999_999_999  # still fits into 63 bits as ns
+
+
+class UnreadableError(ValueError):
+    """A line, or a part of one, that is not what strace prints."""
+
+
+@dataclass(slots=True)
+class Stamp:
+    """A time as printed. style: "absolute" (-ttt), "relative" (-r), "clock" (-t, -tt; since midnight);
+    ns.
+    """
+
+    style: str
+    ns: int
+
+
+@dataclass(slots=True)
+class Prefix:
+    """What stands before the text proper. task: None if the line does not say; end: where the text
+    begins.
+    """
+
+    task: int | None
+    bracketed: bool
+    stamp: Stamp | None
+    end: int
+
+
+@dataclass(slots=True)
+class CallText:
+    """One finished call. names, result_name: annotations (-y) of descriptors, without the "<".
+
+    args: the texts between the commas. result: None where strace prints "?". duration_ns: -1 without -T.
+    """
+
+    name: str
+    args: list[bytes]
+    result: int | None
+    duration_ns: int
+    names: dict[int, bytes] = field(default_factory=dict)
+    result_name: bytes = b""
+
+
+# -- prefix ------------------------------------------------------------------------------------------------
+
+_PREFIX = re.compile(
+    rb"""
+    (?: \[pid \s+ (?P<bracket>\d{1,12}) \] \s+ | (?P<bare>\d{1,12}) \s+ )?
+    (?: (?P<clock>\d\d:\d\d:\d\d) (?: \. (?P<clock_part>\d{1,9}) )? \s+
+      | [ ]* (?P<seconds>\d{1,12}) (?: \. (?P<part>\d{1,9}) )? \s+ )?
+    (?: \( \+ [ ]+ \d{1,12} (?: \. \d{1,9} )? \) \s+ )?   # -r beside -t
+    (?: \[ [ ]* \d{1,6} \] \s+ )?                         # -n: number of the call
+    (?: \[ [0-9a-f?]{8,16} \] \s+ )?                      # -i: instruction pointer
+    """,
+    re.VERBOSE,
+)
+_NS = (10**9, 10**8, 10**7, 10**6, 10**5, 10**4, 10**3, 100, 10, 1)
+
+
+def split_prefix(line: bytes) -> Prefix:
+    """Whose line it is and when; raises UnreadableError for numbers that are no process ids or times."""
+    found = _PREFIX.match(line)
+    if found is None:  # every part is optional
+        raise UnreadableError
+    task, stamp = None, None
+    bracket, bare, clock, clock_part, seconds, part = found.groups()
+    if bracket or bare:
+        task = int(bracket or bare)
+        if bare and not clock and not seconds and task > _LARGEST_REAL_PID:
+            seconds, task = bare, None  # --timestamps=unix,s, and no process ids
+        elif task > LARGEST_PID:
+            raise UnreadableError
+    if clock:
+        hours, minutes, rest = (int(text) for text in clock.split(b":"))
+        stamp = Stamp("clock", _ns(hours * 3600 + minutes * 60 + rest, clock_part))
+    elif seconds:
+        whole = int(seconds)
+        if whole > _LARGEST_SECONDS:
+            raise UnreadableError
+        stamp = Stamp("absolute" if whole > 10**8 else "relative", _ns(whole, part))
+    return Prefix(task, bracket is not None, stamp, found.end())
+
+
+def _ns(seconds: int, part: bytes | None) -> int:
+    return seconds * 10**9 + (int(part) * _NS[len(part)] if part else 0)
+
+
+# -- calls -------------------------------------------------------------------------------------------------
+
+_RESULT = re.compile(
+    rb"""
+    \s* = [ ] (?: \? (?: [ ] [A-Z][A-Z0-9_]* )? | (?P<number>-?(?:0x[0-9a-f]{1,16}|\d{1,20})) (?![\w.]) )
+    """,
+    re.VERBOSE,
+)
+_ERROR = re.compile(rb"[ ]([A-Z][A-Z0-9]+)(?![\w])")
+_DURATION = re.compile(rb"[ ]<(\d{1,9})(?:\.(\d{1,9}))?>\s*\Z")
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_PIECE = re.compile(rb"(?:[^\"<>\[\]{}(),/]++|" + STRING + rb"|/\*.*?\*/|/)++", re.DOTALL)
+_OPENING, _CLOSING = b"[{(", b"]})"
+# What can follow an annotation. Recent versions escape "<" and ">" in names; older ones do not.
+_AFTER = rb"(?:[ ]?\(deleted\))?(?=,|\)|\]|\}|\s|\Z|<|;)"
+_PLAIN_NAME = re.compile(rb"<[^<>]*+(?:<[^<>]*+>)?>" + _AFTER)
+_NAME_END = re.compile(rb">" + _AFTER)
+_LONGEST_NAME = 4 * 4096 + 100  # PATH_MAX bytes, each an octal escape
+_DESCRIPTOR = re.compile(rb"-?\d{1,10}\Z")
+
+_ERRORS = {name.encode(): number for number, name in errno.errorcode.items()} | {b"ENOTSUPP": 524}
+
+
+def split_call(name: str, text: bytes, start: int) -> CallText:
+    """The call whose arguments begin at `start` of `text`, right after the opening bracket.
+
+    Raises UnreadableError if the text is not a whole call with a result.
+    """
+    made = CallText(name, [], None, -1)
+    at = _split_args(text, start, made)
+    found = _RESULT.match(text, at)
+    if found is None:
+        raise UnreadableError
+    number = found["number"]
+    end = found.end()
+    if number is not None:
+        made.result = int(number, 16 if b"x" in number else 10)
+        if made.result == -1:
+            error = _ERROR.match(text, end)
+            if error is not None:
+                made.result = -_ERRORS.get(error[1], 22)
+        elif abs(made.result) > LIMIT and b"x" not in number:
+            raise UnreadableError
+        if text[end : end + 1] == b"<":
+            close = _annotation_end(text, end)
+            made.result_name = text[end + 1 : close]
+    duration = _DURATION.search(text, max(end, len(text) - 40))
+    if duration is not None:
+        made.duration_ns = _ns(int(duration[1]), duration[2])
+    return made
+
+
+def _split_args(text: bytes, at: int, made: CallText) -> int:
+    """Fill in `args` and `names`; gives the place after the closing bracket."""
+    depth = 0
+    begin = at
+    length = len(text)
+    while at < length:
+        piece = _PIECE.match(text, at)
+        if piece is not None:
+            at = piece.end()
+            if at == length:
+                break
+        character = text[at : at + 1]
+        if character == b"," and depth == 0:
+            made.args.append(text[begin:at].strip())
+            begin = at + 1
+        elif character == b"<":
+            close = _annotation_end(text, at)
+            number = _DESCRIPTOR.search(text, max(begin, at - 12), at)
+            if number is not None:
+                made.names[int(number[0])] = text[at + 1 : close]
+            elif text[max(0, at - 8) : at] == b"AT_FDCWD":
+                made.names[-100] = text[at + 1 : close]
+            at = close
+            continue
+        elif character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            if depth == 0:
+                if character != b")":
+                    raise UnreadableError
+                if at > begin or made.args:
+                    made.args.append(text[begin:at].strip())
+                return at + 1
+            depth -= 1
+        elif character == b'"':
+            raise UnreadableError  # a string that does not end
+        at += 1
+    raise UnreadableError
+
+
+def _annotation_end(text: bytes, at: int) -> int:
+    """The end of `<name>` or `<name>(deleted)` that begins at `at`."""
+    found = _PLAIN_NAME.match(text, at, at + _LONGEST_NAME) or _NAME_END.search(text, at, at + _LONGEST_NAME)
+    if found is None:
+        raise UnreadableError
+    return found.end()
+
+
+# -- values ------------------------------------------------------------------------------------------------
+
+_NUMBER = re.compile(rb"(-?)(?:0x([0-9a-fA-F]{1,16})|(0[0-7]{1,20})|(\d{1,20}))(?!\w)")
+_FLAGS: dict[bytes, int] = {
+    **{name.encode(): getattr(os, name) for name in dir(os) if name.startswith("O_")},
+    **{name.encode(): number for number, name in enumerate(("SEEK_SET", "SEEK_CUR", "SEEK_END"))},
+    **{
+        name.encode(): getattr(calls, name)
+        for name in dir(calls)
+        if re.match(r"(CLONE|CLOSE_RANGE|MAP)_", name)
+    },
+    b"O_DIRECT": calls.O_DIRECT,
+    b"F_DUPFD": calls.F_DUPFD,
+    b"F_DUPFD_CLOEXEC": calls.F_DUPFD_CLOEXEC,
+    b"F_SETFD": calls.F_SETFD,
+    b"F_SETFL": calls.F_SETFL,
+    b"FD_CLOEXEC": calls.FD_CLOEXEC,
+    b"F_GETFD": 1,
+    b"F_GETFL": 3,
+    b"NULL": 0,
+    b"AT_FDCWD": -100,
+    **{
+        b"POSIX_FADV_" + name: number
+        for number, name in enumerate(
+            (b"NORMAL", b"RANDOM", b"SEQUENTIAL", b"WILLNEED", b"DONTNEED", b"NOREUSE")
+        )
+    },
+}
+_OTHER_COMMAND = -1  # of fcntl and the like: none of those that matter
+
+
+def number(text: bytes) -> int:
+    """An argument as the kernel saw it, as far as it matters: numbers, flags, NULL; other texts are 0.
+
+    Numbers above LIMIT become LIMIT: some programs ask for as much as there is. Raises UnreadableError for
+    what begins like a number and is none of 64 bits.
+    """
+    if text[:1] in b'"[{':
+        return 0
+    value = 0
+    for word in text.split(b" ", 1)[0].split(b"|"):
+        found = _NUMBER.match(word)
+        if found is not None:
+            sign, hexadecimal, octal, decimal = found.groups()
+            known = int(hexadecimal, 16) if hexadecimal else int(octal, 8) if octal else int(decimal)
+            if known >= 2**64:
+                raise UnreadableError
+            known = min(known, LIMIT) * (-1 if sign else 1)
+        elif word[:1].isdigit():
+            raise UnreadableError
+        else:
+            known = _FLAGS.get(word, _OTHER_COMMAND if word.startswith(b"F_") else 0)
+        value |= known
+    return value
+
+
+_LENGTH = re.compile(STRING + rb"(?:\.\.\.)?+(?:, (\d{1,12})\})?|iov_len=(\d{1,12})")
+
+
+def vector_bytes(text: bytes) -> int:
+    """Sum of the lengths in `[{iov_base="..", iov_len=2}, ..]` or, from older versions, `[{"..", 2},
+    ..]`.
+    """
+    return sum(int(older or length) for older, length in _LENGTH.findall(text) if older or length)
+
+
+_POINTED = re.compile(rb"\[(\d{1,19})(?:\] => \[| => )?(\d{1,19})?\]")
+
+
+def pointed(text: bytes) -> tuple[int, int | None] | None:
+    """`[N]` or `[N] => [M]` (or `[N => M]`): the number pointed to before and, if printed, after; None:
+    NULL.
+    """
+    found = _POINTED.match(text)
+    if found is None:
+        return None
+    return int(found[1]), int(found[2]) if found[2] else None
+
+
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f", b"a": b"\a", b"b": b"\b"}
+
+
+def unescape(text: bytes) -> bytes:
+    """The bytes that strace shows as `text`."""
+    return _ESCAPE.sub(_unescaped, text) if b"\\" in text else text
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    octal, hexadecimal, letter = found.groups()
+    if octal:
+        return bytes((int(octal, 8) & 255,))
+    if hexadecimal:
+        return bytes((int(hexadecimal, 16),))
+    return _LETTERS.get(letter, letter)
+
+
+_WHOLE_STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
+
+
+def string(text: bytes) -> bytes:
+    """The bytes of a quoted argument; b"" if there is none."""
+    found = _WHOLE_STRING.search(text)
+    return b"" if found is None else unescape(found[1])
+
+
+def strings(text: bytes) -> list[bytes]:
+    """The bytes of every quoted text in an array of them."""
+    return [unescape(found) for found in _WHOLE_STRING.findall(text)]
+
+
+# -- names of descriptors ----------------------------------------------------------------------------------
+
+_DEVICE = re.compile(rb"<(char|block) [^<>]*>\Z")
+_BLOCK_DEVICE = re.compile(
+    rb"/dev/(?:[shv]d[a-z]|xvd[a-z]|nvme\d+n|dm-|mapper/|loop\d|md\d|sr\d|nbd\d|mmcblk|zram|ram\d)"
+)
+_NO_DEVICE = (b"/dev/shm/", b"/dev/hugepages/", b"/dev/mqueue/")
+
+
+def file_of(annotation: bytes) -> tuple[bytes, bool, str]:
+    """An annotation (`names` of CallText) -> path or label, whether it was deleted, and one of
+    FILE_KINDS.
+    """
+    name, deleted = annotation, False
+    for marker in (b">(deleted)", b"> (deleted)", b" (deleted)>"):
+        if name.endswith(marker):
+            name, deleted = name.removesuffix(marker), True
+            break
+    else:
+        name = name.removesuffix(b">")
+    device = _DEVICE.search(name)
+    if device is not None:  # -yy
+        return unescape(name[: device.start()]), deleted, "character" if device[1] == b"char" else "block"
+    path = unescape(name)
+    return path, deleted, kind_of(path)
+
+
+def kind_of(path: bytes) -> str:
+    """What a path or label says of the kind of file."""
+    if path.startswith(b"/"):
+        if path.startswith(b"/dev/") and not path.startswith(_NO_DEVICE):
+            return "block" if _BLOCK_DEVICE.match(path) else "character"
+        return "regular"
+    if path.startswith((b"pipe:", b"fifo:")):
+        return "pipe"
+    if path.startswith((b"anon_inode:", b"pid:")):
+        return "anonymous"
+    if b":[" in path:  # socket:[1], TCP:[..], UNIX-STREAM:[..], NETLINK:[..]
+        return "socket"
+    return "unknown"
