@@ -40,10 +40,6 @@ class Abi:
     numbers: dict[str, int]
     arrange: dict[str, Callable[[Args], Args]]
 
-    @property
-    def names(self) -> dict[int, str]:
-        return {number: name for name, number in self.numbers.items()}
-
 
 def _joined(low: int, high: int) -> int:
     value = (high & 0xFFFFFFFF) << 32 | (low & 0xFFFFFFFF)

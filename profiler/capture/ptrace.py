@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import signal
 import struct
@@ -53,21 +52,19 @@ _OPTIONS = (
     | 1 << 20  # EXITKILL: the program must not outlive coldseek, whatever kills that
 )  # fmt: skip
 _WALL = 0x40000000  # wait for threads too
-_SYSCALL_STOP = signal.SIGTRAP | 0x80
+_CALL_BEGINS = _EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
+_CALL_RETURNED = (signal.SIGTRAP | 0x80) << 8 | 0x7F
 _STOPS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 # struct ptrace_syscall_info: op, padding, arch, instruction pointer, stack pointer; then, at entry, number and
 # six arguments, at return the result
 _INFO_BYTES = 88
-_ENTRY = struct.Struct("<BxxxIQQQ6q")
-_RESULT = struct.Struct("<q")
-_RESULT_AT = 24
+_HEAD = struct.Struct("<4xI16xQi")  # arch, number, and the first argument as a descriptor
+_ARGUMENTS, _ARGUMENTS_AT = struct.Struct("<6q"), 32
+_RESULT, _RESULT_AT = struct.Struct("<q"), 24
 
-_TASK_CALLS = ("clone", "clone3")
-_AT_ENTRY = frozenset((*_TASK_CALLS, "close"))
-"""Calls that need no second stop. close is one: by the time it returns another thread may own the number again."""
 _WANTED = tuple(dict.fromkeys((
-    "pread64", "read", "lseek", "write", "preadv", *HANDLERS, *Rings.HANDLED, *_TASK_CALLS,
+    "pread64", "read", "lseek", "write", "preadv", *HANDLERS, *Rings.HANDLED, "clone", "clone3",
 )))  # fmt: skip
 """The hot calls first: the filter compares in this order."""
 _ON_DESCRIPTOR = frozenset((
@@ -84,6 +81,10 @@ class _Task:
     abi: abis.Abi
     call: Call | None = None  # begun and not yet returned
     clone_flags: int | None = None  # of a clone that has begun
+
+
+_Row = tuple[str, abis.Abi, bool, Callable[[abis.Args], abis.Args] | None]
+"""What is known of a call by its number: name, way of calling, whether in _ON_DESCRIPTOR, how to lay its arguments."""
 
 
 def make() -> Ptrace:
@@ -111,7 +112,7 @@ class Ptrace:
         self._descriptors = Descriptors()
         self._tasks: dict[int, _Task] = {}
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
-        self._abis: dict[int, tuple[abis.Abi, dict[int, str]]] = {}
+        self._rows: dict[tuple[int, int], _Row] = {}
         self._device_bytes: dict[int, int] = {}
         self._calls = Calls(self._recorder, self._descriptors, self)
         self._rings = Rings(self._calls, procfs.memory)
@@ -120,13 +121,20 @@ class Ptrace:
         self._end_ns = 0
         self._exit_status: int | None = None
         self._info = ctypes.create_string_buffer(_INFO_BYTES)
+        self._info_at = ctypes.addressof(self._info)
         self._message = ctypes.c_ulong()
 
     def record(self, command: Sequence[str], started: Callable[[Recorder], None] | None = None) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
         self._ptrace = _binding()
         known = abis.native()
-        self._abis = {one.audit: (one, one.names) for one in known}
+        self._native = known[0]
+        self._rows = {
+            (one.audit, one.numbers[name]): (name, one, name in _ON_DESCRIPTOR, one.arrange.get(name))
+            for one in known
+            for name in _WANTED
+            if name in one.numbers
+        }
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         code = seccomp.program(known, _WANTED)
         launched = launch.launch(command, self._attach, partial(seccomp.install, code))
@@ -161,91 +169,106 @@ class Ptrace:
         )
 
     def _attach(self, pid: int) -> None:
-        try:
-            self._ptrace(_SEIZE, pid, 0, _OPTIONS)
-        except _ptrace_error() as error:
-            raise ColdseekError(f"the kernel does not allow tracing ({os.strerror(_errno(error))})") from error
+        if self._ptrace(_SEIZE, pid, 0, _OPTIONS) == _FAILED:
+            raise ColdseekError(f"the kernel does not allow tracing ({_last_error().strerror})")
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
     def _loop(self, interrupts: Interrupts) -> None:
-        """Wait for stops until the last task is gone."""
-        wait, clock, ptrace_error = os.waitpid, time.monotonic_ns, _ptrace_error()
-        tasks, resume = self._tasks, self._resume
+        """Wait for stops until the last task is gone.
+
+        Between the stop of a thread and its going on nothing else of it runs: this is the slow-down of the traced
+        program, so the two frequent stops come first and do as little as they can.
+        """
+        wait, clock, tasks = _waiter(), time.monotonic_ns, self._tasks
+        ptrace, entered, returned = self._ptrace, self._entered, self._returned
         while tasks:
             try:
-                tid, status = wait(-1, _WALL)
+                tid, status = wait()
             except ChildProcessError:
                 break
             now = clock()
-            if status & 0xFF != 0x7F:  # ended, by exit or by signal
-                if tid in tasks:
-                    self._gone(tid, status, now, interrupts)
-                continue
-            event, number = status >> 16, status >> 8 & 0xFF
             try:
-                if tid not in tasks:
-                    self._unknown(tid)
-                elif event == _EVENT_SECCOMP:
-                    resume(_SYSCALL if self._entered(tid, now) else _CONT, tid)
-                elif number == _SYSCALL_STOP:
-                    self._returned(tid, now)
-                    resume(_CONT, tid)
-                elif event == 0:
-                    resume(_CONT, tid, number)
-                elif event == _EVENT_STOP and number in _STOPS:
-                    resume(_LISTEN, tid)
+                if status == _CALL_BEGINS and tid in tasks:
+                    if ptrace(_SYSCALL if entered(tid, now) else _CONT, tid, 0, 0) == _FAILED:
+                        raise _last_error()
+                elif status == _CALL_RETURNED and tid in tasks:
+                    returned(tid, now)
+                    if ptrace(_CONT, tid, 0, 0) == _FAILED:
+                        raise _last_error()
+                elif status & 0xFF != 0x7F:  # ended, by exit or by signal
+                    if tid in tasks:
+                        self._gone(tid, status, now, interrupts)
+                elif tid not in tasks:
+                    self._newborn.add(tid)  # it has overtaken the event that tells whose child it is: let it wait
                 else:
-                    self._event(tid, event, now)
-                    resume(_CONT, tid)
-            except ptrace_error as error:
-                # killed while it was stopped: its end is reported by waitpid
-                if _errno(error) != errno.ESRCH:
-                    raise
+                    self._stopped(tid, status >> 16, status >> 8 & 0xFF, now)
+            except ProcessLookupError:
+                pass  # killed while it was stopped: its end is reported by waitpid
+
+    def _stopped(self, tid: int, event: int, number: int, now: int) -> None:
+        """One of the rare stops; see the table at the top."""
+        if event == 0:
+            self._resume(_CONT, tid, number)
+        elif event == _EVENT_STOP and number in _STOPS:
+            self._resume(_LISTEN, tid)
+        else:
+            self._event(tid, event, now)
+            self._resume(_CONT, tid)
 
     def _resume(self, request: int, tid: int, number: int = 0) -> None:
-        self._ptrace(request, tid, 0, number)
+        if self._ptrace(request, tid, 0, number) == _FAILED:
+            raise _last_error()
 
     def _entered(self, tid: int, now: int) -> bool:
         """A wanted call begins; True if it has to be seen returning."""
         info = self._info
-        self._ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, ctypes.addressof(info))
-        _, audit, _, _, number, *args = _ENTRY.unpack_from(info)
+        if self._ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, self._info_at) == _FAILED:
+            raise _last_error()
+        audit, number, descriptor = _HEAD.unpack_from(info)
         task = self._tasks[tid]
-        task.call = None
-        if not self._start_ns:
-            return False  # still coldseek's own code, on its way to exec
-        abi, names = self._abis.get(audit, (None, {}))
-        name = names.get(number)
-        if abi is None or name is None:
-            self._recorder.unseen.add("abi")
-            return False
-        task.abi = abi
-        if name in _ON_DESCRIPTOR:
-            opened = self._descriptors.get(tid, args[0])
-            if opened is not None and not opened.data:
-                return False
-        if name in abi.arrange:
-            args = list(abi.arrange[name](args))
-        call = task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
-        if name in _AT_ENTRY:
+        row = self._rows.get((audit, number))
+        if row is None or not self._start_ns:
             task.call = None
-            if name == "close":
-                self._calls.finish(call)
-            else:
-                task.clone_flags = args[0] if name == "clone" else self.value_at(call, 0)
+            if self._start_ns:  # before, it is still coldseek's own code on its way to exec
+                self._recorder.unseen.add("abi")
             return False
-        if name in ("io_uring_enter", "io_submit"):
+        name, abi, on_descriptor, arrange = row
+        if on_descriptor:
+            opened = self._descriptors.get(tid, descriptor)
+            if opened is not None and not opened.data:
+                task.call = None
+                return False
+        args: abis.Args = _ARGUMENTS.unpack_from(info, _ARGUMENTS_AT)
+        if arrange is not None:
+            args = arrange(args)
+        task.abi = abi
+        call = task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
+        return on_descriptor or self._rare_call(task, call)
+
+    def _rare_call(self, task: _Task, call: Call) -> bool:
+        """A call begins that is done with here, or whose memory must be read before; True as in `_entered`."""
+        if call.name == "close":
+            # by the time it returned another thread might own the number again
+            task.call = None
+            self._calls.finish(call)
+        elif call.name == "clone":
+            task.call, task.clone_flags = None, call.args[0]
+        elif call.name == "clone3":  # struct clone_args begins with the flags
+            task.call, task.clone_flags = None, self.value_at(call, 0)
+        elif call.name in ("io_uring_enter", "io_submit"):
             self._rings.entering(call)
-        return True
+        return task.call is not None
 
     def _returned(self, tid: int, now: int) -> None:
         """The call that began at this task's last stop has returned."""
-        call = self._tasks[tid].call
+        task = self._tasks[tid]
+        call = task.call
         if call is None:
             return
-        self._tasks[tid].call = None
-        self._ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, ctypes.addressof(self._info))
+        task.call = None
+        if self._ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, self._info_at) == _FAILED:
+            raise _last_error()
         (call.result,) = _RESULT.unpack_from(self._info, _RESULT_AT)
         call.duration_ns = now - self._start_ns - call.time_ns
         if call.name in Rings.HANDLED:
@@ -270,7 +293,8 @@ class Ptrace:
                 self._device_bytes[task.pid] = read
 
     def _event_message(self, tid: int) -> int:
-        self._ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(self._message))
+        if self._ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(self._message)) == _FAILED:
+            raise _last_error()
         return int(self._message.value)
 
     # -- tasks that come and go -------------------------------------------------------------------------------
@@ -286,10 +310,6 @@ class Ptrace:
         if child in self._newborn:
             self._newborn.discard(child)
             self._resume(_CONT, child)
-
-    def _unknown(self, tid: int) -> None:
-        """The first stop of a new task has overtaken the event that tells whose child it is: let it wait."""
-        self._newborn.add(tid)
 
     def _executed(self, tid: int, former: int, now: int) -> None:
         """A task has become a new program. All other threads of its process are gone without a word."""
@@ -333,7 +353,7 @@ class Ptrace:
             interrupts.main_ended(len(self._tasks))
         if not self._tasks:
             for child in self._newborn:  # whoever made them was killed before it could say so
-                self._tasks[child] = _Task(child, next(iter(self._abis.values()))[0])
+                self._tasks[child] = _Task(child, self._native)
                 self._resume(_CONT, child)
             self._newborn.clear()
 
@@ -400,25 +420,49 @@ class Ptrace:
         return [] if raw is None else [(obj, result) for _, obj, result, _ in struct.iter_unpack("<QQqq", raw)]
 
 
+def _waiter() -> Callable[[], tuple[int, int]]:
+    """How to wait for the next stop: waitpid, after asking without waiting for some 50 microseconds.
+
+    A thread that waits sleeps, and so does its processor; waking it takes longer than the stops of a busy program
+    are apart, above all in virtual machines. With one processor there is nothing to be gained.
+    """
+    wait = os.waitpid
+    if len(os.sched_getaffinity(0)) < 2:
+        return partial(wait, -1, _WALL)
+
+    def waiter() -> tuple[int, int]:
+        for _ in range(_SPINS):
+            found = wait(-1, _WALL | os.WNOHANG)
+            if found[0]:
+                return found
+        return wait(-1, _WALL)
+
+    return waiter
+
+
+_SPINS = 100
+
 _WORDS = {4: "I", 8: "Q"}
 
 
+_FAILED = 2**64 - 1  # -1, as the binding declares the result unsigned
+
+
 def _binding() -> Callable[..., int]:
-    """python-ptrace's `ptrace`. Imported late: it takes a while, and works on Linux only."""
+    """ptrace(2) as python-ptrace binds it, without the checks that its `ptrace.binding.ptrace` puts around it.
+
+    Those took a third of the loop's own time. Imported late: it takes a while, and works on Linux only.
+    """
     if not sys.platform.startswith("linux"):
         raise ColdseekError("the ptrace tracer works on Linux only; import an strace log instead")
-    from ptrace.binding.func import ptrace
+    import ptrace.binding  # declares the argument types of libc's function
+    from ptrace.ctypes_libc import libc
 
-    found: Callable[..., int] = ptrace
+    assert ptrace.binding
+    found: Callable[..., int] = libc.ptrace
     return found
 
 
-def _errno(error: Exception) -> int:
-    return int(error.getErrno())  # type: ignore[attr-defined]
-
-
-def _ptrace_error() -> type[Exception]:
-    from ptrace import PtraceError
-
-    found: type[Exception] = PtraceError
-    return found
+def _last_error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))  # Python makes ESRCH a ProcessLookupError
