@@ -102,6 +102,7 @@ class Tasks:
         self.unprefixed_pid = 0
         self.command: tuple[str, ...] = ()
         self.cwd = ""
+        self.exec_errno = 0  # why the first program could not be executed
         self.first_call = ""
         self.changes = 0
         self._pids: dict[int, int] = {}
@@ -216,9 +217,13 @@ class Tasks:
         if name in EXECS:
             if result == 0:
                 self._executed(task, text)
+            elif not self.command and task == self.main:
+                self.exec_errno = -result
             return
-        if name in IO_URING:
+        if name == "io_uring_enter" and result > 0 and text.args[1] != b"0":
             self.recorder.unseen.add("io_uring")
+        if name == "io_uring_setup" and any(b"IORING_SETUP_SQPOLL" in argument for argument in text.args):
+            self.recorder.unseen.add("sqpoll")
         if name in NEW_DESCRIPTORS:
             self._made(task, text)
         if name in HANDLERS:

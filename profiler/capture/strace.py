@@ -1,0 +1,277 @@
+"""The tracer that runs the system's strace and reads its log as it grows."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
+
+from profiler.capture import procfs, strace_guard
+from profiler.capture.calls import HANDLERS
+from profiler.capture.interrupts import Interrupts
+from profiler.capture.launch import exec_error
+from profiler.capture.recorder import FileFacts, Recorder
+from profiler.capture.strace_log import Log
+from profiler.capture.strace_tasks import CLONES, EXECS, IO_URING
+from profiler.capture.tracer import Probe
+from profiler.errors import ColdseekError
+from profiler.trace import Trace
+
+_CALLS = sorted({*HANDLERS, *CLONES, *EXECS, *IO_URING})
+_VECTORS = "readv,writev,preadv,pwritev,preadv2,pwritev2,io_submit,io_getevents,io_pgetevents"
+_OPTIONS = (
+    "-f", "-y", "-ttt", "-T",
+    "-s", "0",  # no contents of files
+    "-a", "1",  # no padding
+    "-e", f"abbrev=!{_VECTORS}",  # with -s 0, lists are cut short before their first element
+    "-e", "signal=none",
+    "-e", "trace=" + ",".join(f"?{name}" for name in _CALLS),  # ?: those that this machine has
+)  # fmt: skip
+_EXTRAS = ("--seccomp-bpf", "--kill-on-exit")
+"""Options that not every strace has, and that help: stop at these calls only; leave nothing running."""
+_TRY_S = 10.0
+_LOOK_S = 0.1  # between looks at the growing log
+_LITTLE_SPACE = 1 << 16
+_REMEDY = "install it (apt install strace), or use --tracer ptrace"
+
+
+def make() -> StraceTracer:
+    """A tracer for one run."""
+    return StraceTracer()
+
+
+def probe() -> Probe:
+    """Whether strace can trace a program here: it traces one."""
+    program = shutil.which("strace")
+    if program is None:
+        return Probe(False, "there is no strace in the PATH", _REMEDY)
+    failure = _try(program)
+    if not failure:
+        how = ", ".join(("-f", *_extras(program)))
+        return Probe(True, f"{_version(program)} works with {how}")
+    if "not permitted" in failure or "denied" in failure:
+        return Probe(False, f"strace may not trace here ({failure})", _why_forbidden())
+    return Probe(False, f"strace fails here ({failure})", "try: strace -f true")
+
+
+def _why_forbidden() -> str:
+    with contextlib.suppress(OSError, ValueError), open("/proc/sys/kernel/yama/ptrace_scope") as setting:
+        if int(setting.read()) >= 2:
+            return "allow ptrace (as root: sysctl kernel.yama.ptrace_scope=1), or run as root"
+    return "in a container, allow ptrace (docker run --cap-add=SYS_PTRACE)"
+
+
+def _try(program: str, *options: str) -> str:
+    """Trace `true` with these options and those that always are given; gives what went wrong, "" if
+    nothing did.
+    """
+    command = [program, *_OPTIONS, *options, "-o", os.devnull, "--", shutil.which("true") or "true"]
+    try:
+        result = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_TRY_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end after {_TRY_S:.0f} s"
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    if result.returncode == 0 and not lines:
+        return ""
+    return lines[0].removeprefix("strace: ")[:200] if lines else f"exit status {result.returncode}"
+
+
+@functools.lru_cache
+def _extras(program: str) -> tuple[str, ...]:
+    return tuple(option for option in _EXTRAS if not _try(program, option))
+
+
+@functools.lru_cache
+def _version(program: str) -> str:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        shown = subprocess.run([program, "-V"], capture_output=True, timeout=_TRY_S, check=False).stdout
+        found = re.match(rb"strace -- version (\S{1,40})", shown)
+        if found is not None:
+            return f"strace {found[1].decode(errors='replace')}"
+    return "strace"
+
+
+class StraceTracer:
+    """A `tracer.Tracer`: strace writes its log into a private directory, and it is read while it grows.
+
+    A file, not a pipe: a pipe would hold the program up, and its log would be lost with coldseek.
+    """
+
+    name = "strace"
+
+    def record(self, command: Sequence[str], started: Callable[[Recorder], None] | None = None) -> Trace:
+        """Run `command` to its end and give what was seen; see `tracer.Tracer`."""
+        program = shutil.which("strace")
+        if program is None:
+            raise ColdseekError(f"there is no strace in the PATH; {_REMEDY}")
+        _check(command)
+        cwd = os.getcwd()
+        log = Log()
+        with _directory() as directory:
+            path = os.path.join(directory, "strace.log")
+            options = [*_OPTIONS, *_extras(program), "-o", path, "--", *command]
+            with open(path, "x+b") as stream:
+                if started is not None:
+                    started(log.recorder)
+                partial, status = _run([program, *options], stream, log)
+            log.finish()
+            if not log.ended and not partial:
+                partial = _why_unfinished(directory)
+        if not log.tasks.command:
+            number = log.tasks.exec_errno
+            if number:
+                raise exec_error(command[0], number)
+            if not partial:
+                raise ColdseekError(f"strace did not start the program (its words are above); {_REMEDY}")
+        for facts in log.recorder.files:
+            _complete(facts)
+        trace = log.trace()
+        meta = dataclasses.replace(
+            trace.meta,
+            command=tuple(command),
+            cwd=cwd,
+            tracer=self.name,
+            tracer_version=_version(program),
+            exit_status=log.exit_status if log.exit_status is not None else _shell_status(status),
+            partial=partial,
+            unseen=tuple(key for key in trace.meta.unseen if key not in ("threads", "early")),
+        )
+        return dataclasses.replace(trace, meta=meta)
+
+
+def _check(command: Sequence[str]) -> None:
+    """Raise what the shell would say of a command that is not there or cannot be executed.
+
+    strace has one exit status for all of it.
+    """
+    name = command[0]
+    if shutil.which(name) is not None:
+        return
+    places = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(os.pathsep)
+    there = [place for place in places if os.path.exists(os.path.join(place, name))]
+    raise exec_error(name, errno.EACCES if there else errno.ENOENT)
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[str]:
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="coldseek-", ignore_cleanup_errors=True)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        remedy = "set TMPDIR to a place with room"
+        raise ColdseekError(f"cannot keep strace's log: {reason}; {remedy}") from error
+    with directory as name:
+        yield name
+
+
+def _run(command: list[str], stream: BinaryIO, log: Log) -> tuple[str, int]:
+    """Run strace to its end and feed its log; gives why the program was cut short, "" if it was not, and
+    strace's return code as subprocess gives it.
+    """
+    with _guard() as tell:
+        process = subprocess.Popen(command, preexec_fn=tell)
+        kill = functools.partial(strace_guard.kill_tracees, process.pid)
+        try:
+            program = _first_task(process, stream, log)
+            with Interrupts(program or process.pid, kill) as interrupts:
+                while not _has_ended(process, _LOOK_S):
+                    _read(stream, log)
+                    log.flush()
+                    if log.ended:
+                        interrupts.main_ended(1)
+            partial = interrupts.partial
+        except KeyboardInterrupt:
+            partial = "interrupted by Ctrl-C"
+        finally:
+            if process.poll() is None:
+                kill()
+                process.wait()
+        _read(stream, log)
+    return partial, process.returncode
+
+
+@contextlib.contextmanager
+def _guard() -> Iterator[Callable[[], None]]:
+    """Have a `strace_guard` stand by; gives what strace's process has to call between fork and exec.
+
+    There, and not later in this process: between the two it may be killed.
+    """
+    inside, outside = os.pipe()
+    with open(inside, "rb") as end:
+        guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", strace_guard.__file__],
+            stdin=end, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield lambda: (os.write(outside, f"{os.getpid()}\n".encode()), None)[1]
+        with contextlib.suppress(OSError):
+            os.write(outside, b"done")
+    finally:
+        os.close(outside)
+        guard.wait()
+
+
+def _first_task(process: subprocess.Popen[bytes], stream: BinaryIO, log: Log) -> int | None:
+    """Wait for the log's first line; gives the process that it is about, None if strace ends before."""
+    head = b""
+    while not _has_ended(process, 0.005):
+        head += stream.read()
+        found = re.match(rb"(\d{1,9}) [^\n]*\n", head)
+        if found is not None:
+            log.feed(head)
+            return int(found[1])
+    log.feed(head)
+    return None
+
+
+def _has_ended(process: subprocess.Popen[bytes], wait_s: float) -> bool:
+    try:
+        process.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _read(stream: BinaryIO, log: Log) -> None:
+    while data := stream.read(1 << 20):
+        log.feed(data)
+
+
+def _why_unfinished(directory: str) -> str:
+    space = os.statvfs(directory)
+    if space.f_bavail * space.f_frsize < _LITTLE_SPACE:
+        return "no space left for strace's log; set TMPDIR to a place with room"
+    return "strace's log ends before the program does"
+
+
+def _shell_status(returncode: int) -> int:
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+def _complete(facts: FileFacts) -> None:
+    """Add what the file system says of a file now, if it is still there."""
+    if not facts.path.startswith(b"/") or facts.kind not in ("regular", "block", "character", "directory"):
+        return
+    try:
+        status = os.lstat(facts.path)
+    except (OSError, ValueError):
+        return
+    if stat.S_ISLNK(status.st_mode):  # the log has names without links: this is another file
+        return
+    found = procfs.describe(facts.path, status)
+    facts.device, facts.inode, facts.size = found.device, found.inode, found.size
+    facts.mtime_ns, facts.kind = found.mtime_ns, found.kind
