@@ -108,10 +108,10 @@ def _on_one_device(frame: pd.DataFrame) -> tuple[Ints, int]:
     """Offsets with all devices laid one after another, and how much of the device they span, in bytes."""
     offsets = frame["device_offset"].to_numpy(np.int64).copy()
     ends = offsets + np.minimum(frame["size"].to_numpy(np.int64), SPACE)
-    names, which = np.unique(frame["device"].to_numpy().astype(str), return_inverse=True)
+    which, names = pd.factorize(frame["device"])
     base = 0
     for index in range(len(names)):
-        rows = which.reshape(-1) == index
+        rows = which == index
         lowest = int(offsets[rows].min())
         end = int(ends[rows].max())
         if index:

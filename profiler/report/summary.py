@@ -135,7 +135,8 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
     classified = access.classify(reads)
     placement = requests(trace, reads)
     files = _files(trace, classified)
-    focus = _focus(trace.meta, files)
+    path = _focus(trace.meta, [file.path for file in files])
+    focus = next((file for file in files if file.path == path), None)
     if focus is not None:
         files = (focus, *(file for file in files if file is not focus))
     writes = trace.writes()
@@ -245,16 +246,24 @@ def _usual_sizes(classified: pd.DataFrame) -> dict[int, int]:
     return dict(zip(usual["file"].tolist(), usual["size"].tolist(), strict=True))
 
 
-def _focus(meta: Meta, files: tuple[FileSummary, ...]) -> FileSummary | None:
+def focus_path(trace: Trace) -> bytes | None:
+    """The path of the file that the reports look at closely; None if nothing was read."""
+    counts = trace.reads().groupby("file")["size"].agg(["size", "sum"])
+    ordered = counts.sort_values(["size", "sum"], ascending=False, kind="stable").index
+    return _focus(trace.meta, [trace.files["path"].iloc[number] for number in ordered])
+
+
+def _focus(meta: Meta, paths: Sequence[bytes]) -> bytes | None:
     """The named image, by its path as it was recorded, else by its name if only one file has it, else the
-    first."""
+    first of `paths`, which are sorted by the number of reads.
+    """
     if meta.image:
         image = _path(os.path.normpath(os.path.join(meta.cwd, meta.image)))
-        exact = [file for file in files if file.path in (image, _path(meta.image))]
-        alike = [file for file in files if os.path.basename(file.path) == os.path.basename(image)]
+        exact = [path for path in paths if path in (image, _path(meta.image))]
+        alike = [path for path in paths if os.path.basename(path) == os.path.basename(image)]
         if exact or len(alike) == 1:
             return (exact or alike)[0]
-    return files[0] if files else None
+    return paths[0] if paths else None
 
 
 def _path(text: str) -> bytes:

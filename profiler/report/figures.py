@@ -1,0 +1,465 @@
+"""Pictures of a trace. For each kind one function makes a table and another draws it.
+
+Figures are made with matplotlib's object interface, so nothing global is touched and no display is needed;
+matplotlib is imported when the first picture is drawn. File names go through `show_path` and are never read
+as formulas.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from profiler import devices as device_models
+from profiler.analysis import access
+from profiler.analysis.projection import project, requests
+from profiler.devices.model import Device
+from profiler.errors import ColdseekError, UsageError
+from profiler.trace import Meta, Trace, replacing
+from profiler.units import show_bytes, show_count, show_path, show_plural, show_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg")
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette ("Color Universal Design", 2008), told apart with any colour vision."""
+
+ALONE = {"color": "#0072B2", "width": 2.2}
+PAIR = ({"color": "#56B4E9", "width": 6.0}, {"color": "#D55E00", "width": 2.0})
+"""Colour, and points of marks and lines. Of two traces the first is drawn broad and pale, the second narrow
+and strong on top of it: where they agree, both show, with and without colours."""
+
+VISIBLE = 1 / 400
+"""A read lower than this share of the axis is drawn as a mark, or it would be thinner than a pixel."""
+
+MANY = 5_000
+"""More marks than this are an image inside an SVG: as shapes they would make a file of many megabytes."""
+
+MANY_SEGMENTS = 50_000
+"""More long reads than this are joined where they overlap in one column of COLUMNS; a picture has fewer
+pixels."""
+COLUMNS = 3_000
+
+MAX_POINTS = 5_000
+"""Points of a cumulative line; of longer ones every n-th is drawn, and the last."""
+
+MAX_LABELS = 12
+"""Bars of one trace that are labelled with their counts; more would run into each other."""
+
+LOG_FROM = 20
+"""Devices whose totals differ by more than this factor need a logarithmic axis."""
+
+LABEL_HEIGHT = 0.05
+"""Of a line of text, as a share of the axis."""
+
+_SIZE, _DPI = (11.0, 5.6), 150
+_STYLE: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
+Floats = npt.NDArray[np.float64]
+
+
+def draw(
+    traces: Sequence[Trace],
+    kind: str = "offsets",
+    file: str | bytes | None = None,
+    devices: Sequence[Device] | None = None,
+) -> Figure:
+    """The picture of `kind` (see KINDS) of one trace or of two, such as a cold and a warm one.
+
+    file: path or name of the file to look at (offsets, gaps); None: the one in focus of the first trace.
+    devices: those of the cost picture; None: all presets.
+
+    Raises UsageError for an unknown kind or a number of traces other than 1 and 2, ColdseekError for a file
+    that was not read.
+    """
+    import matplotlib
+
+    if kind not in KINDS:
+        raise UsageError(f"no picture named {show_path(kind)}; there are {', '.join(KINDS)}")
+    if not 1 <= len(traces) <= 2:
+        raise UsageError(f"a picture shows one trace or two, not {len(traces)}")
+    with matplotlib.rc_context(_STYLE):
+        return KINDS[kind](traces, file, devices)
+
+
+def save(figure: Figure, path: str) -> None:
+    """Write the figure to `path`, whole or not at all; PNG or SVG by its suffix. Raises ColdseekError."""
+    import matplotlib
+
+    suffix = check_suffix(path)
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script the font lacks
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coldseek"}):
+            metadata = {"Date": None} if suffix == ".svg" else None  # the same input gives the same file
+            figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=metadata)
+
+
+def check_suffix(path: str) -> str:
+    """The suffix of `path`; raises ColdseekError, listing those there are, if it is not one of SUFFIXES."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in SUFFIXES:
+        raise ColdseekError(
+            f"cannot draw {show_path(path)}: name a file that ends in {' or '.join(SUFFIXES)}"
+        )
+    return suffix
+
+
+# ---- which file, and what to call things ------------------------------------------------------------------
+
+
+def choose_file(trace: Trace, file: str | bytes | None = None) -> int:
+    """The number of the file with that path or, if only one has it, that name; None: the one in focus; -1:
+    no reads.
+
+    Raises ColdseekError if it was not read.
+    """
+    from profiler.report.summary import focus_path
+
+    read = np.unique(trace.reads()["file"].to_numpy()).tolist()
+    paths = {number: trace.files["path"].iloc[number] for number in read}
+    wanted = focus_path(trace) if file is None else os.fsencode(file)
+    if wanted is None:
+        return -1
+    found = [number for number, path in paths.items() if path == wanted]
+    found = found or [number for number, path in paths.items() if os.path.basename(path) == wanted]
+    if len(found) != 1:
+        which = f"{len(found)} files of that name were read" if found else "no read of it was recorded"
+        raise ColdseekError(f"cannot draw {show_path(wanted)}: {which}; give the whole path")
+    return int(found[0])
+
+
+def _file_of_all(traces: Sequence[Trace], file: str | bytes | None) -> tuple[str, list[int]]:
+    """What to call the file, and its number in each trace; -1 where it was not read."""
+    numbers = [choose_file(traces[0], file)]
+    if numbers[0] < 0:
+        return "no file", [-1] * len(traces)
+    path = traces[0].files["path"].iloc[numbers[0]]
+    for trace in traces[1:]:
+        same = np.flatnonzero((trace.files["path"] == path).to_numpy(bool)).tolist()
+        numbers.append(same[0] if same else -1)
+    return _cut(show_path(path)), numbers
+
+
+def _cut(text: str, length: int = 90) -> str:
+    return text if len(text) <= length else f"{text[: length // 2 - 2]} ... {text[-length // 2 + 3 :]}"
+
+
+def _names(traces: Sequence[Trace]) -> list[str]:
+    """What to call each trace: by its cache state if that tells them apart."""
+    states = [trace.meta.cache for trace in traces]
+    if len(set(states)) == len(states) and set(states) <= {"cold", "warm"}:
+        return states
+    return ["first", "second"] if len(traces) > 1 else ["reads"]
+
+
+def _command(meta: Meta) -> str:
+    return _cut(" ".join(show_path(part) for part in meta.command), 70)
+
+
+# ---- offsets ----------------------------------------------------------------------------------------------
+
+
+def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
+    """The reads of one file whose offset is known: time_s, number (1 for its first read), offset and size in
+    bytes, seek (bool).
+    """
+    classified = access.classify(trace.reads())
+    rows = classified[(classified["file"] == file).to_numpy(bool)]
+    made = pd.DataFrame(
+        {
+            "time_s": rows["time_ns"].to_numpy(np.int64) / 1e9,
+            "number": np.arange(1, len(rows) + 1),
+            "offset": rows["offset"].to_numpy(np.int64, na_value=-1),
+            "size": rows["size"].to_numpy(np.int64, na_value=0),
+            "seek": rows["seek"].to_numpy(bool),
+        }
+    )
+    return made[made["offset"] >= 0].reset_index(drop=True)
+
+
+def draw_offsets(
+    traces: Sequence[Trace], file: str | bytes | None = None, devices: Sequence[Device] | None = None
+) -> Figure:
+    """Offset against time and against the number of the read, on one offset axis."""
+    shown, numbers = _file_of_all(traces, file)
+    tables = [offsets_table(trace, number) for trace, number in zip(traces, numbers, strict=True)]
+    figure = _figure()
+    left, right = figure.subplots(1, 2, sharey=True)
+    low, high = _range(tables)
+    for position, (name, table) in enumerate(zip(_names(traces), tables, strict=True)):
+        mark = PAIR[position] if len(tables) > 1 else ALONE
+        words = f"{show_plural(len(table), 'read')}, {show_plural(int(table['seek'].sum()), 'seek')}"
+        label = f"{name}: {words}, {show_bytes(int(table['size'].sum()))}"
+        for axes, column in ((left, "time_s"), (right, "number")):
+            _segments(axes, table, column, (high - low) * VISIBLE, mark, label)
+    left.set_ylim(low, high)
+    _byte_axis(left.yaxis, high - low)
+    left.set_ylabel("offset in the file")
+    left.set_xlabel("seconds since the start (traced, so slowed down)")
+    right.set_xlabel("number of the read")
+    right.xaxis.set_major_formatter(_counts())
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.margins(x=0.02)
+    return _finish(figure, left, tables, f"Reads of {shown}")
+
+
+def _segments(
+    axes: Axes, table: pd.DataFrame, column: str, visible: float, mark: dict[str, Any], label: str
+) -> None:
+    """Each read from its offset to offset + size: a line, or a mark where a line would be too short to
+    see."""
+    x, low = table[column].to_numpy(np.float64), table["offset"].to_numpy(np.float64)
+    high = low + table["size"].to_numpy(np.float64)
+    short = high - low < visible
+    style: dict[str, Any] = {"color": mark["color"], "rasterized": len(table) > MANY}
+    axes.plot(
+        x[short], (low[short] + high[short]) / 2, linestyle="", marker="s", markersize=mark["width"],
+        markeredgewidth=0, label=label, gid="short reads", **style,
+    )  # fmt: skip
+    x, low, high = _joined(x[~short], low[~short], high[~short])
+    line = np.column_stack([low, high, np.full(len(x), np.nan)]).ravel()
+    axes.plot(
+        np.repeat(x, 3), line, linewidth=mark["width"], solid_capstyle="butt", gid="long reads", **style
+    )
+
+
+def _joined(x: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats, Floats]:
+    """Segments as they are or, if they are many, joined where they overlap in one column of the picture."""
+    if len(x) <= MANY_SEGMENTS:
+        return x, low, high
+    width = (x.max() - x.min()) / COLUMNS or 1.0
+    column = np.floor((x - x.min()) / width)
+    order = np.lexsort((low, column))
+    column, low, high = column[order], low[order], high[order]
+    shift = column * (high.max() + 1)  # columns apart, so that one running maximum serves them all
+    reached = np.maximum.accumulate(high + shift)
+    begins = np.append(True, (low + shift)[1:] > reached[:-1])
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], len(low)) - 1
+    return x.min() + (column[starts] + 0.5) * width, low[starts], (reached - shift)[ends]
+
+
+def _range(tables: Sequence[pd.DataFrame]) -> tuple[float, float]:
+    """The offsets to show, with a margin; from 0 if that is near."""
+    table = pd.concat(tables)
+    if not len(table):
+        return 0.0, 4096.0
+    low, high = float(table["offset"].min()), float((table["offset"] + table["size"]).max())
+    low = 0.0 if low < 0.3 * high else low
+    margin = max(0.03 * (high - low), 1.0)
+    return low - margin, high + margin
+
+
+# ---- gaps -------------------------------------------------------------------------------------------------
+
+
+def gaps_table(trace: Trace, file: int) -> pd.DataFrame:
+    """The gap histogram of one file: columns of `access.log2_histogram` plus power: the bin's place on a
+    signed logarithmic axis, 0 for no gap, +-(k + 1) for gaps from 2**k to 2**(k + 1) bytes.
+    """
+    classified = access.classify(trace.reads())
+    table = access.gap_histogram(classified[(classified["file"] == file).to_numpy(bool)])
+    power = [
+        int(low).bit_length() if low >= 0 else -int(-high).bit_length()
+        for low, high in zip(table["low"], table["high"], strict=True)
+    ]
+    return table.assign(power=pd.Series(power, dtype="int64"))
+
+
+def draw_gaps(
+    traces: Sequence[Trace], file: str | bytes | None = None, devices: Sequence[Device] | None = None
+) -> Figure:
+    """How far each read starts from where the previous one ended."""
+    shown, numbers = _file_of_all(traces, file)
+    tables = [gaps_table(trace, number) for trace, number in zip(traces, numbers, strict=True)]
+    figure = _figure()
+    axes = figure.subplots()
+    width = 0.84 / len(tables)
+    for position, (name, table) in enumerate(zip(_names(traces), tables, strict=True)):
+        place = table["power"].to_numpy() + (position - (len(tables) - 1) / 2) * width
+        counts = table["count"].to_numpy()
+        seeks = int(counts[table["power"] != 0].sum())
+        label = f"{name}: {show_count(seeks)} with a gap, {show_count(int(counts.sum()) - seeks)} without"
+        axes.bar(
+            place, counts, width, label=label, edgecolor="white", hatch="////" if position else "",
+            color=(PAIR[position] if len(tables) > 1 else ALONE)["color"],
+        )  # fmt: skip
+        _label_bars(axes, place, counts, ("right", "left")[position] if len(tables) > 1 else "center")
+    powers = np.concatenate([table["power"].to_numpy() for table in tables])
+    counts = np.concatenate([table["count"].to_numpy() for table in tables])
+    back, forth = max(1, -int(powers.min(initial=0))), max(11, int(powers.max(initial=0)))
+    axes.set_xlim(-back - 1, forth + 1)
+    marked = range(6, 64, 5)  # 32 B, 1 KiB, 32 KiB, 1 MiB ...: where these bins begin
+    ticks = [
+        *(-power for power in marked if power <= back),
+        0,
+        *(power for power in marked if power <= forth),
+    ]
+    axes.set_xticks([tick - np.sign(tick) * 0.5 for tick in ticks], [_gap_label(tick) for tick in ticks])
+    axes.axvline(0, color="black", linewidth=0.8, alpha=0.4, zorder=0)
+    axes.set_xlabel("gap from the end of the previous read (logarithmic; negative: backwards)")
+    axes.set_ylabel("reads")
+    if len(counts) and counts.max() > 50 * counts.min():
+        axes.set_yscale("log")
+        axes.set_ylim(0.7, counts.max() * 2.5)
+    axes.yaxis.set_major_formatter(_counts())
+    axes.grid(axis="y", alpha=0.25)
+    axes.set_axisbelow(True)
+    return _finish(figure, axes, tables, f"Gaps between reads of {shown}")
+
+
+def _label_bars(axes: Axes, places: Floats, counts: npt.NDArray[np.int64], side: str) -> None:
+    """The counts above their bars, if the bars are few."""
+    if len(counts) <= MAX_LABELS:
+        for place, count in zip(places, counts, strict=True):
+            axes.annotate(
+                show_count(int(count)), (place, count), xytext=(0, 3), textcoords="offset points", ha=side,
+                fontsize=9,
+            )  # fmt: skip
+
+
+def _gap_label(power: int) -> str:
+    if power == 0:
+        return "0"
+    return ("-" if power < 0 else "") + show_bytes(2 ** (abs(power) - 1))
+
+
+# ---- cost -------------------------------------------------------------------------------------------------
+
+
+def cost_table(trace: Trace, devices: Sequence[Device] | None = None) -> pd.DataFrame:
+    """Cumulative projected cold seconds along all reads of the trace: number (1 for the first read), then a
+    column for each device by its name.
+    """
+    reads = trace.reads()
+    placement = requests(trace, reads)
+    columns: dict[str, Any] = {"number": np.arange(1, len(reads) + 1)}
+    for device in device_models.presets() if devices is None else devices:
+        made = project(placement, device)
+        columns[device.name] = np.cumsum(np.bincount(made.reads, weights=made.times, minlength=len(reads)))
+    return pd.DataFrame(columns)
+
+
+def draw_cost(
+    traces: Sequence[Trace], file: str | bytes | None = None, devices: Sequence[Device] | None = None
+) -> Figure:
+    """Where along the reads a cold start spends its time, on each device. Of a cold and a warm trace the
+    cold one."""
+    names = _names(traces)
+    kept = [position for position, name in enumerate(names) if name != "warm" or len(names) == 1]
+    tables = [cost_table(traces[position], devices) for position in kept]
+    figure = _figure()
+    axes = figure.subplots()
+    ends: list[tuple[float, str, str]] = []
+    for style, position, table in zip(("-", "--"), kept, tables, strict=False):
+        for number, device in enumerate(table.columns[1:]):
+            total = float(table[device].iloc[-1]) if len(table) else 0.0
+            colour = COLOURS[number % len(COLOURS)]
+            line = _thinned(table)
+            which = f" ({names[position]})" if len(kept) > 1 else ""
+            label = f"{device}{which}: {show_seconds(total)}"
+            axes.plot(line["number"], line[device], style, color=colour, linewidth=2, gid=label)
+            if total > 0:
+                ends.append((total, label, colour))
+    totals = [total for total, _, _ in ends]
+    if totals and max(totals) > LOG_FROM * min(totals):
+        axes.set_yscale("log")
+        axes.set_ylim(min(totals) / 100, max(totals) * 2)
+    else:
+        axes.set_ylim(0, max(totals, default=1) * 1.06)
+    axes.set_xlim(0, max([len(table) for table in tables] + [1]))
+    axes.set_xlabel("number of the read (all files)")
+    axes.set_ylabel("cumulative seconds waiting for the device")
+    axes.xaxis.set_major_formatter(_counts())
+    axes.yaxis.set_major_formatter(_durations())
+    axes.grid(alpha=0.25)
+    _label_ends(axes, ends)
+    command = _command(traces[kept[0]].meta) or "the reads"
+    return _finish(figure, axes, tables, f"Projected cold cost of {command}")
+
+
+def _thinned(table: pd.DataFrame) -> pd.DataFrame:
+    step = -(-len(table) // MAX_POINTS) or 1
+    rows = np.append(np.arange(0, len(table), step), len(table) - 1)
+    return table.iloc[np.unique(rows[rows >= 0])]
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write each line's name at its right end, moved apart where two would overlap."""
+    ordered = sorted(ends)
+    if not ordered:
+        return
+    to_axes = axes.transScale + axes.transLimits
+    places = [float(to_axes.transform((1.0, total))[1]) for total, _, _ in ordered]
+    for _ in range(100):  # push neighbours apart until each has its line
+        for number in range(1, len(places)):
+            missing = LABEL_HEIGHT - (places[number] - places[number - 1])
+            if missing > 0:
+                places[number - 1] -= missing / 2
+                places[number] += missing / 2
+    for (_, label, colour), place in zip(ordered, places, strict=True):
+        axes.annotate(
+            label, (1.0, place), xycoords="axes fraction", xytext=(6, 0), textcoords="offset points",
+            color=colour, va="center", fontweight="bold", fontsize=10, parse_math=False,
+        )  # fmt: skip
+
+
+# ---- common parts -----------------------------------------------------------------------------------------
+
+KINDS: dict[str, Callable[..., Figure]] = {"offsets": draw_offsets, "gaps": draw_gaps, "cost": draw_cost}
+"""Name of a picture -> what draws it."""
+
+
+def _figure() -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=_SIZE, layout="constrained")
+
+
+def _finish(figure: Figure, axes: Axes, tables: Sequence[pd.DataFrame], title: str) -> Figure:
+    """The title, with the legend of `axes` below it if it has one."""
+    handles, labels = axes.get_legend_handles_labels()
+    heading = {"fontsize": 13, "fontweight": "bold", "parse_math": False}
+    if handles:
+        legend = figure.legend(
+            handles, labels, loc="outside upper center", ncols=2, frameon=False, markerscale=2, title=title
+        )
+        legend.get_title().set(**heading)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    else:
+        figure.suptitle(title, **heading)
+    if not any(len(table) for table in tables):
+        nothing: dict[str, Any] = {"ha": "center", "va": "center", "color": "grey"}
+        axes.text(0.5, 0.5, "no reads to show", transform=axes.transAxes, **nothing)
+    return figure
+
+
+def _byte_axis(axis: Any, span: float) -> None:
+    """Ticks at round numbers of binary units, about six of them."""
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+    step = 2.0 ** np.ceil(np.log2(max(span / 7, 1)))
+    axis.set_major_locator(MultipleLocator(step))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show_bytes(int(value))))
+
+
+def _counts() -> Any:
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value - round(value)) < 1e-6 else "")
+
+
+def _durations() -> Any:
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda value, _: show_seconds(value))

@@ -1,0 +1,194 @@
+"""The pictures, by their tables and by what lies on their axes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made import GIB, MIB, seed_2010, trace
+from report_cases import CASES, check, python_import
+
+from profiler import devices
+from profiler.errors import ColdseekError, UsageError
+from profiler.report import figures
+
+
+def lines(axes: Any, gid: str) -> list[Any]:
+    return [line for line in axes.lines if line.get_gid() == gid]
+
+
+def texts(figure: Any) -> str:
+    legend = figure.legends[0]
+    return "\n".join([legend.get_title().get_text(), *(text.get_text() for text in legend.get_texts())])
+
+
+def test_offsets_table() -> None:
+    made = trace([(0, 0, 10), (1, 5, 5), (0, None, 10), (0, 100, 10)], step_ns=10**9)
+    table = figures.offsets_table(made, 0)
+    assert table.to_dict("list") == {
+        "time_s": [0.0, 3.0],
+        "number": [1, 3],
+        "offset": [0, 100],
+        "size": [10, 10],
+        "seek": [True, True],
+    }
+
+
+def test_offsets_axes_hold_the_reads() -> None:
+    figure = figures.draw([seed_2010(cache="cold")], "offsets")
+    left, right = figure.axes
+    assert left.get_shared_y_axes().joined(left, right)
+    (short,) = lines(right, "short reads")
+    assert list(short.get_xdata()) == list(range(1, 1936))
+    assert short.get_ydata()[0] == 143360 + 2048
+    assert np.diff(short.get_ydata())[1:].tolist() == [8 * MIB] * 1933
+    assert short.get_markersize() >= 2  # 4 KiB of 15 GiB is seen
+    low, high = left.get_ylim()
+    assert low < 143360 and high > short.get_ydata()[-1] + 4096
+    assert "cold: 1,935 reads, 1,935 seeks, 7.56 MiB" in texts(figure)
+    assert "/vm/disk0.qcow2" in texts(figure)
+
+
+def test_long_reads_are_segments() -> None:
+    figure = figures.draw([trace([(0, 0, MIB), (0, 4 * MIB, 2 * MIB), (0, 8 * MIB, 1)])])
+    (long,) = lines(figure.axes[1], "long reads")
+    assert long.get_xdata().tolist() == [1, 1, 1, 2, 2, 2]
+    assert long.get_ydata()[[0, 1, 3, 4]].tolist() == [0, MIB, 4 * MIB, 6 * MIB]
+    assert np.isnan(long.get_ydata()[[2, 5]]).all()
+    (short,) = lines(figure.axes[1], "short reads")
+    assert short.get_xdata().tolist() == [3]
+
+
+def test_cold_and_warm_differ_in_more_than_colour() -> None:
+    figure = figures.draw([check(), check(cache="warm")])
+    cold, warm = lines(figure.axes[0], "short reads")
+    assert cold.get_color() != warm.get_color()
+    assert cold.get_markersize() > 2 * warm.get_markersize()
+    assert texts(figure).count("12,288 reads") == 2 and "warm: " in texts(figure)
+
+
+def test_a_chosen_file() -> None:
+    made = check()
+    for name in ("/lib/x86_64-linux-gnu/lib3.so.6", b"lib3.so.6"):
+        assert "lib3.so.6" in texts(figures.draw([made], file=name))
+    with pytest.raises(ColdseekError, match="no read of it was recorded"):
+        figures.draw([made], file="/none")
+    twins = trace([(0, 0, 1), (1, 0, 1)], files=[b"/a/x", b"/b/x"])
+    with pytest.raises(ColdseekError, match="2 files of that name"):
+        figures.draw([twins], file="x")
+
+
+def test_a_file_that_only_the_first_trace_read() -> None:
+    figure = figures.draw([seed_2010(), python_import()])
+    assert "second: 0 reads" in texts(figure)
+
+
+def test_joined_segments_cover_the_same() -> None:
+    generator = np.random.default_rng(3)
+    x = np.sort(generator.random(figures.MANY_SEGMENTS + 1))
+    low = generator.random(len(x)) * 100
+    high = low + 1
+    got_x, got_low, got_high = figures._joined(x, low, high)
+    assert len(got_x) < len(x) and (got_high > got_low).all()
+    assert (got_low.min(), got_high.max()) == pytest.approx((low.min(), high.max()))
+    width = (x.max() - x.min()) / figures.COLUMNS
+    for probe in generator.integers(0, len(x), 50):
+        near = np.abs(got_x - x[probe]) <= width
+        inside = (got_low[near] <= low[probe] + 1e-6) & (high[probe] <= got_high[near] + 1e-6)
+        assert inside.any()
+
+
+def test_gaps_table_and_bars() -> None:
+    made = trace([(0, 0, 4096), (0, 4096, 4096), (0, 8 * MIB, 4096), (0, 0, 4096)])
+    table = figures.gaps_table(made, 0)
+    assert table["power"].tolist() == [-24, 0, 23]
+    axes = figures.draw([made], "gaps").axes[0]
+    assert [round(bar.get_x() + bar.get_width() / 2) for bar in axes.patches] == [-24, 0, 23]
+    assert [bar.get_height() for bar in axes.patches] == [1, 1, 1]
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert {"0", "1 KiB", "1 MiB", "-1 MiB"} <= set(labels)
+
+
+def test_cost_table_ends_at_the_projection() -> None:
+    table = figures.cost_table(seed_2010())
+    assert list(table.columns) == ["number", *(device.name for device in devices.presets())]
+    assert table["iops-120"].iloc[-1] == pytest.approx(16.125)
+    assert (np.diff(table["hdd-7200"]) >= 0).all()
+
+
+def test_cost_axes() -> None:
+    figure = figures.draw(
+        [check(), check(cache="warm")], "cost"
+    )  # a warm run costs nothing of it: one line a device
+    axes = figure.axes[0]
+    assert axes.get_yscale() == "log"
+    assert len(axes.lines) == 5
+    labels = [text.get_text() for text in axes.texts]
+    assert "iops-120: 17.8 s" in labels and "nvme: 168 ms" in labels
+    flat = figures.draw([check()], "cost", devices=[devices.find("hdd-7200")])
+    assert flat.axes[0].get_yscale() == "linear"
+    assert flat.axes[0].lines[0].get_ydata()[-1] == pytest.approx(10.9, rel=0.01)
+
+
+def test_two_layouts_are_told_apart() -> None:
+    axes = figures.draw([seed_2010(), python_import()], "cost").axes[0]
+    assert {line.get_linestyle() for line in axes.lines} == {"-", "--"}
+    assert any("(second)" in text.get_text() for text in axes.texts)
+
+
+@pytest.mark.parametrize("kind", figures.KINDS)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("suffix", figures.SUFFIXES)
+def test_everything_can_be_drawn_and_saved(kind: str, case: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    figures.save(figures.draw([CASES[case]()], kind), str(path))
+    assert path.read_bytes().startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_same_input_gives_the_same_file(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        figures.save(figures.draw([seed_2010()]), str(tmp_path / name))
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", [b"/$x^2$", b"/$", b"/\\$\x1b[2J\n", b"/\xff", "/磁盘$a$".encode(), b"/" + b"y" * 300]
+)
+@pytest.mark.filterwarnings("error")
+def test_hostile_names_are_text(name: bytes, tmp_path: Path) -> None:
+    made = trace([(0, 0, 10), (0, 20, 10)], files=[name], command=("cat", "$x^2$"))
+    for kind in figures.KINDS:
+        figures.save(figures.draw([made], kind), str(tmp_path / "x.svg"))
+    svg = (tmp_path / "x.svg").read_text()
+    assert "$x^2$" in svg and "\x1b" not in svg
+
+
+def test_wrong_requests() -> None:
+    with pytest.raises(UsageError, match="no picture named pie; there are offsets, gaps, cost"):
+        figures.draw([trace()], "pie")
+    with pytest.raises(UsageError, match="one trace or two"):
+        figures.draw([])
+    for name in ("x.pdf", "x", "x.png.txt"):
+        with pytest.raises(ColdseekError, match=r"ends in \.png or \.svg"):
+            figures.check_suffix(name)
+    assert figures.check_suffix("X.PNG") == ".png"
+
+
+def test_no_such_directory(tmp_path: Path) -> None:
+    with pytest.raises(ColdseekError, match="cannot write"):
+        figures.save(figures.draw([trace()]), str(tmp_path / "none" / "x.png"))
+
+
+@pytest.mark.parametrize("size", [4096, 256 * MIB])
+def test_a_million_reads_in_seconds(size: int, tmp_path: Path) -> None:
+    offsets = np.random.default_rng(23).integers(0, 16 * GIB // 4096, 1_000_000) * 4096
+    made = trace([(0, offset, size) for offset in offsets.tolist()])
+    start = time.perf_counter()
+    figures.save(figures.draw([made]), str(tmp_path / "x.png"))
+    assert time.perf_counter() - start < 15  # about 4 s on an idle machine
+    figures.save(figures.draw([made]), str(tmp_path / "x.svg"))
+    assert (tmp_path / "x.svg").stat().st_size < 5_000_000
