@@ -1,0 +1,49 @@
+"""The case of the 2010 post, from its own trace continued to all of its reads."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+from profiler.capture import strace_log
+
+ROOT = Path(__file__).resolve().parents[2]
+MAKE_LOG = ROOT / "examples" / "seed-2010" / "make-log"
+QUOTE = ROOT / "tests" / "data" / "strace" / "seed.strace"
+
+
+def test_all_reads_of_the_post() -> None:
+    log = subprocess.run([sys.executable, MAKE_LOG], capture_output=True, check=True).stdout
+    trace = strace_log.parse(io.BytesIO(log))
+    reads = trace.reads()
+    table, blocks = reads.iloc[0], reads.iloc[1:]
+    assert table["size"] == 20480
+    assert reads["offset"].isna().tolist() == [True] + [False] * 1935
+    assert blocks["size"].tolist() == [4096] * 1935
+    assert blocks["offset"].tolist() == [143360, *range(8392704, 8392704 + 1934 * 8388608, 8388608)]
+    assert (trace.events["op"] == "lseek").sum() == 1935  # recorded, and no reads
+    assert len(trace.files) == 1
+    assert trace.files["kind"].tolist() == ["regular"]  # a seek proves it
+    assert "descriptor 5 of process 17018" in trace.files["path"][0].decode()
+
+
+def test_the_quoted_lines() -> None:
+    trace = strace_log.parse(QUOTE)
+    reads = trace.reads()
+    assert reads["offset"].isna().tolist() == [True] + [False] * 7
+    assert reads["offset"].tolist()[1:] == [143360, *range(8392704, 50335745, 8388608)]
+    assert trace.events["tid"].unique().tolist() == [17018]
+    assert trace.meta.wall_s is None
+    assert trace.events["duration_ns"].isna().all()
+    assert {"early", "threads"} <= set(trace.meta.unseen)
+    assert trace.meta.partial == "the log ends before the program does"
+    assert "no times" in " ".join(trace.meta.notes)
+
+
+def test_the_example_continues_the_post() -> None:
+    log = subprocess.run([sys.executable, MAKE_LOG], capture_output=True, check=True, text=True).stdout
+    quoted = QUOTE.read_text()
+    assert log.startswith(quoted)
+    assert len(log.splitlines()) == 1 + 2 * 1935
