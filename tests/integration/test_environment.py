@@ -88,8 +88,10 @@ def test_the_file_system_is_the_one_that_is_mounted(disk_directory: Path) -> Non
     findmnt = need_tool("findmnt")
     told = subprocess.run(
         [findmnt, "--noheadings", "--output", "FSTYPE", "--target", disk_directory],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True,
     )  # fmt: skip
+    if told.returncode != 0:
+        pytest.skip("no mount table that shows this directory (chroot)")  # in CI too
     assert filesystem_of(device_of(disk_directory), os.fsencode(disk_directory)) == told.stdout.strip()
 
 

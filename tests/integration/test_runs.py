@@ -209,10 +209,10 @@ def test_the_residency_before_is_kept_with_the_run() -> None:
 # ---- interrupts ------------------------------------------------------------------------------------------
 
 
-def start(program: str, tmp_path: Path) -> tuple[subprocess.Popen[str], int]:
-    """A Python that runs a shell program with `run`, and the process id of that shell."""
+def start(program: str, tmp_path: Path, trap: str = ":") -> tuple[subprocess.Popen[str], int]:
+    """A Python that runs a shell program with `run`, and the process id of that shell, its trap set."""
     told = tmp_path / "pid"
-    shell = f"echo $$ > {told}.new; mv {told}.new {told}; {program}"
+    shell = f"{trap}; echo $$ > {told}.new; mv {told}.new {told}; {program}"
     code = textwrap.dedent(f"""
         from profiler.capture.runs import run
         try:
@@ -247,7 +247,7 @@ def test_an_interrupt_is_passed_on_and_nothing_is_left_running(number: int, tmp_
 
 
 def test_a_program_that_heeds_no_interrupt_is_killed_in_the_end(tmp_path: Path) -> None:
-    ours, program = start("trap '' INT TERM; while :; do sleep 0.1; done", tmp_path)
+    ours, program = start("while :; do sleep 0.1; done", tmp_path, "trap '' INT TERM")
     os.kill(ours.pid, signal.SIGINT)
     time.sleep(0.3)
     os.kill(ours.pid, signal.SIGINT)
@@ -257,9 +257,8 @@ def test_a_program_that_heeds_no_interrupt_is_killed_in_the_end(tmp_path: Path) 
 
 
 def test_a_program_that_answers_an_interrupt_may_finish(tmp_path: Path) -> None:
-    ours, program = start(
-        f"trap 'echo saved > {tmp_path}/saved; exit 3' INT; while :; do sleep 0.1; done", tmp_path
-    )
+    trap = f"trap 'echo saved > {tmp_path}/saved; exit 3' INT"
+    ours, program = start("while :; do sleep 0.1; done", tmp_path, trap)
     os.kill(ours.pid, signal.SIGINT)
     ours.communicate(timeout=20)
     assert (tmp_path / "saved").read_text() == "saved\n"
