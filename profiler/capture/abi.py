@@ -32,7 +32,8 @@ Args = Sequence[int]
 class Abi:
     """One way of making system calls. numbers: name -> number. word: bytes of a pointer.
 
-    arrange: for calls whose arguments do not lie as the manual page shows them, a function that lays them so.
+    arrange: for calls whose arguments do not lie as the manual page shows them, a function that lays them
+    so.
     """
 
     audit: int

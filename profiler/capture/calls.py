@@ -1,8 +1,9 @@
-"""The meaning of each system call that reads files or moves descriptors: one row a call, one table for all tracers.
+"""The meaning of each system call that reads files or moves descriptors: one row a call, one table for all
+tracers.
 
-A tracer decodes a finished call into a `Call` and hands it to `Calls.finish`, which changes the descriptors and
-records the events. Whatever only the tracer can know (what a new descriptor names, what lies in the program's
-memory) it answers through `Source`.
+A tracer decodes a finished call into a `Call` and hands it to `Calls.finish`, which changes the descriptors
+and records the events. Whatever only the tracer can know (what a new descriptor names, what lies in the
+program's memory) it answers through `Source`.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ IOCB_OPS = {0: "aio_pread", 1: "aio_pwrite", 7: "aio_preadv", 8: "aio_pwritev"}
 class Call:
     """A system call that has ended. args: as in the manual page, numbers and addresses, up to six.
 
-    result: what the kernel returned, -errno on failure. Offsets that a 32-bit program passes in two halves are
-    one argument here.
+    result: what the kernel returned, -errno on failure. Offsets that a 32-bit program passes in two halves
+    are one argument here.
     """
 
     time_ns: int
@@ -69,13 +70,15 @@ class Source(Protocol):
     """What only the tracer can answer, asked while the call that has ended is at hand."""
 
     def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
-        """What `descriptor` names now: a key for `Recorder.file`, the facts, and the position after the call."""
+        """What `descriptor` names now: a key for `Recorder.file`, the facts, and the position after the
+        call."""
 
     def vector_bytes(self, call: Call, address: int, count: int) -> int:
         """Sum of the lengths in an array of `count` iovec structures."""
 
     def value_at(self, call: Call, argument: int, size: int = 8) -> int | None:
-        """The number of `size` bytes that argument number `argument` points to, after the call; None for NULL."""
+        """The number of `size` bytes that argument number `argument` points to, after the call; None for
+        NULL."""
 
     def iocbs(self, call: Call) -> list[Iocb]:
         """The entries of io_submit that the kernel accepted."""
@@ -98,7 +101,8 @@ class Calls:
         if call.result not in _ERESTART:
             HANDLERS[call.name](self, call)
 
-    # -- descriptors ------------------------------------------------------------------------------------------
+    # -- descriptors
+    # ------------------------------------------------------------------------------------------
 
     def appeared(
         self, call: Call, descriptor: int, flags: int = 0, *, moved: int = 0, position: int | None = None
@@ -130,12 +134,20 @@ class Calls:
         if facts.kind == "unknown":
             facts.kind = "regular"
 
-    # -- events -----------------------------------------------------------------------------------------------
+    # -- events
+    # -----------------------------------------------------------------------------------------------
 
     def moved_data(
-        self, call: Call, op: str, opened: Open, offset: int | None, requested: int, result: int | None = None
+        self,
+        call: Call,
+        op: str,
+        opened: Open,
+        offset: int | None,
+        requested: int,
+        result: int | None = None,
     ) -> None:
-        """Record a read or write of `opened` that ended with `result` bytes or -errno (default: the call's)."""
+        """Record a read or write of `opened` that ended with `result` bytes or -errno (default: the
+        call's)."""
         got = call.result if result is None else result
         self.recorder.add(
             call.time_ns, call.duration_ns, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
@@ -157,7 +169,8 @@ class Calls:
     def submitted(
         self, call: Call, key: object, op: str, opened: Open, offset: int | None, requested: int
     ) -> None:
-        """Record an asynchronous operation at its start; `completed` with the same key fills in the result."""
+        """Record an asynchronous operation at its start; `completed` with the same key fills in the
+        result."""
         event = self.recorder.add(
             call.time_ns, UNKNOWN, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
             _place(offset), _amount(requested), UNKNOWN, 0, opened.direct,
@@ -166,11 +179,14 @@ class Calls:
         self._submitted.setdefault((call.pid, key), deque()).append(event)
 
     def completed(self, pid: int, key: object, result: int, end_ns: int) -> bool:
-        """An operation submitted before has ended with `result` bytes or -errno; False if none is known by `key`."""
+        """An operation submitted before has ended with `result` bytes or -errno; False if none is known by
+        `key`."""
         waiting = self._submitted.get((pid, key))
         if not waiting:
             return False
-        self.recorder.complete(waiting.popleft(), result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
+        self.recorder.complete(
+            waiting.popleft(), result if result >= 0 else UNKNOWN, max(0, -result), end_ns
+        )
         return True
 
     @property
@@ -191,7 +207,8 @@ def _amount(requested: int) -> int:
     return requested if 0 <= requested <= _MOST else _MOST
 
 
-# -- one function for each way of reading, then the table ------------------------------------------------------
+# -- one function for each way of reading, then the table
+# ------------------------------------------------------
 
 
 def _positional(op: str) -> Callable[[Calls, Call], None]:
@@ -223,7 +240,8 @@ def _at_offset(op: str) -> Callable[[Calls, Call], None]:
 
 
 def _vector(op: str, at_offset: bool) -> Callable[[Calls, Call], None]:
-    """readv, preadv, preadv2 and the writes: several buffers. An offset of -1 (preadv2) means the position."""
+    """readv, preadv, preadv2 and the writes: several buffers. An offset of -1 (preadv2) means the
+    position."""
 
     def handle(calls: Calls, call: Call) -> None:
         size = max(0, call.result)
@@ -247,7 +265,8 @@ def _vector(op: str, at_offset: bool) -> Callable[[Calls, Call], None]:
 def _transfer(
     op: str, source: int, source_offset: int, target: int, target_offset: int, count: int
 ) -> Callable[[Calls, Call], None]:
-    """sendfile, splice, copy_file_range: from a descriptor to another; the numbers say which argument is what.
+    """sendfile, splice, copy_file_range: from a descriptor to another; the numbers say which argument is
+    what.
 
     Where the argument for an offset points to a number, that number has moved on by the result, and the
     descriptor's position has not; where it is NULL, the position has.

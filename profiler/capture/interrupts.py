@@ -1,4 +1,5 @@
-"""Ctrl-C and its like while a program is traced: they are the program's to answer, and nothing may be left running."""
+"""Ctrl-C and its like while a program is traced: they are the program's to answer, and nothing may be left
+running."""
 
 from __future__ import annotations
 
@@ -17,11 +18,12 @@ _GRACE_S = 3.0  # from asking the program to end until it is killed
 
 
 class Interrupts:
-    """While entered, SIGINT, SIGTERM and SIGHUP reach the traced program `pid` and never end coldseek itself.
+    """While entered, SIGINT, SIGTERM and SIGHUP reach the traced program `pid` and never end coldseek
+    itself.
 
-    Ctrl-C on a terminal reaches the program by itself and is only noted here; sent to coldseek alone it is passed
-    on. A second one within two seconds, SIGTERM or SIGHUP ask the program to end and kill it if it does not, by
-    `kill`. Afterwards `partial` says what cut the run short, "" if nothing did.
+    Ctrl-C on a terminal reaches the program by itself and is only noted here; sent to coldseek alone it is
+    passed on. A second one within two seconds, SIGTERM or SIGHUP ask the program to end and kill it if it
+    does not, by `kill`. Afterwards `partial` says what cut the run short, "" if nothing did.
     """
 
     def __init__(self, pid: int, kill: Callable[[], None]) -> None:
@@ -47,7 +49,8 @@ class Interrupts:
             self._ending.cancel()
 
     def main_ended(self, others: int) -> None:
-        """The program itself has ended and so many of its tasks still run: from now on Ctrl-C is for those."""
+        """The program itself has ended and so many of its tasks still run: from now on Ctrl-C is for
+        those."""
         self._only_others_left = others > 0
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:

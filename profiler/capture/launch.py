@@ -12,11 +12,13 @@ from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
 from profiler.units import show_path
 
 
-def launch(command: Sequence[str], attach: Callable[[int], None], prepare: Callable[[], None]) -> Launched:
+def launch(
+    command: Sequence[str], attach: Callable[[int], None], prepare: Callable[[], None], silent: bool
+) -> Launched:
     """Fork a child that runs `prepare` and becomes `command` once `attach(pid)` has been done here.
 
-    The child keeps stdin, stdout, stderr, working directory, process group and signals. Raises what `attach`
-    raises; the child is gone then.
+    The child keeps stdin, stdout, stderr (if `silent`, these are /dev/null), working directory, process
+    group and signals. Raises what `attach` raises; the child is gone then.
     """
     go_read, go_write = os.pipe()
     failed_read, failed_write = os.pipe()
@@ -28,13 +30,17 @@ def launch(command: Sequence[str], attach: Callable[[int], None], prepare: Calla
             if os.read(go_read, 1) != b"x":
                 os._exit(125)
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)  # Python ignores these; a program must not inherit that
+                signal.signal(number, signal.SIG_DFL)  # Python ignores these; a program must not inherit it
+            if silent:
+                null = os.open(os.devnull, os.O_RDWR)
+                for stream in (0, 1, 2):
+                    os.dup2(null, stream)
             try:
                 prepare()
             except OSError as error:
                 os.write(failed_write, f"p{error.errno or 0}".encode())
                 os._exit(125)
-            os.execvp(command[0], list(command))
+            os.execvp(command[0], list(command))  # noqa: S606
         except OSError as error:
             os.write(failed_write, f"e{error.errno or 0}".encode())
         finally:
@@ -81,7 +87,8 @@ class Launched:
 
 
 def exec_error(program: str, number: int) -> ColdseekError:
-    """The error for a program whose exec failed with this errno, in the shell's manner: 127 not found, 126 else."""
+    """The error for a program whose exec failed with this errno, in the shell's manner: 127 not found, 126
+    else."""
     shown = show_path(program)
     if number in (errno.ENOENT, errno.ENOTDIR):
         if os.path.exists(program):

@@ -15,7 +15,8 @@ _KINDS = {
 
 
 def kind_of(mode: int) -> str:
-    """The kind of file (trace.FILE_KINDS) of a st_mode; eventfd, epoll and their like have no type at all."""
+    """The kind of file (trace.FILE_KINDS) of a st_mode; eventfd, epoll and their like have no type at
+    all."""
     return _KINDS.get(stat.S_IFMT(mode), "anonymous")
 
 
@@ -25,7 +26,8 @@ def device_name(number: int) -> str:
 
 
 def describe(path: bytes, status: os.stat_result) -> FileFacts:
-    """The facts of a file with this name and status; of a block device the device it is, not the one it is on."""
+    """The facts of a file with this name and status; of a block device the device it is, not the one it is
+    on."""
     kind = kind_of(status.st_mode)
     return FileFacts(
         path=path,

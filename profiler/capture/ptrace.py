@@ -1,8 +1,10 @@
-"""The ptrace tracer: an event loop over python-ptrace's bindings that stops a program only at the calls we want.
+"""The ptrace tracer: an event loop over python-ptrace's bindings that stops a program only at the calls we
+want.
 
-A seccomp filter (see seccomp.py) makes the kernel stop a thread as it enters one of these calls. Calls on pipes,
-eventfds and the like go on at once; the others stop a second time as they return, and are handed to `Calls`.
-Every stop that a thread can be in is told apart by the status that waitpid gives (ptrace(2), "Stopped states"):
+A seccomp filter (see seccomp.py) makes the kernel stop a thread as it enters one of these calls. Calls on
+pipes, eventfds and the like go on at once; the others stop a second time as they return, and are handed to
+`Calls`. Every stop that a thread can be in is told apart by the status that waitpid gives (ptrace(2),
+"Stopped states"):
 
   status >> 8                          what it is, and how the thread goes on
   SIGTRAP | PTRACE_EVENT_SECCOMP << 8  a wanted call begins: PTRACE_SYSCALL, to stop again when it returns
@@ -44,7 +46,15 @@ from profiler.units import show_path, show_plural
 
 # linux/ptrace.h; python-ptrace has the older half of these
 _CONT, _SYSCALL, _GETEVENTMSG, _SEIZE, _LISTEN, _GET_SYSCALL_INFO = 7, 24, 0x4201, 0x4206, 0x4208, 0x420E
-_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE, _EVENT_EXEC, _EVENT_EXIT, _EVENT_SECCOMP, _EVENT_STOP = 1, 2, 3, 4, 6, 7, 128
+_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE, _EVENT_EXEC, _EVENT_EXIT, _EVENT_SECCOMP, _EVENT_STOP = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    7,
+    128,
+)
 _OPTIONS = (
     1  # TRACESYSGOOD: returns from calls are told from real SIGTRAPs
     | 1 << _EVENT_FORK | 1 << _EVENT_VFORK | 1 << _EVENT_CLONE
@@ -56,8 +66,8 @@ _CALL_BEGINS = _EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
 _CALL_RETURNED = (signal.SIGTRAP | 0x80) << 8 | 0x7F
 _STOPS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
-# struct ptrace_syscall_info: op, padding, arch, instruction pointer, stack pointer; then, at entry, number and
-# six arguments, at return the result
+# struct ptrace_syscall_info: op, padding, arch, instruction pointer, stack pointer; then, at entry, number
+# and six arguments, at return the result
 _INFO_BYTES = 88
 _HEAD = struct.Struct("<4xI16xQi")  # arch, number, and the first argument as a descriptor
 _ARGUMENTS, _ARGUMENTS_AT = struct.Struct("<6q"), 32
@@ -68,7 +78,8 @@ _WANTED = tuple(dict.fromkeys((
 )))  # fmt: skip
 """The hot calls first: the filter compares in this order."""
 _ON_DESCRIPTOR = frozenset((
-    "read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev", "pwritev2", "lseek",
+    "read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev",
+    "pwritev2", "lseek",
 ))  # fmt: skip
 """Calls on one descriptor that need not be followed if it names no file."""
 
@@ -84,7 +95,8 @@ class _Task:
 
 
 _Row = tuple[str, abis.Abi, bool, Callable[[abis.Args], abis.Args] | None]
-"""What is known of a call by its number: name, way of calling, whether in _ON_DESCRIPTOR, how to lay its arguments."""
+"""What is known of a call by its number: name, way of calling, whether in _ON_DESCRIPTOR, how to lay its
+arguments."""
 
 
 def make() -> Ptrace:
@@ -95,7 +107,7 @@ def make() -> Ptrace:
 def probe() -> Probe:
     """Whether the tracer works here, by tracing a program."""
     try:
-        Ptrace().record(["true"])
+        Ptrace().record(["true"], silent=True)
     except ColdseekError as error:
         return Probe(False, str(error), "allow ptrace (kernel.yama.ptrace_scope below 3; in a container "
                      "--cap-add=SYS_PTRACE), or use --tracer strace")  # fmt: skip
@@ -124,7 +136,13 @@ class Ptrace:
         self._info_at = ctypes.addressof(self._info)
         self._message = ctypes.c_ulong()
 
-    def record(self, command: Sequence[str], started: Callable[[Recorder], None] | None = None) -> Trace:
+    def record(
+        self,
+        command: Sequence[str],
+        started: Callable[[Recorder], None] | None = None,
+        *,
+        silent: bool = False,
+    ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
         self._ptrace = _binding()
         known = abis.native()
@@ -137,7 +155,7 @@ class Ptrace:
         }
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         code = seccomp.program(known, _WANTED)
-        launched = launch.launch(command, self._attach, partial(seccomp.install, code))
+        launched = launch.launch(command, self._attach, partial(seccomp.install, code), silent)
         self._main = launched.pid
         self._tasks[launched.pid] = _Task(launched.pid, known[0])
         with Interrupts(launched.pid, self._kill) as interrupts:
@@ -172,13 +190,14 @@ class Ptrace:
         if self._ptrace(_SEIZE, pid, 0, _OPTIONS) == _FAILED:
             raise ColdseekError(f"the kernel does not allow tracing ({_last_error().strerror})")
 
-    # -- the loop ---------------------------------------------------------------------------------------------
+    # -- the loop
+    # ---------------------------------------------------------------------------------------------
 
     def _loop(self, interrupts: Interrupts) -> None:
         """Wait for stops until the last task is gone.
 
-        Between the stop of a thread and its going on nothing else of it runs: this is the slow-down of the traced
-        program, so the two frequent stops come first and do as little as they can.
+        Between the stop of a thread and its going on nothing else of it runs: this is the slow-down of the
+        traced program, so the two frequent stops come first and do as little as they can.
         """
         wait, clock, tasks = _waiter(), time.monotonic_ns, self._tasks
         ptrace, entered, returned = self._ptrace, self._entered, self._returned
@@ -200,7 +219,9 @@ class Ptrace:
                     if tid in tasks:
                         self._gone(tid, status, now, interrupts)
                 elif tid not in tasks:
-                    self._newborn.add(tid)  # it has overtaken the event that tells whose child it is: let it wait
+                    self._newborn.add(
+                        tid
+                    )  # it has overtaken the event that tells whose child it is: let it wait
                 else:
                     self._stopped(tid, status >> 16, status >> 8 & 0xFF, now)
             except ProcessLookupError:
@@ -247,7 +268,8 @@ class Ptrace:
         return on_descriptor or self._rare_call(task, call)
 
     def _rare_call(self, task: _Task, call: Call) -> bool:
-        """A call begins that is done with here, or whose memory must be read before; True as in `_entered`."""
+        """A call begins that is done with here, or whose memory must be read before; True as in
+        `_entered`."""
         if call.name == "close":
             # by the time it returned another thread might own the number again
             task.call = None
@@ -297,7 +319,8 @@ class Ptrace:
             raise _last_error()
         return int(self._message.value)
 
-    # -- tasks that come and go -------------------------------------------------------------------------------
+    # -- tasks that come and go
+    # -------------------------------------------------------------------------------
 
     def _adopt(self, child: int, parent: int, flags: int) -> None:
         """`parent` has made `child`; if that has stopped already it waits for this."""
@@ -332,8 +355,8 @@ class Ptrace:
         refused = procfs.lost_privileges(task.pid)
         if refused:
             self._recorder.notes.append(
-                f"{show_path(refused)} asks for another user's privileges (set-user-ID) and ran without them, as "
-                f"under every tracer without root; run coldseek as root to see it as it is"
+                f"{show_path(refused)} asks for another user's privileges (set-user-ID) and ran without "
+                f"them, as under every tracer without root; run coldseek as root to see it as it is"
             )
 
     def _inherited(self, tid: int, open_now: list[int]) -> None:
@@ -364,7 +387,8 @@ class Ptrace:
                 os.kill(tid, signal.SIGKILL)
 
     def _abandon(self) -> None:
-        """Leave nothing behind when the loop has ended for whatever reason: kill what is left and wait for it."""
+        """Leave nothing behind when the loop has ended for whatever reason: kill what is left and wait for
+        it."""
         self._kill()
         for tid in [*self._tasks, *self._newborn]:
             with contextlib.suppress(ChildProcessError):
@@ -375,10 +399,12 @@ class Ptrace:
         if self._calls.pending:
             self._recorder.unseen.add("completions")
             self._recorder.notes.append(
-                f"{show_plural(self._calls.pending, 'asynchronous operation')} ended unseen: their sizes are not known"
+                f"{show_plural(self._calls.pending, 'asynchronous operation')} ended unseen: their sizes "
+                f"are not known"
             )
 
-    # -- calls.Source -----------------------------------------------------------------------------------------
+    # -- calls.Source
+    # -----------------------------------------------------------------------------------------
 
     def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
         key, facts = procfs.identify(call.tid, descriptor)
@@ -417,14 +443,16 @@ class Ptrace:
     def io_events(self, call: Call) -> list[tuple[int, int]]:
         # io_getevents(context, least, most, events, timeout); struct io_event: data, obj, res, res2
         raw = procfs.memory(call.pid, call.args[3], 32 * min(call.result, 1 << 14))
-        return [] if raw is None else [(obj, result) for _, obj, result, _ in struct.iter_unpack("<QQqq", raw)]
+        return (
+            [] if raw is None else [(obj, result) for _, obj, result, _ in struct.iter_unpack("<QQqq", raw)]
+        )
 
 
 def _waiter() -> Callable[[], tuple[int, int]]:
     """How to wait for the next stop: waitpid, after asking without waiting for some 50 microseconds.
 
-    A thread that waits sleeps, and so does its processor; waking it takes longer than the stops of a busy program
-    are apart, above all in virtual machines. With one processor there is nothing to be gained.
+    A thread that waits sleeps, and so does its processor; waking it takes longer than the stops of a busy
+    program are apart, above all in virtual machines. With one processor there is nothing to be gained.
     """
     wait = os.waitpid
     if len(os.sched_getaffinity(0)) < 2:
@@ -449,7 +477,8 @@ _FAILED = 2**64 - 1  # -1, as the binding declares the result unsigned
 
 
 def _binding() -> Callable[..., int]:
-    """ptrace(2) as python-ptrace binds it, without the checks that its `ptrace.binding.ptrace` puts around it.
+    """ptrace(2) as python-ptrace binds it, without the checks that its `ptrace.binding.ptrace` puts around
+    it.
 
     Those took a third of the loop's own time. Imported late: it takes a while, and works on Linux only.
     """

@@ -1,8 +1,8 @@
 """Asynchronous reads whose requests and results lie in the program's memory: io_uring and the libaio ring.
 
-The kernel is told of them by io_uring_enter(2) and io_submit(2); what they read, and how it ended, stands in rings
-that the program shares with the kernel. They are read at each of those calls and when a thread ends. A result may so
-be seen late: the time an operation took is an upper bound.
+The kernel is told of them by io_uring_enter(2) and io_submit(2); what they read, and how it ended, stands
+in rings that the program shares with the kernel. They are read at each of those calls and when a thread
+ends. A result may so be seen late: the time an operation took is an upper bound.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ _OPENAT, _CLOSE, _OPENAT2, _SPLICE = 18, 19, 28, 30
 _SPLICE_FIXED_IN = 1 << 31
 _SQE = struct.Struct("<BBHiQQIIQHHi")  # to splice_fd_in: 48 of 64 bytes
 _CQE = struct.Struct("<Qi")
-_AIO_RING = struct.Struct("<8I")  # id, nr, head, tail, magic, compat, incompat, header length (linux: fs/aio.c)
+_AIO_RING = struct.Struct(
+    "<8I"
+)  # id, nr, head, tail, magic, compat, incompat, header length (linux: fs/aio.c)
 _AIO_MAGIC, _AIO_EVENT = 0xA10A10A1, struct.Struct("<QQqq")
-MAX_ENTRIES = 1 << 16  # more than any ring has (IORING_MAX_CQ_ENTRIES); the program's memory is not to be trusted
+MAX_ENTRIES = (
+    1 << 16
+)  # more than any ring has (IORING_MAX_CQ_ENTRIES); the program's memory is not to be trusted
 
 
 @dataclass(eq=False)
@@ -89,10 +93,12 @@ class Rings:
         self._aio: dict[int, dict[int, int]] = {}  # pid -> address of the ring -> tail seen
         self._entered: dict[int, tuple[_Uring, list[_Sqe]]] = {}  # tid -> what it is about to submit
 
-    # -- what the tracer tells --------------------------------------------------------------------------------
+    # -- what the tracer tells
+    # --------------------------------------------------------------------------------
 
     def entering(self, call: Call) -> None:
-        """A call is about to be made: io_uring_enter's requests must be read before the kernel takes them."""
+        """A call is about to be made: io_uring_enter's requests must be read before the kernel takes
+        them."""
         if call.name == "io_uring_enter":
             ring = self._ring(call)
             if ring is not None:
@@ -149,7 +155,8 @@ class Rings:
         self._registered.pop(pid, None)
         self._aio.pop(pid, None)
 
-    # -- io_uring ---------------------------------------------------------------------------------------------
+    # -- io_uring
+    # ---------------------------------------------------------------------------------------------
 
     def _set_up(self, call: Call) -> None:
         raw = self._memory(call.pid, call.args[1], 120)
@@ -219,9 +226,15 @@ class Rings:
             return
         if request.opcode in (_OPENAT, _OPENAT2):
             return  # the new descriptor is identified when it is first used
-        op, descriptor, fixed = _OPS.get(request.opcode), request.descriptor, bool(request.flags & _SQE_FIXED_FILE)
+        op, descriptor, fixed = (
+            _OPS.get(request.opcode),
+            request.descriptor,
+            bool(request.flags & _SQE_FIXED_FILE),
+        )
         offset, requested = request.offset, request.length
-        if request.opcode == _SPLICE:  # reads from splice_fd_in at `addr`, the field that splice_off_in shares
+        if (
+            request.opcode == _SPLICE
+        ):  # reads from splice_fd_in at `addr`, the field that splice_off_in shares
             op, descriptor, offset = "uring_splice", request.splice_from, request.address
             fixed = bool(request.operation_flags & _SPLICE_FIXED_IN)
         if op is None:
@@ -236,7 +249,9 @@ class Rings:
         opened = self._calls.find(call, descriptor)
         if opened.data:
             at_position = offset == 2**64 - 1
-            self._calls.submitted(call, key, op, opened, opened.position if at_position else offset, requested)
+            self._calls.submitted(
+                call, key, op, opened, opened.position if at_position else offset, requested
+            )
 
     def _take_completions(self, pid: int, ring: _Uring, now_ns: int) -> None:
         if not ring.mapped:
@@ -299,7 +314,8 @@ class Rings:
                 elif descriptor == -1:
                     ring.files.pop(first + at, None)
 
-    # -- libaio -----------------------------------------------------------------------------------------------
+    # -- libaio
+    # -----------------------------------------------------------------------------------------------
 
     def _take_aio(self, pid: int, address: int, now_ns: int) -> None:
         raw = self._memory(pid, address, _AIO_RING.size)

@@ -28,7 +28,8 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, op
 
 
 def program(abis: Iterable[Abi], names: Iterable[str]) -> list[Instruction]:
-    """The filter: stop for the calls `names` of each of `abis` (and for x32 calls, which nobody decodes); else run.
+    """The filter: stop for the calls `names` of each of `abis` (and for x32 calls, which nobody decodes);
+    else run.
 
     mmap stops only for mappings of files, fcntl only for commands that make or change a descriptor.
     """
@@ -49,7 +50,12 @@ def program(abis: Iterable[Abi], names: Iterable[str]) -> list[Instruction]:
 
 def _one_call(name: str, number: int) -> list[Instruction]:
     if name in ("mmap", "mmap2"):
-        test = [_load_argument(3), (_ANY_BIT, 1, 0, MAP_ANONYMOUS), (_RETURN, 0, 0, _TRACE), (_RETURN, 0, 0, _ALLOW)]
+        test = [
+            _load_argument(3),
+            (_ANY_BIT, 1, 0, MAP_ANONYMOUS),
+            (_RETURN, 0, 0, _TRACE),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
     elif name in ("fcntl", "fcntl64"):
         commands = (F_DUPFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC)
         test = [_load_argument(1)]

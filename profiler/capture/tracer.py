@@ -14,7 +14,8 @@ from profiler.trace import Trace
 
 @dataclass(frozen=True)
 class Probe:
-    """Whether something works on this machine, in words: `why` it does or does not, and the `remedy` if not."""
+    """Whether something works on this machine, in words: `why` it does or does not, and the `remedy` if
+    not."""
 
     works: bool
     why: str
@@ -24,15 +25,22 @@ class Probe:
 class Tracer(Protocol):
     """Launches a program, sees its file reads, and gives them as a Trace. One per run.
 
-    `record` passes stdin, stdout, stderr and signals through and returns when the program and its children have
-    ended. It fills meta's command, cwd, started_at, tracer, tracer_version, wall_s, exit_status, lost_events,
-    partial, unseen and notes; it does not touch the cache. It raises CommandNotFoundError or CannotRunError if
-    the program cannot be started. `started` is called once with the Recorder that fills up, for progress.
+    `record` passes stdin, stdout, stderr and signals through and returns when the program and its children
+    have ended. It fills meta's command, cwd, started_at, tracer, tracer_version, wall_s, exit_status,
+    lost_events, partial, unseen and notes; it does not touch the cache. It raises CommandNotFoundError or
+    CannotRunError if the program cannot be started. `started` is called once with the Recorder that fills
+    up, for progress. `silent`: the program's stdin, stdout and stderr are /dev/null.
     """
 
     name: str
 
-    def record(self, command: Sequence[str], started: Callable[[Recorder], None] | None = None) -> Trace: ...
+    def record(
+        self,
+        command: Sequence[str],
+        started: Callable[[Recorder], None] | None = None,
+        *,
+        silent: bool = False,
+    ) -> Trace: ...
 
 
 _MODULES = {"ptrace": "profiler.capture.ptrace", "strace": "profiler.capture.strace"}
@@ -59,13 +67,15 @@ def choose(name: str = "auto") -> tuple[Tracer, str]:
         if not result.works:
             raise ColdseekError(f"the {name} tracer does not work here: {result.why}; {result.remedy}")
         return _make(name), f"tracer {name}: as asked"
-    refused = []
+    refused: list[str] = []
     for candidate in NAMES:
         result = probe(candidate)
         if result.works:
             return _make(candidate), "; ".join([f"tracer {candidate}: {result.why}", *refused])
         refused.append(f"{candidate} does not work here: {result.why}")
-    raise ColdseekError("no tracer works here: " + "; ".join(refused) + "; 'coldseek doctor' names the remedies")
+    raise ColdseekError(
+        "no tracer works here: " + "; ".join(refused) + "; 'coldseek doctor' names the remedies"
+    )
 
 
 def _make(name: str) -> Tracer:

@@ -1,1 +1,49 @@
 """The commands: parse, call, print. A file a command; no logic here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from profiler.cli.app import app
+from profiler.errors import ColdseekError
+
+__all__ = ["app", "main"]
+
+_COMMANDS = (
+    "open_image",
+    "record",
+    "import_log",
+    "report",
+    "plot",
+    "compare",
+    "project",
+    "devices",
+    "doctor",
+)
+"""The modules of the commands, in the order of the help. Each imports what is slow only when it runs."""
+
+
+def main() -> None:
+    """Run the command line. The one place where failures are caught and printed, in one line each."""
+    for module in _COMMANDS:
+        import_module(f"profiler.cli.{module}")
+    try:
+        app(prog_name="coldseek")
+    except ColdseekError as error:
+        print(f"coldseek: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # whoever read our output has seen enough; Python must not complain when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        print("coldseek: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except MemoryError:
+        print("coldseek: out of memory; record a shorter run", file=sys.stderr)
+        sys.exit(ColdseekError.exit_code)
+    except OSError as error:
+        print(f"coldseek: {error}", file=sys.stderr)
+        sys.exit(ColdseekError.exit_code)

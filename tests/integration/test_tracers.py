@@ -44,7 +44,9 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_tracer_sees_the_same_23_reads(name: str, files: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_every_tracer_sees_the_same_23_reads(
+    name: str, files: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     expected = json.loads(
         subprocess.run([sys.executable, CONTRACT, str(files)], stdout=subprocess.PIPE, check=True).stdout
     )
@@ -88,7 +90,8 @@ def test_as_many_reads_of_an_image_as_strace_counts(name: str, seed_image: Path)
     ).stdout  # fmt: skip
     image = b"<" + os.fsencode(seed_image.resolve()) + b">"
     counted = sum(
-        image in line and not line.rstrip().endswith((b"= 0", b"<unfinished ...>")) for line in log.splitlines()
+        image in line and not line.rstrip().endswith((b"= 0", b"<unfinished ...>"))
+        for line in log.splitlines()
     )
     counted += _resumed(log, image)
     found = trace(name, *check)

@@ -1,0 +1,75 @@
+"""Opening a disk image with qemu-img: which command does it, and whether qemu-img takes the image at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+
+from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
+from profiler.units import show_path
+
+WAYS = ("info", "check", "map", "read")
+"""What `coldseek open --with` takes: three commands of qemu-img, and reading all of the guest's data."""
+
+_NO_CHECK = 63  # exit status of `qemu-img check` for formats that have nothing to check (qemu-img(1))
+
+
+def open_command(image: str, way: str) -> tuple[str, list[str]]:
+    """The absolute path of `image`, and the command that opens it in this way, once qemu-img has taken it.
+
+    Raises ColdseekError, in one line, if there is no such file, if it is no image, or if qemu-img refuses
+    it; CommandNotFoundError without qemu-img; UsageError for an unknown way.
+    """
+    if way not in WAYS:
+        raise UsageError(f"--with takes {', '.join(WAYS)}, not {show_path(way)}")
+    path, shown = os.path.realpath(image), show_path(image)
+    try:
+        mode = os.stat(path).st_mode
+        with open(path, "rb"):
+            pass
+    except IsADirectoryError:
+        raise ColdseekError(f"{shown} is a directory; name a disk image in it") from None
+    except FileNotFoundError:
+        raise ColdseekError(f"{shown}: no such file; name a disk image") from None
+    except OSError as error:
+        raise ColdseekError(f"cannot read {shown}: {error.strerror}; run as a user who may") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise ColdseekError(f"{shown} is neither a file nor a block device; name a disk image")
+    qemu_img = shutil.which("qemu-img")
+    if qemu_img is None:
+        raise CommandNotFoundError(
+            "qemu-img: command not found; install qemu-utils (Debian) or qemu-img (Fedora)"
+        )
+    # The path is absolute, so nothing in it is taken for a protocol or an option. --force-share: a virtual
+    # machine may be running on the image.
+    facts = json.loads(_ask(qemu_img, ["info", "--force-share", "--output=json", path], shown))
+    command = {
+        "info": ["info", "--force-share", path],
+        "check": ["check", "--force-share", path],
+        "map": ["map", "--force-share", path],
+        "read": [
+            "convert", "--force-share", "-n", "--target-image-opts", "-f", str(facts["format"]), path,
+            f"driver=null-co,size={int(facts['virtual-size'])}",
+        ],
+    }  # fmt: skip
+    if way == "check" and facts.get("format") in ("raw", "vpc", "vmdk", "vhdx", "dmg", "luks"):
+        _refuse_unchecked(qemu_img, path, shown)
+    return path, [qemu_img, *command[way]]
+
+
+def _refuse_unchecked(qemu_img: str, path: str, shown: str) -> None:
+    done = subprocess.run([qemu_img, "check", "--force-share", path], capture_output=True, check=False)
+    if done.returncode == _NO_CHECK:
+        raise ColdseekError(f"qemu-img cannot check the format of {shown}; use --with map, info or read")
+
+
+def _ask(qemu_img: str, arguments: list[str], shown: str) -> bytes:
+    done = subprocess.run([qemu_img, *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        words = done.stderr.decode("utf-8", "surrogateescape").strip().splitlines() or ["no reason given"]
+        reason = show_path(words[-1].removeprefix("qemu-img: "))
+        raise ColdseekError(f"qemu-img refuses {shown}: {reason}")
+    return done.stdout

@@ -1,0 +1,157 @@
+"""One traced run from start to end: the cache made cold or warm and proved, the program traced, the facts
+added."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+
+from profiler.capture import cache, environment
+from profiler.capture.recorder import Recorder
+from profiler.capture.tracer import Tracer, choose
+from profiler.errors import CannotRunError, CommandNotFoundError, UsageError
+from profiler.trace import DATA_KINDS, Trace
+
+Started = Callable[[Recorder], None]
+
+
+def record(
+    command: Sequence[str],
+    tracer: str = "auto",
+    cache_state: str = "keep",
+    *,
+    image: str = "",
+    started: Started | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Trace:
+    """Trace one run of `command`.
+
+    tracer: a name of `tracer.NAMES`, or "auto". cache_state: "keep" leaves the page cache as it is, "cold"
+    empties it of what the program reads and "warm" runs the program once before; both are measured. image:
+    the disk image the run is about. started: called with the Recorder as it begins to fill, for progress.
+    say: called with each line worth telling, such as which tracer was taken.
+
+    Raises ColdseekError (and its kinds) if the program cannot be started or traced.
+    """
+    if cache_state not in ("keep", "cold", "warm"):
+        raise UsageError(f"no cache state named {cache_state!r}; there are cold, warm and keep")
+    find_program(command[0])
+    made, why = choose(tracer)
+    say(why)
+    if cache_state == "cold":
+        if cache.can_drop_all():
+            files = named_files(command)
+        else:
+            say("a first run finds out which files to drop from the page cache")
+            files = data_files(discover(command, tracer))
+        return record_cold(made, command, files, image=image, started=started, say=say)
+    if cache_state == "warm":
+        say("a first run warms the page cache")
+        return record_warm(made, command, discover(command, tracer), image=image, started=started, say=say)
+    found = made.record(command, started)
+    return _finish(found, image=image, cache="keep")
+
+
+def record_cold(
+    tracer: Tracer,
+    command: Sequence[str],
+    files: Iterable[bytes],
+    *,
+    image: str = "",
+    started: Started | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    silent: bool = False,
+) -> Trace:
+    """Trace one run right after `files` were dropped from the page cache, with the proof in the meta."""
+    proof = cache.make_cold(files, [os.fsencode(image)] if image else [])
+    found = tracer.record(command, started, silent=silent)
+    notes = []
+    if not proof.cold:
+        notes.append(f"NOT COLD: {proof.why}")
+        say(f"the start was NOT COLD: {proof.why}")
+    return _finish(
+        found,
+        image=image,
+        cache="cold" if proof.cold else "unknown",
+        resident_before_bytes=proof.residency.resident_bytes,
+        resident_checked_bytes=proof.residency.checked_bytes,
+        notes=(*found.meta.notes, *notes),
+    )
+
+
+def record_warm(
+    tracer: Tracer,
+    command: Sequence[str],
+    earlier: Trace,
+    *,
+    image: str = "",
+    started: Started | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    silent: bool = False,
+) -> Trace:
+    """Trace one run after another, `earlier`, has brought in what it reads; with the proof in the meta."""
+    files = data_files(earlier)
+    proof = cache.residency(files)
+    found = tracer.record(command, started, silent=silent)
+    # what was missing before the run is there after it
+    warm = cache.is_warm(proof, cache.residency(files).resident_bytes)
+    notes = []
+    if not warm:
+        notes.append("NOT WARM: part of what the program reads was not in the page cache before it started")
+        say(notes[-1])
+    return _finish(
+        found,
+        image=image,
+        cache="warm" if warm else "unknown",
+        resident_before_bytes=proof.resident_bytes,
+        resident_checked_bytes=proof.checked_bytes,
+        notes=(*found.meta.notes, *notes),
+    )
+
+
+def discover(command: Sequence[str], tracer: str = "auto") -> Trace:
+    """A traced run for the sake of its list of files: stdin, stdout and stderr of the program are
+    /dev/null."""
+    made, _ = choose(tracer)
+    return made.record(command, silent=True)
+
+
+def data_files(trace: Trace) -> list[bytes]:
+    """The names of the files that hold data: those that a page cache can hold."""
+    return [
+        path
+        for path, kind in zip(trace.files["path"], trace.files["kind"], strict=True)
+        if kind in DATA_KINDS
+    ]
+
+
+def named_files(command: Sequence[str]) -> list[bytes]:
+    """The program and whatever files its arguments name, `file=NAME,...` as QEMU takes them included."""
+    program = shutil.which(command[0])
+    found = [program] if program else []
+    for argument in command[1:]:
+        for part in (argument, *re.split("[,=]", argument)):
+            if part and os.path.isfile(part):
+                found.append(part)
+    return [os.path.realpath(os.fsencode(path)) for path in dict.fromkeys(found)]
+
+
+def find_program(name: str) -> str:
+    """The path of a program, as the shell finds it. Raises CommandNotFoundError or CannotRunError."""
+    found = shutil.which(name)
+    if found is None:
+        from profiler.capture.launch import exec_error
+
+        exists = os.path.dirname(name) and os.path.exists(name)
+        error = exec_error(name, 13 if exists else 2)
+        assert isinstance(error, (CannotRunError, CommandNotFoundError))
+        raise error
+    return found
+
+
+def _finish(trace: Trace, **facts: object) -> Trace:
+    meta = dataclasses.replace(trace.meta, **facts)  # type: ignore[arg-type]
+    return environment.complete(dataclasses.replace(trace, meta=meta))

@@ -1,0 +1,81 @@
+"""coldseek compare: a cold start against a warm one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from profiler.cli.app import app
+from profiler.cli.output import Format, Progress, command_line, keep, parent_is_writable, say, width
+from profiler.cli.record import RUNS_A_PROGRAM, TRACER
+from profiler.cli.report import FORMAT, emit_json
+from profiler.errors import UsageError
+from profiler.units import show_path
+
+
+@app.command(
+    context_settings=RUNS_A_PROGRAM,
+    epilog='Example: coldseek compare -- python3 -c "import json, decimal, asyncio"',
+)
+def compare(
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="(TRACE TRACE | -- COMMAND...)", help="Two traces, or a program to run."),
+    ],
+    runs: Annotated[
+        int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.")
+    ] = 3,
+    form: FORMAT = Format.TEXT,
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="Keep cold and warm trace in this folder.", metavar="DIR")
+    ] = "",
+    tracer: TRACER = "auto",
+) -> None:
+    """Compare a cold start with a warm one: run a program both ways, or take two traces.
+
+    Times come from untraced runs, cold and warm in turn; the reads from one traced run of each. Each cold
+    run is made and measured to be cold. The program runs several times; its stdin and outputs are /dev/null.
+    """
+    words = command_line(command)
+    from profiler.report import json, text
+    from profiler.report.comparison import compare_summary
+    from profiler.trace import load
+
+    if len(words) == 2 and all(word.endswith(".parquet") and os.path.isfile(word) for word in words):
+        comparison = compare_summary(load(words[0]), load(words[1]))
+    else:
+        if any(word.endswith(".trace.parquet") for word in words[:1]):
+            raise UsageError("compare takes two traces; one of these is missing or does not exist")
+        comparison = compare_summary(*run_both(words, runs, tracer, output))
+    if form is Format.JSON:
+        emit_json(json.compare(comparison))
+    else:
+        text.write(text.compare(comparison, width()), sys.stdout)
+
+
+def run_both(words: list[str], runs: int, tracer: str, folder: str, image: str = ""):  # type: ignore[no-untyped-def]
+    """Study a command; cold.trace.parquet and warm.trace.parquet go to `folder`, if one is given, as they
+    come."""
+    from profiler.capture.study import study
+
+    if folder:
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {show_path(folder)}: {error.strerror}") from error
+        parent_is_writable(os.path.join(folder, "cold.trace.parquet"))
+    with Progress() as progress:
+
+        def save(name: str, trace) -> None:  # type: ignore[no-untyped-def]
+            if folder:
+                keep(trace, os.path.join(folder, f"{name}.trace.parquet"))
+
+        found = study(
+            words, runs, tracer, image=image, started=progress.started, say=progress.say, keep=save
+        )
+    if folder and not image:
+        say(f"traces: {show_path(folder)}/cold.trace.parquet and warm.trace.parquet")
+    return found

@@ -1,0 +1,66 @@
+"""coldseek open: why a disk image opens slowly."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from profiler.cli.app import app
+from profiler.cli.compare import run_both
+from profiler.cli.output import say, width
+from profiler.cli.record import TRACER
+from profiler.cli.report import to_file
+from profiler.units import show_path
+
+PLOTS = ("offsets", "gaps", "cost")
+
+
+@app.command("open", epilog="Example: coldseek open disk0.qcow2 --with check")
+def open_image(
+    image: Annotated[str, typer.Argument(help="A disk image: qcow2, raw, vmdk, whatever qemu-img takes.")],
+    way: Annotated[
+        str, typer.Option("--with", help="How to open it: qemu-img info, check, map, or read all its data.")
+    ] = "info",
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="Folder for report, plots and traces.", metavar="DIR")
+    ] = "",
+    runs: Annotated[
+        int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.")
+    ] = 3,
+    tracer: TRACER = "auto",
+) -> None:
+    """Profile opening a disk image, cold and warm, and say what it costs.
+
+    Leaves report.txt, report.json, plots and the two traces in a folder, and prints the report.
+    """
+    from profiler.capture.image import open_command
+
+    path, command = open_command(image, way)
+    folder = output or os.path.basename(path) + ".coldseek"
+    cold, warm = run_both(command, runs, tracer, folder, image=path)
+
+    from profiler.report import figures, json, text
+    from profiler.report.comparison import compare_summary
+    from profiler.report.summary import summarise
+
+    summary = summarise(cold)
+    into = {name: os.path.join(folder, name) for name in ("report.txt", "report.json")}
+    page = text.report(summary, width())
+    to_file(page.plain + "\n", into["report.txt"])
+    to_file(json.dumps(json.compare(compare_summary(cold, warm))) + "\n", into["report.json"])
+    for kind in PLOTS:
+        figures.save(
+            figures.draw([cold] if kind == "cost" else [cold, warm], kind),
+            os.path.join(folder, f"{kind}.png"),
+        )
+    text.write(page, sys.stdout)
+    sys.stdout.write(
+        f"\nplot    {show_path(os.path.join(folder, 'offsets.png'))} (also gaps.png, cost.png)\n"
+        f"trace   {show_path(os.path.join(folder, 'cold.trace.parquet'))} (also warm.trace.parquet)\n"
+        f"report  {show_path(into['report.txt'])} (also report.json)\n"
+    )
+    if cold.meta.exit_status:
+        say(f"qemu-img ended with exit status {cold.meta.exit_status}")

@@ -1,0 +1,154 @@
+"""What the commands have in common: where words go, how wide they are, and how nothing recorded is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import StrEnum
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from profiler.errors import ColdseekError, UsageError
+from profiler.units import show_bytes, show_count, show_path, show_plural, show_seconds
+
+if TYPE_CHECKING:
+    from profiler.capture.recorder import Recorder
+    from profiler.devices.model import Device
+    from profiler.trace import Trace
+
+
+class Format(StrEnum):
+    """What a report can be printed as."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def say(words: str) -> None:
+    """A line of coldseek's own, on stderr: stdout belongs to results and to the traced program."""
+    print(f"coldseek: {words}", file=sys.stderr, flush=True)
+
+
+def width() -> int:
+    """Columns to print in: those of the terminal, 80 in a pipe; below 100 whatever the terminal is."""
+    return max(40, min(shutil.get_terminal_size((80, 24)).columns, 99))
+
+
+def parent_is_writable(path: str) -> None:
+    """Raise ColdseekError unless a file of this name can be made: better before a long run than after it."""
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        raise ColdseekError(f"{show_path(path)} is a directory; name a file")
+    if not os.path.isdir(folder):
+        raise ColdseekError(f"cannot write {show_path(path)}: there is no directory {show_path(folder)}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ColdseekError(f"cannot write {show_path(path)}: no permission; give another place with -o")
+
+
+def keep(trace: Trace, path: str) -> None:
+    """Save a trace; where that fails save it elsewhere, and raise ColdseekError saying why and where it
+    is."""
+    from profiler.trace import SUFFIX, save
+
+    try:
+        save(trace, path)
+    except ColdseekError as error:
+        for folder in (tempfile.gettempdir(), "/dev/shm", os.path.expanduser("~"), "."):  # noqa: S108
+            with suppress(OSError, ColdseekError):
+                handle, rescue = tempfile.mkstemp(prefix="coldseek-", suffix=SUFFIX, dir=folder)
+                os.close(handle)
+                try:
+                    save(trace, rescue)
+                except ColdseekError:
+                    os.unlink(rescue)
+                    raise
+                raise ColdseekError(f"{error}; the trace was kept as {show_path(rescue)}") from error
+        raise
+
+
+def sum_up(trace: Trace, path: str) -> None:
+    """One line on a trace that was just saved, after whatever makes it less than complete."""
+    reads = trace.reads()
+    if trace.meta.lost_events:
+        say(f"INCOMPLETE: {show_plural(trace.meta.lost_events, 'event')} lost")
+    if trace.meta.partial:
+        say(f"PARTIAL: {trace.meta.partial}")
+    size = show_bytes(int(reads["size"].sum()))
+    say(f"{show_plural(len(reads), 'read')}, {size}; see coldseek report {show_path(path)}")
+
+
+def find_devices(names: Sequence[str]) -> list[Device] | None:
+    """The devices of these names or preset files; None, for all presets, if there are none."""
+    from profiler.devices.loading import find
+
+    return [find(name) for name in names] or None
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """The command to run. Raises UsageError if there is none."""
+    if not arguments:
+        raise UsageError(
+            "no command to run; put it behind --, as in: coldseek record -- qemu-img info disk0.qcow2"
+        )
+    return list(arguments)
+
+
+class Progress:
+    """A line on the terminal while a program is traced: reads so far, bytes, seconds. Silent in a pipe.
+
+    It begins after two seconds, so that a short run prints nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._on = not quiet and sys.stderr.isatty()
+        self._recorder: Recorder | None = None
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+        self._drawn = False
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Progress:
+        if self._on:
+            self._thread = threading.Thread(target=self._draw, daemon=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join()
+        self.clear()
+
+    def started(self, recorder: Recorder) -> None:
+        """To be given to a tracer."""
+        self._recorder, self._began = recorder, time.monotonic()
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread.start()
+
+    def say(self, words: str) -> None:
+        """A line of coldseek's own that does not run into the progress line."""
+        self.clear()
+        say(words)
+
+    def clear(self) -> None:
+        if self._drawn:
+            self._drawn = False
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _draw(self) -> None:
+        while not self._ended.wait(0.5):
+            recorder, elapsed = self._recorder, time.monotonic() - self._began
+            if recorder is not None and elapsed > 2:
+                print(
+                    f"\r\x1b[K{show_count(recorder.reads)} reads, {show_bytes(recorder.read_bytes)}, "
+                    f"{show_seconds(round(elapsed, 1))}",
+                    end="", file=sys.stderr, flush=True,
+                )  # fmt: skip
+                self._drawn = True

@@ -1,0 +1,36 @@
+"""coldseek project: what a recorded start would cost elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from profiler.cli.app import app
+from profiler.cli.output import Format, find_devices, width
+from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
+
+
+@app.command(epilog="Example: coldseek project qemu-img.trace.parquet --device hdd-7200 --copies 4")
+def project(
+    trace: TRACE,
+    device: DEVICE = None,
+    copies: Annotated[int, typer.Option(min=1, max=10_000, help="So many such starts at once.")] = 1,
+    form: FORMAT = Format.TEXT,
+) -> None:
+    """Project the cold time of a recorded start on other devices."""
+    from profiler.devices.loading import presets
+    from profiler.report import json, text
+    from profiler.trace import load
+
+    found = load(trace)
+    from profiler.analysis.projection import project as projected
+    from profiler.analysis.projection import requests
+
+    placed = requests(found)
+    results = [projected(placed, one, copies) for one in find_devices(device or []) or presets()]
+    if form is Format.JSON:
+        emit_json(json.project(results))
+    else:
+        text.write(text.project(results, width()), sys.stdout)

@@ -1,0 +1,52 @@
+"""coldseek record: trace one run of any program."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from profiler.cli.app import app
+from profiler.cli.output import Progress, command_line, keep, parent_is_writable, sum_up
+
+COMMAND = Annotated[
+    list[str], typer.Argument(metavar="-- COMMAND...", help="The program and its arguments.")
+]
+TRACER = Annotated[str, typer.Option(help="auto, ptrace or strace; see coldseek doctor.", metavar="NAME")]
+RUNS_A_PROGRAM = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@app.command(
+    context_settings=RUNS_A_PROGRAM,
+    epilog="Example: coldseek record --cache cold -- qemu-img check disk0.qcow2",
+)
+def record(
+    command: COMMAND,
+    tracer: TRACER = "auto",
+    cache: Annotated[
+        str,
+        typer.Option(help="keep the page cache as it is, or make it cold or warm before.", metavar="STATE"),
+    ] = "keep",
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="Where to save the trace.", metavar="TRACE")
+    ] = "",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+) -> None:
+    """Run a program, record every file read, and save the trace.
+
+    The program keeps its stdin, stdout, stderr, signals and exit status; coldseek's own words go to stderr.
+    """
+    words = command_line(command)
+    path = output or os.path.basename(words[0]) + ".trace.parquet"
+    parent_is_writable(path)
+    from profiler.capture.record import record as run
+
+    with Progress(quiet) as progress:
+        trace = run(
+            words, tracer, cache, started=progress.started, say=(lambda _: None) if quiet else progress.say
+        )
+    keep(trace, path)
+    if not quiet:
+        sum_up(trace, path)
+    raise typer.Exit(trace.meta.exit_status or 0)
