@@ -176,6 +176,7 @@ class Log:
         self._changes = 0
         self._stretch = _SHORT
         self._in_summary = False
+        self._broken_off: int | None = None  # task whose line a remark has cut in two
         self._unreadable = 0
         self._shown: list[str] = []
         self._beginnings_missing = 0
@@ -261,7 +262,7 @@ class Log:
         places = zip(odd.tolist(), columns.starts[odd].tolist(), columns.ends[odd].tolist(), strict=True)
         for row, start, end in places:
             line = block[start:end]
-            if _BESIDE.match(line):
+            if _BESIDE.match(line) or _SUMMARY_ROW.match(line):
                 columns.text_at[row] = start
                 continue
             try:
@@ -390,6 +391,7 @@ class Log:
             self._not_read(self.lines + row + 1, block[int(columns.starts[row]) : end - 1])
 
     def _line(self, text: bytes, task: int, time_ns: int) -> None:
+        broken_off, self._broken_off = self._broken_off, None
         call = _CALL.match(text)
         if call is not None:
             self._call(call[1], text, call.end(), task, time_ns)
@@ -400,6 +402,10 @@ class Log:
         elif text.startswith(b"+++ "):
             self._ended(text, task)
             self.recognised = True
+        elif broken_off is not None and broken_off in self.tasks.pending and not _BESIDE.match(text):
+            started = self.tasks.pending.pop(broken_off)
+            name = started.text.partition(b"(")[0]
+            self._call(name, started.text + text, len(name) + 1, broken_off, started.time_ns)
         elif _SUMMARY.match(text):
             self._in_summary = True
         elif not (
@@ -411,6 +417,7 @@ class Log:
         attached = _ATTACHED.search(text, max(start, len(text) - 80))
         if attached is not None:  # a remark in the middle of a call
             text = text[: attached.start()] + b" <unfinished ...>"
+            self._broken_off = task
         word = name.decode()
         if _DETACHED.search(text, max(start, len(text) - 40)):
             self.partial = "strace was detached from the program before its end"
