@@ -157,7 +157,11 @@ def _names(traces: Sequence[Trace]) -> list[str]:
     states = [trace.meta.cache for trace in traces]
     if len(set(states)) == len(states) and set(states) <= {"cold", "warm"}:
         return states
-    return ["first", "second"] if len(traces) > 1 else ["reads"]
+    return ["first", "second"] if len(traces) > 1 else [""]
+
+
+def _prefix(name: str) -> str:
+    return f"{name}: " if name else ""
 
 
 def _command(meta: Meta) -> str:
@@ -197,7 +201,7 @@ def draw_offsets(
     for position, (name, table) in enumerate(zip(_names(traces), tables, strict=True)):
         mark = PAIR[position] if len(tables) > 1 else ALONE
         words = f"{show_plural(len(table), 'read')}, {show_plural(int(table['seek'].sum()), 'seek')}"
-        label = f"{name}: {words}, {show_bytes(int(table['size'].sum()))}"
+        label = f"{_prefix(name)}{words}, {show_bytes(int(table['size'].sum()))}"
         for axes, column in ((left, "time_s"), (right, "number")):
             _segments(axes, table, column, (high - low) * VISIBLE, mark, label)
     left.set_ylim(low, high)
@@ -206,6 +210,7 @@ def draw_offsets(
     left.set_xlabel("seconds since the start (traced, so slowed down)")
     right.set_xlabel("number of the read")
     right.xaxis.set_major_formatter(_counts())
+    right.locator_params(axis="x", nbins=6)
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.margins(x=0.02)
@@ -288,7 +293,9 @@ def draw_gaps(
         place = table["power"].to_numpy() + (position - (len(tables) - 1) / 2) * width
         counts = table["count"].to_numpy()
         seeks = int(counts[table["power"] != 0].sum())
-        label = f"{name}: {show_count(seeks)} with a gap, {show_count(int(counts.sum()) - seeks)} without"
+        label = (
+            f"{_prefix(name)}{show_count(seeks)} with a gap, {show_count(int(counts.sum()) - seeks)} without"
+        )
         axes.bar(
             place, counts, width, label=label, edgecolor="white", hatch="////" if position else "",
             color=(PAIR[position] if len(tables) > 1 else ALONE)["color"],
