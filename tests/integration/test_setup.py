@@ -215,6 +215,8 @@ def test_other_requirements_or_another_place_call_for_a_new_installation(
 
 def test_a_setup_that_is_complete_is_quick_and_quiet() -> None:
     need((ROOT / ".venv" / "coldseek-setup").exists(), "needs a .venv made by 'make setup'")
+    for name in module(ROOT / "scripts" / "setup").TOOLS:
+        need_tool(name)
     for command in ([], [sys.executable], ["/usr/bin/python3"]):
         told = call(*command, ROOT / "scripts" / "setup")
         assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
