@@ -31,8 +31,8 @@ CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC, CLONE_FILES, CLONE_THREAD = 2, 4, 0x40
 MAP_ANONYMOUS = 0x20
 # linux/fadvise.h
 _ADVICE = ("normal", "random", "sequential", "willneed", "dontneed", "noreuse")
-# restarts inside the kernel (linux/errno.h): no results, the call is made again
-_ERESTART = frozenset((-512, -513, -514, -516))
+# restarts inside the kernel (linux/errno.h), after which the call is made again; and EBADF: there is no file
+_WITHOUT_EFFECT = frozenset((-512, -513, -514, -516, -9))
 
 # linux/aio_abi.h
 IOCB_OPS = {0: "aio_pread", 1: "aio_pwrite", 7: "aio_preadv", 8: "aio_pwritev"}
@@ -98,7 +98,7 @@ class Calls:
 
     def finish(self, call: Call) -> None:
         """Take in one finished call; its name must be in HANDLERS."""
-        if call.result not in _ERESTART:
+        if call.result not in _WITHOUT_EFFECT:
             HANDLERS[call.name](self, call)
 
     # -- descriptors
@@ -317,8 +317,7 @@ def _openat2(calls: Calls, call: Call) -> None:
 
 def _close(calls: Calls, call: Call) -> None:
     # the descriptor is gone whatever the result, unless it never was one (close(2), NOTES)
-    if call.result != -9:
-        calls.descriptors.close(call.tid, call.args[0])
+    calls.descriptors.close(call.tid, call.args[0])
 
 
 def _close_range(calls: Calls, call: Call) -> None:

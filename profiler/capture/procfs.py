@@ -72,10 +72,13 @@ def position_and_flags(task: int, descriptor: int) -> tuple[int | None, int]:
         return None, 0
 
 
-def device_bytes_read(pid: int) -> int | None:
-    """What a process has made storage devices read so far (proc_pid_io(5), read_bytes); None: not known."""
+def device_bytes_read(pid: int, tid: int) -> int | None:
+    """What a thread has made storage devices read so far (proc_pid_io(5), read_bytes); None: not known.
+
+    Of the thread alone: the numbers of a whole process hold those of the children it has waited for.
+    """
     try:
-        with open(f"/proc/{pid}/io", "rb") as source:
+        with open(f"/proc/{pid}/task/{tid}/io", "rb") as source:
             for line in source:
                 if line.startswith(b"read_bytes:"):
                     return int(line.split()[1])

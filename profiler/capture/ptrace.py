@@ -125,7 +125,7 @@ class Ptrace:
         self._tasks: dict[int, _Task] = {}
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
         self._rows: dict[tuple[int, int], _Row] = {}
-        self._device_bytes: dict[int, int] = {}
+        self._device_bytes: int | None = None
         self._calls = Calls(self._recorder, self._descriptors, self)
         self._rings = Rings(self._calls, procfs.memory)
         self._main = 0
@@ -180,7 +180,7 @@ class Ptrace:
                 tracer_version=__version__,
                 wall_s=(self._end_ns - self._start_ns) / 1e9,
                 exit_status=self._exit_status,
-                device_read_bytes=sum(self._device_bytes.values()) if self._device_bytes else None,
+                device_read_bytes=self._device_bytes,
                 partial=interrupts.partial,
                 unseen=("exec", "readahead"),
             )
@@ -310,9 +310,9 @@ class Ptrace:
             self._executed(tid, self._event_message(tid), now)
         elif event == _EVENT_EXIT:
             self._rings.collect(task.pid, now - self._start_ns)
-            read = procfs.device_bytes_read(task.pid)
+            read = procfs.device_bytes_read(task.pid, tid)
             if read is not None and self._start_ns:
-                self._device_bytes[task.pid] = read
+                self._device_bytes = read + (self._device_bytes or 0)
 
     def _event_message(self, tid: int) -> int:
         if self._ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(self._message)) == _FAILED:
