@@ -6,7 +6,9 @@ import contextlib
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
 from profiler.units import show_path
@@ -21,12 +23,12 @@ def launch(
     group and signals. Raises what `attach` raises; the child is gone then.
     """
     go_read, go_write = os.pipe()
-    failed_read, failed_write = os.pipe()
+    news_read, news_write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.close(go_write)
-            os.close(failed_read)
+            os.close(news_read)
             if os.read(go_read, 1) != b"x":
                 os._exit(125)
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -38,52 +40,58 @@ def launch(
             try:
                 prepare()
             except OSError as error:
-                os.write(failed_write, f"p{error.errno or 0}".encode())
+                os.write(news_write, f"filter {error.errno or 0}\n".encode())
                 os._exit(125)
+            os.write(news_write, f"exec {time.monotonic_ns()}\n".encode())
             os.execvp(command[0], list(command))  # noqa: S606
         except OSError as error:
-            os.write(failed_write, f"e{error.errno or 0}".encode())
+            os.write(news_write, f"failed {error.errno or 0}\n".encode())
         finally:
             os._exit(125)
     os.close(go_read)
-    os.close(failed_write)
+    os.close(news_write)
     try:
         attach(pid)
     except BaseException:
         os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
-        os.close(failed_read)
+        os.close(news_read)
         raise
     finally:
         with contextlib.suppress(OSError):
             os.write(go_write, b"x")
         os.close(go_write)
-    return Launched(pid, failed_read)
+    return Launched(pid, news_read)
 
 
 class Launched:
-    """A child on its way to become a program. `failure` is asked when it has ended or has become one."""
+    """A child on its way to become a program. Its news are to be had when it has ended or has become one."""
 
-    def __init__(self, pid: int, failed: int) -> None:
+    def __init__(self, pid: int, news: int) -> None:
         self.pid = pid
-        self._failed = failed
+        self._news = news
+
+    @cached_property
+    def _told(self) -> dict[str, int]:
+        """What the child wrote before it closed the pipe, by ending or by exec."""
+        with open(self._news, "rb") as source:
+            lines = source.read(256).decode().splitlines()
+        return {word: int(number) for word, _, number in (line.partition(" ") for line in lines)}
+
+    @property
+    def exec_ns(self) -> int:
+        """When it called exec, on the monotonic clock: the kernel's work to load the program comes after."""
+        return self._told.get("exec", 0)
 
     def failure(self, command: Sequence[str]) -> ColdseekError | None:
         """Why the program was not started; None if it was."""
-        if self._failed < 0:
-            return None
-        word = os.read(self._failed, 32).decode()
-        os.close(self._failed)
-        self._failed = -1
-        if not word:
-            return None
-        number = int(word[1:])
-        if word[0] == "p":
+        if "filter" in self._told:
+            reason = os.strerror(self._told["filter"])
             return ColdseekError(
-                f"the system call filter cannot be installed ({os.strerror(number)}); use --tracer strace"
+                f"the system call filter cannot be installed ({reason}); use --tracer strace"
             )
-        return exec_error(command[0], number)
+        return exec_error(command[0], self._told["failed"]) if "failed" in self._told else None
 
 
 def exec_error(program: str, number: int) -> ColdseekError:

@@ -129,6 +129,7 @@ class Ptrace:
         self._calls = Calls(self._recorder, self._descriptors, self)
         self._rings = Rings(self._calls, procfs.memory)
         self._main = 0
+        self._launched: launch.Launched
         self._start_ns = 0  # of the program, once it runs; 0: not yet
         self._end_ns = 0
         self._exit_status: int | None = None
@@ -155,7 +156,9 @@ class Ptrace:
         }
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         code = seccomp.program(known, _WANTED)
-        launched = launch.launch(command, self._attach, partial(seccomp.install, code), silent)
+        launched = self._launched = launch.launch(
+            command, self._attach, partial(seccomp.install, code), silent
+        )
         self._main = launched.pid
         self._tasks[launched.pid] = _Task(launched.pid, known[0])
         with Interrupts(launched.pid, self._kill) as interrupts:
@@ -346,7 +349,7 @@ class Ptrace:
         self._rings.forget(task.pid)
         open_now = procfs.descriptors(tid)
         if not self._start_ns:
-            self._start_ns = now
+            self._start_ns = self._launched.exec_ns or now
             self._inherited(tid, open_now)
         else:
             self._descriptors.exec(tid)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Protocol
 
 from profiler.capture.recorder import Recorder
-from profiler.errors import ColdseekError
+from profiler.errors import ColdseekError, UsageError
 from profiler.trace import Trace
 
 
@@ -62,7 +62,7 @@ def choose(name: str = "auto") -> tuple[Tracer, str]:
     """
     if name != "auto":
         if name not in _MODULES:
-            raise ColdseekError(f"no tracer named {name!r}; there are {', '.join(NAMES)}")
+            raise UsageError(f"no tracer named {name!r}; there are auto, {', '.join(NAMES)}")
         result = probe(name)
         if not result.works:
             raise ColdseekError(f"the {name} tracer does not work here: {result.why}; {result.remedy}")

@@ -23,7 +23,7 @@ from profiler.units import show_path
 def compare(
     command: Annotated[
         list[str],
-        typer.Argument(metavar="(TRACE TRACE | -- COMMAND...)", help="Two traces, or a program to run."),
+        typer.Argument(metavar="TRACE TRACE | -- COMMAND", help="Two traces, or a program to run."),
     ],
     runs: Annotated[
         int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.")

@@ -54,22 +54,32 @@ def parent_is_writable(path: str) -> None:
 def keep(trace: Trace, path: str) -> None:
     """Save a trace; where that fails save it elsewhere, and raise ColdseekError saying why and where it
     is."""
-    from profiler.trace import SUFFIX, save
+    from profiler.trace import save
 
     try:
         save(trace, path)
     except ColdseekError as error:
-        for folder in (tempfile.gettempdir(), "/dev/shm", os.path.expanduser("~"), "."):  # noqa: S108
-            with suppress(OSError, ColdseekError):
-                handle, rescue = tempfile.mkstemp(prefix="coldseek-", suffix=SUFFIX, dir=folder)
-                os.close(handle)
-                try:
-                    save(trace, rescue)
-                except ColdseekError:
-                    os.unlink(rescue)
-                    raise
-                raise ColdseekError(f"{error}; the trace was kept as {show_path(rescue)}") from error
-        raise
+        rescue = _keep_elsewhere(trace)
+        if rescue is None:
+            raise
+        raise ColdseekError(f"{error}; the trace was kept as {show_path(rescue)}") from error
+
+
+def _keep_elsewhere(trace: Trace) -> str | None:
+    """Save a trace under a new name in whatever place takes it; the name, or None if none does."""
+    from profiler.trace import SUFFIX, save
+
+    for folder in (tempfile.gettempdir(), "/dev/shm", os.path.expanduser("~"), "."):  # noqa: S108
+        with suppress(OSError, ColdseekError):
+            handle, rescue = tempfile.mkstemp(prefix="coldseek-", suffix=SUFFIX, dir=folder)
+            os.close(handle)
+            try:
+                save(trace, rescue)
+            except ColdseekError:
+                os.unlink(rescue)
+                raise
+            return rescue
+    return None
 
 
 def sum_up(trace: Trace, path: str) -> None:

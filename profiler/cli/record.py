@@ -10,11 +10,10 @@ import typer
 from profiler.cli.app import app
 from profiler.cli.output import Progress, command_line, keep, parent_is_writable, sum_up
 
-COMMAND = Annotated[
-    list[str], typer.Argument(metavar="-- COMMAND...", help="The program and its arguments.")
-]
+COMMAND = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The program and its arguments.")]
 TRACER = Annotated[str, typer.Option(help="auto, ptrace or strace; see coldseek doctor.", metavar="NAME")]
-RUNS_A_PROGRAM = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+RUNS_A_PROGRAM = {"allow_interspersed_args": False}
+"""Options end where the command begins: what follows is the command's own."""
 
 
 @app.command(
