@@ -45,7 +45,7 @@ _HOT_START = rf"(?:p?read(?:64)?|write)\({_DESCRIPTOR}, .* <unfinished \.\.\.>\n
 class Layout:
     """How the lines of one log begin and end.
 
-    task: "" | "bare" | "bracket". time: "" | "clock" | "seconds". digits: of the time's fraction.
+    task: "" | "bare" | "bracket". time: "" or the style of a `Stamp`. digits: of the time's fraction.
     duration: digits of the fraction of `<0.000012>`, -1 if the lines have none.
     """
 
@@ -63,7 +63,12 @@ class Layout:
         """A regular expression for the beginning of a line."""
         fraction = rf"\.\d{{{self.digits}}}" if self.digits else ""
         task = {"": "", "bare": r"\d{1,9} +", "bracket": r"\[pid +\d{1,9}\] +"}[self.task]
-        time = {"": "", "clock": r"\d\d:\d\d:\d\d", "seconds": r" *[0-8]?\d{1,9}"}[self.time]
+        time = {
+            "": "",
+            "clock": r"\d\d:\d\d:\d\d",
+            "relative": r" *\d{1,8}",
+            "absolute": r"(?:[1-8]\d{9}|[1-9]\d{8})",
+        }[self.time]
         return f"^{task}{time}{fraction} " if self.time else f"^{task}"
 
     def suffix(self) -> str:
@@ -80,7 +85,7 @@ def layout_of(prefixes: Iterable[tuple[Prefix, bytes, bytes]]) -> Layout | None:
     counts: dict[Layout, int] = {}
     for prefix, text, duration in prefixes:
         task = "" if prefix.task is None else "bracket" if prefix.bracketed else "bare"
-        time = "" if prefix.stamp is None else "clock" if prefix.stamp.style == "clock" else "seconds"
+        time = "" if prefix.stamp is None else prefix.stamp.style
         found = Layout(
             task, time,
             len(text.rpartition(b".")[2].strip()) if time and b"." in text else 0,
@@ -244,7 +249,7 @@ def numbers(text: np.ndarray, at: np.ndarray, width: int, point: bool = False) -
 def _stamps(text: np.ndarray, at: np.ndarray, layout: Layout) -> np.ndarray:
     """Times in ns."""
     scale = 10 ** (9 - layout.digits)
-    if layout.time == "seconds":
+    if layout.time != "clock":
         return np.asarray(numbers(text, at, 20, point=True) * scale)
     hours, minutes, seconds = (numbers(text, at + place, 2) for place in (0, 3, 6))
     part = numbers(text, at + 9, layout.digits) if layout.digits else 0

@@ -10,6 +10,7 @@ in `calls`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import io
@@ -231,7 +232,8 @@ class Log:
         if self._decoder is None:
             self._decoder = self._learn(block)
         columns = self._decoder.decode(block)
-        self.recognised = self.recognised or bool((columns.text_at >= 0).any())
+        ready = len(columns.chosen) < len(columns.starts) or bool((columns.shape != GENERAL).any())
+        self.recognised = self.recognised or ready
         self._complete(block, columns)
         times = self._clock.times(columns.stamp_ns, self.lines)
         self._count_tasks(columns.task)
@@ -242,17 +244,19 @@ class Log:
         """Look at the log's first lines for its layout."""
         seen = []
         for line in block[: BLOCK // 4].split(b"\n", _SAMPLE)[:_SAMPLE]:
-            try:
+            with contextlib.suppress(UnreadableError):
                 prefix = split_prefix(line)
-            except UnreadableError:
-                continue
-            if _CALL.match(line, prefix.end):
-                if prefix.stamp is not None and not self._clock.style:
-                    self._clock.style = prefix.stamp.style
-                if not line.endswith((b"= ?", b" <unfinished ...>")):
-                    duration = _DURATION.search(line, max(0, len(line) - 30))
-                    seen.append((prefix, line[: prefix.end], duration[1] if duration else b""))
-        return Decoder(layout_of(seen) if self._fast else None, sorted(_MATTER))
+                if _CALL.match(line, prefix.end):
+                    seen.append((prefix, line))
+        styles = [prefix.stamp.style if prefix.stamp is not None else "" for prefix, _ in seen]
+        self._clock.style = max(sorted(set(styles)), key=styles.count, default="")
+        usual = [
+            (prefix, line[: prefix.end], found[1] if found else b"")
+            for (prefix, line), style in zip(seen, styles, strict=True)
+            if style == self._clock.style and not line.endswith((b"= ?", b" <unfinished ...>"))
+            for found in [_DURATION.search(line, max(0, len(line) - 30))]
+        ]
+        return Decoder(layout_of(usual) if self._fast else None, sorted(_MATTER))
 
     def _complete(self, block: bytes, columns: Columns) -> None:
         """Fill in task, time and text of the lines that are not in the log's layout, as far as they can be

@@ -97,7 +97,7 @@ def split_prefix(line: bytes) -> Prefix:
         whole = int(seconds)
         if whole > _LARGEST_SECONDS:
             raise UnreadableError
-        stamp = Stamp("absolute" if whole > 10**8 else "relative", _ns(whole, part))
+        stamp = Stamp("absolute" if whole >= 10**8 else "relative", _ns(whole, part))
     return Prefix(task, bracket is not None, stamp, found.end())
 
 
