@@ -34,7 +34,7 @@ _OPTIONS = (
     "-s", "0",  # no contents of files
     "-a", "1",  # no padding
     "-e", f"abbrev=!{_VECTORS}",  # with -s 0, lists are cut short before their first element
-    "-e", "signal=none",
+    "-e", "signal=!chld",  # of the others one may be the program's end
     "-e", "trace=" + ",".join(f"?{name}" for name in _CALLS),  # ?: those that this machine has
 )  # fmt: skip
 _EXTRAS = ("--seccomp-bpf", "--kill-on-exit")

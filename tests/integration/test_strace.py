@@ -1,0 +1,270 @@
+"""The strace tracer with real programs: counts against an independent strace, manners, and no orphans."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import need_root, need_tool
+
+from profiler.capture import strace, strace_guard, strace_log
+from profiler.errors import CannotRunError, CommandNotFoundError
+from profiler.trace import Trace, validate
+
+DRIVER = """
+import json, sys
+from profiler.capture import strace
+trace = strace.make().record(sys.argv[1:])
+meta = trace.meta
+found = {"partial": meta.partial, "status": meta.exit_status, "reads": len(trace.reads())}
+print(json.dumps(found), flush=True)
+"""
+BUSY = """
+import os, time
+os.fork()
+fd = os.open("/etc/passwd", os.O_RDONLY)
+while True:
+    os.pread(fd, 64, 0)
+    time.sleep(0.01)
+"""
+STUBBORN = (
+    "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid() if os.fork() else 0;"
+    + BUSY
+)
+
+
+@pytest.fixture(autouse=True)
+def _strace() -> None:
+    need_tool("strace")
+
+
+def record(*command: str | Path) -> Trace:
+    trace = strace.make().record([str(word) for word in command])
+    validate(trace)
+    return trace
+
+
+def count_by_grep(command: list[str | Path], path: Path, log: Path) -> int:
+    """How often a log of a plain `strace -f -y` shows bytes read from the file."""
+    calls = "trace=read,pread64,readv,preadv,preadv2"
+    subprocess.run(
+        ["strace", "-f", "-y", "-e", calls, "-o", log, *command], check=True, stdout=subprocess.DEVNULL
+    )
+    name, count, waiting = re.escape(str(path)), 0, {}
+    for line in log.read_text(errors="replace").splitlines():
+        task = line.split()[0]
+        mine = re.match(rf"\d+ +p?read\w*\(\d+<{name}>", line) is not None
+        if "<unfinished" in line:
+            waiting[task] = mine
+        else:
+            if "resumed>" in line:
+                mine = waiting.pop(task, False)
+            count += mine and re.search(r"\) += [1-9]\d*$", line) is not None
+    return count
+
+
+def reads_of(trace: Trace, path: Path) -> int:
+    return int((trace.reads()["path"] == os.fsencode(path)).sum())
+
+
+def test_probe_tries_it() -> None:
+    found = strace.probe()
+    assert found.works
+    assert "strace" in found.why
+
+
+def test_probe_says_what_to_do_without_strace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    found = strace.probe()
+    assert not found.works
+    assert "apt install strace" in found.remedy
+
+
+def test_qemu_img_check_has_as_many_reads_as_an_independent_strace(
+    small_image: Path, tmp_path: Path
+) -> None:
+    command: list[str | Path] = [need_tool("qemu-img"), "check", small_image]
+    expected = count_by_grep(command, small_image, tmp_path / "log")
+    trace = record(*command)
+    assert expected > 32
+    assert reads_of(trace, small_image) == expected
+    assert trace.meta.exit_status == 0
+    assert trace.meta.complete
+    facts = trace.files[trace.files["path"] == os.fsencode(small_image)].iloc[0]
+    status = small_image.stat()
+    assert (facts["inode"], facts["size"], facts["mtime_ns"]) == (
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+    )
+    assert facts["device"] == f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+
+
+def test_offsets_and_sizes(tmp_path: Path) -> None:
+    path = tmp_path / 'odd, "name" > = 3\n\N{LATIN SMALL LETTER A WITH DIAERESIS}'
+    path.write_bytes(bytes(9000))
+    code = (
+        "import os, sys; fd = os.open(sys.argv[1], 0); os.read(fd, 10); os.lseek(fd, 100, 0);"
+        "os.readv(fd, [bytearray(7)] * 50);"
+        "os.pread(fd, 10, 8000); os.preadv(fd, [bytearray(20)] * 3, 5); os.read(fd, 5)"
+    )
+    trace = record(sys.executable, "-S", "-c", code, path)
+    mine = trace.reads()[trace.reads()["path"] == os.fsencode(path)]
+    assert mine["offset"].tolist() == [0, 100, 8000, 5, 450]
+    assert mine["size"].tolist() == [10, 350, 10, 60, 5]
+    assert mine["requested"].tolist() == [10, 350, 10, 60, 5]
+    assert mine["duration_ns"].notna().all()
+
+
+def test_the_trace_equals_that_of_the_same_log_imported(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = ["wc", "-l", "/etc/passwd", "/etc/hostname"]
+    subprocess.run(
+        ["strace", "-f", "-s", "0", "-y", "-ttt", "-T", "-o", log, *command],
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    imported, traced = strace_log.parse(log).reads(), record(*command).reads()
+    columns = ["op", "offset", "size", "path"]
+    assert imported[columns].astype(str).equals(traced[columns].astype(str))
+
+
+def test_streams_and_status_are_the_programs(tmp_path: Path) -> None:
+    script = "import sys; print(sys.stdin.read().upper()); print('err', file=sys.stderr); sys.exit(7)"
+    driver = subprocess.run(
+        [sys.executable, "-c", DRIVER, sys.executable, "-c", script],
+        input="text",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert driver.stdout.startswith("TEXT\n")
+    assert driver.stderr == "err\n"
+    assert '"partial": "", "status": 7' in driver.stdout
+
+
+def test_death_by_a_signal() -> None:
+    trace = record("sh", "-c", "kill -9 $$")
+    assert trace.meta.exit_status == 137
+    assert trace.meta.partial == ""
+
+
+def test_what_cannot_be_run(tmp_path: Path) -> None:
+    script, no_program = tmp_path / "script", tmp_path / "no-program"
+    script.write_text("#!/nonexistent/interpreter\n")
+    no_program.write_text("abc")
+    script.chmod(0o755)
+    no_program.chmod(0o755)
+    for command in ("/nonexistent/program", "no-such-program-anywhere"):
+        with pytest.raises(CommandNotFoundError):
+            record(command)
+    (tmp_path / "plain").write_text("")
+    for path in (tmp_path, tmp_path / "plain", script, no_program):
+        with pytest.raises(CannotRunError):
+            record(path)
+
+
+def drive(*command: str) -> subprocess.Popen[str]:
+    """A process like coldseek that traces `command`, in a session of its own; it is under way on return."""
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *command], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if any(strace_guard.tracees(pid) for pid in children(driver.pid)):
+            time.sleep(1.0)  # into its loop
+            return driver
+        time.sleep(0.02)
+    raise AssertionError("nothing was traced")
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def left_over(mark: str) -> list[str]:
+    """Processes whose command line holds `mark`, other than this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if mark in text and int(path.parent.name) != os.getpid():
+            found.append(text)
+    return found
+
+
+def wait_until_gone(mark: str) -> list[str]:
+    deadline = time.monotonic() + 15
+    while left_over(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left_over(mark)
+
+
+@pytest.mark.parametrize(
+    ("number", "partial", "status"),
+    [
+        (signal.SIGINT, "Ctrl-C", 130),
+        (signal.SIGTERM, "ended by SIGTERM", 143),
+        (signal.SIGHUP, "ended by SIGHUP", 143),
+    ],
+)
+def test_signals_end_the_program_and_keep_the_trace(number: int, partial: str, status: int) -> None:
+    mark = f"mark{os.getpid()}x{int(number)}"
+    driver = drive(sys.executable, "-S", "-c", BUSY.replace("while", f"# {mark}\nwhile"))
+    driver.send_signal(number)
+    if number == signal.SIGINT:  # the child has not had it; a second one is for those that are left
+        time.sleep(1.0)
+        driver.send_signal(number)
+    else:
+        time.sleep(1.0)
+        driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=30)
+    assert partial in output or "Ctrl-C" in output
+    assert f'"status": {status}' in output
+    assert int(re.search(r'"reads": (\d+)', output)[1]) > 10  # type: ignore[index]
+    assert driver.returncode == 0
+    assert not wait_until_gone(mark)
+
+
+def test_a_stubborn_program_is_killed() -> None:
+    mark = f"mark{os.getpid()}stubborn"
+    driver = drive(sys.executable, "-S", "-c", STUBBORN.replace("while", f"# {mark}\nwhile"))
+    driver.send_signal(signal.SIGTERM)
+    output, _ = driver.communicate(timeout=30)
+    assert '"partial": "ended by SIGTERM", "status": 137' in output
+    assert not wait_until_gone(mark)
+
+
+def test_nothing_is_left_when_coldseek_is_killed() -> None:
+    mark = f"mark{os.getpid()}killed"
+    driver = drive(sys.executable, "-S", "-c", STUBBORN.replace("while", f"# {mark}\nwhile"))
+    driver.kill()
+    driver.wait(timeout=10)
+    assert not wait_until_gone(mark)
+
+
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_root()
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount here")
+    try:
+        monkeypatch.setattr("tempfile.tempdir", str(small))
+        code = "import os\nfd = os.open('/etc/passwd', 0)\nfor _ in range(2000): os.pread(fd, 1, 0)"
+        trace = record(sys.executable, "-S", "-c", code)
+    finally:
+        subprocess.run(["umount", small], check=True)
+    assert "no space left" in trace.meta.partial
+    assert 0 < len(trace.reads()) < 2000
