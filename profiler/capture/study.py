@@ -64,9 +64,9 @@ def study(
         raise InterruptedStudyError(str(error)) from error
     measured = pairs.as_dict()
     notes = [f"the untraced runs were cut short: {pairs.stopped}"] if pairs.stopped else []
-    if not pairs.all_cold:
-        worst = next(proof for proof in pairs.coldness if not proof.cold)
-        notes.append(f"not every untraced cold run was cold: {worst.why}")
+    notes += [f"not every untraced cold run was cold: {one.why}" for one in pairs.coldness if not one.cold][
+        :1
+    ]
     if not pairs.all_warm:
         notes.append("not every untraced warm run was warm: some had to read from the device")
     for name, trace in traces.items():

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from profiler.devices.model import Device, Disk, Flash, Flat, Network
-from profiler.errors import ColdseekError
+from profiler.errors import ColdseekError, UsageError
 from profiler.units import show_path
 
 KINDS: dict[str, type[Any]] = {"flat": Flat, "disk": Disk, "flash": Flash, "network": Network}
@@ -53,8 +53,8 @@ _ORDER = ("iops-120", "hdd-7200", "nas-1g", "sata-ssd", "nvme")
 def find(name: str) -> Device:
     """The device of that name, or the one described by the TOML file at that path.
 
-    Raises ColdseekError for an unknown name (offering the nearest), and for a file that cannot be read or
-    whose keys or values are not those of a device, naming the file and the key.
+    Raises UsageError for an unknown name (offering the nearest), and ColdseekError for a file that cannot
+    be read or whose keys or values are not those of a device, naming the file and the key.
     """
     names = [device.name for device in presets()]
     if name in names:
@@ -63,7 +63,7 @@ def find(name: str) -> Device:
         return _load(name)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.4)
     meant = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
-    raise ColdseekError(f"no device named {show_path(name)}; {meant} (or give the path of a .toml file)")
+    raise UsageError(f"no device named {show_path(name)}; {meant} (or give the path of a .toml file)")
 
 
 def parse(text: str, name: str, shown: str) -> Device:

@@ -106,9 +106,7 @@ def check_suffix(path: str) -> str:
     """The suffix of `path`; raises ColdseekError, listing those there are, if it is not one of SUFFIXES."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in SUFFIXES:
-        raise ColdseekError(
-            f"cannot draw {show_path(path)}: name a file that ends in {' or '.join(SUFFIXES)}"
-        )
+        raise UsageError(f"cannot draw {show_path(path)}: name a file that ends in {' or '.join(SUFFIXES)}")
     return suffix
 
 
