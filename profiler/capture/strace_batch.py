@@ -11,7 +11,8 @@ from profiler.capture.strace_columns import FULL, Columns
 AT_OFFSET, POSITIONAL, LSEEK, NO_DATA = range(4)
 HOT = {"read": POSITIONAL, "write": POSITIONAL, "pread64": AT_OFFSET, "pwrite64": AT_OFFSET, "lseek": LSEEK}
 """The calls of which there are many -> how they find their offset."""
-_FEW = 16  # so many events are cheaper to add one by one
+_FEW = 24  # so many events are cheaper to add one by one
+_MOST_USES = 2000
 
 
 UNRESOLVED, SKIP = -1, -2
@@ -32,9 +33,8 @@ class Batch:
         self._easy = np.zeros(0, np.int64)
         self._easy_done = 0
         self.easy_uses = np.zeros(0, np.int64)  # of each group of lines
-        self.lines: list[int] = []  # the other lines, by their index among the chosen, in order
-        self.uses: list[int] = []  # what `use` gave
-        self.offsets: list[int] = []  # where it is not in the line
+        # the other lines in order: index among the chosen, what `use` gave, offset if the line has none
+        self.waiting: list[tuple[int, int, int]] = []
         self.begun: dict[int, int] = {}  # line -> ns: calls that began in a line before
 
     def use(self, name: str, opened: Open, pid: int, task: int) -> int:
@@ -46,6 +46,11 @@ class Batch:
     def forget(self) -> None:
         """The numbers of `use` are void."""
         self._uses.clear()
+
+    @property
+    def is_full(self) -> bool:
+        """Time to `forget`: nothing should grow with the log."""
+        return len(self._uses) > _MOST_USES
 
     def plan(self, columns: Columns, start: int, stop: int, easy: bool) -> np.ndarray:
         """Which of the chosen lines from `start` to `stop` have to be looked at one by one."""
@@ -72,46 +77,64 @@ class Batch:
         easy_uses = self.easy_uses[columns.group[easy]]
         if len(easy) and (easy_uses < 0).any():
             easy, easy_uses = easy[easy_uses >= 0], easy_uses[easy_uses >= 0]
-        if not self.lines and not len(easy):
-            return
-        lines, uses = np.array(self.lines, np.int64), np.array(self.uses, np.int64)
-        offsets = np.array(self.offsets, np.int64)
-        split = np.array([self.begun.get(line, -1) for line in self.lines], np.int64)
-        if len(easy):
-            lines, uses = np.concatenate((lines, easy)), np.concatenate((uses, easy_uses))
-            order = np.argsort(lines, kind="stable")
-            none = np.zeros(len(easy), np.int64)
-            offsets, split = np.concatenate((offsets, none))[order], np.concatenate((split, none - 1))[order]
-            lines, uses = lines[order], uses[order]
-        self._record(columns, times, timed, lines, uses, offsets, split)
-        for waiting in (self.lines, self.uses, self.offsets, self.begun):
-            waiting.clear()
+        if len(self.waiting) + len(easy) <= _FEW:
+            few = [*self.waiting, *zip(easy.tolist(), easy_uses.tolist(), [0] * len(easy), strict=True)]
+            self._record_few(columns, times, timed, sorted(few))
+        else:
+            many = np.array(self.waiting, np.int64).reshape(-1, 3)
+            if len(easy):
+                many = np.concatenate((many, np.column_stack((easy, easy_uses, np.zeros_like(easy)))))
+                many = many[np.argsort(many[:, 0], kind="stable")]
+            self._record(columns, times, timed, *many.T)
+        self.waiting.clear()
+        self.begun.clear()
+
+    def _record_few(
+        self, columns: Columns, times: np.ndarray, timed: bool, waiting: list[tuple[int, int, int]]
+    ) -> None:
+        for line, use, offset in waiting:
+            kind, op, file, handle, direct, pid, task = self._uses[use]
+            time_ns, duration_ns = int(times[line]), int(columns.duration_ns[line])
+            requested, result = int(columns.last[line]), int(columns.result[line])
+            began = self.begun.get(line)
+            if began is not None:
+                if timed and duration_ns < 0:
+                    duration_ns = max(0, time_ns - began)
+                time_ns = began
+            if kind == AT_OFFSET:
+                offset, requested = requested, int(columns.before[line])
+            elif kind == LSEEK:
+                offset, requested, result = result, 0, UNKNOWN
+            self._recorder.add(
+                time_ns, duration_ns if duration_ns >= 0 else UNKNOWN, pid, task, op, file, handle,
+                offset, requested, result, 0, direct,
+            )  # fmt: skip
 
     def _record(
         self, columns: Columns, times: np.ndarray, timed: bool,
-        lines: np.ndarray, uses: np.ndarray, offsets: np.ndarray, begun: np.ndarray,
+        lines: np.ndarray, uses: np.ndarray, offsets: np.ndarray,
     ) -> None:  # fmt: skip
-        kind, op, file, handle, direct, pid, task = np.array(self._uses, np.int64)[uses].T
+        used, which = np.unique(uses, return_inverse=True)
+        facts = np.array([self._uses[use] for use in used.tolist()], np.int64)
+        kind, op, file, handle, direct, pid, task = facts[which].T
         time_ns, duration_ns = times[lines], columns.duration_ns[lines]
         if self.begun:
-            split = begun >= 0
+            began = np.full(len(lines), -1)
+            began[np.searchsorted(lines, list(self.begun))] = list(self.begun.values())
+            split = began >= 0
             if timed:
-                took = np.maximum(time_ns - begun, 0)
+                took = np.maximum(time_ns - began, 0)
                 duration_ns = np.where(split & (duration_ns < 0), took, duration_ns)
-            time_ns = np.where(split, begun, time_ns)
+            time_ns = np.where(split, began, time_ns)
         last, result = columns.last[lines], columns.result[lines]
         seeks = kind == LSEEK
-        made = {
-            "time_ns": time_ns,
-            "duration_ns": np.where(duration_ns < 0, UNKNOWN, duration_ns),
-            "offset": np.where(kind == AT_OFFSET, last, np.where(seeks, result, offsets)),
-            "requested": np.where(kind == AT_OFFSET, columns.before[lines], np.where(seeks, 0, last)),
-            "size": np.where(seeks, UNKNOWN, result),
-            "pid": pid, "tid": task, "file": file, "handle": handle, "op": op, "direct": direct,
-        }  # fmt: skip
-        if len(lines) > _FEW:
-            self._recorder.extend(made)
-        else:
-            for line in range(len(lines)):
-                values = {name: int(column[line]) for name, column in made.items()}
-                self._recorder.add(**values)  # type: ignore[arg-type]
+        self._recorder.extend(
+            {
+                "time_ns": time_ns,
+                "duration_ns": np.where(duration_ns < 0, UNKNOWN, duration_ns),
+                "offset": np.where(kind == AT_OFFSET, last, np.where(seeks, result, offsets)),
+                "requested": np.where(kind == AT_OFFSET, columns.before[lines], np.where(seeks, 0, last)),
+                "size": np.where(seeks, UNKNOWN, result),
+                "pid": pid, "tid": task, "file": file, "handle": handle, "op": op, "direct": direct,
+            }
+        )  # fmt: skip

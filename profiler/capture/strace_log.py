@@ -20,6 +20,7 @@ import re
 import signal
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -27,7 +28,7 @@ import numpy as np
 from profiler.capture.calls import HANDLERS
 from profiler.capture.descriptors import Open
 from profiler.capture.recorder import UNKNOWN, Recorder
-from profiler.capture.strace_batch import AT_OFFSET, HOT, LSEEK, NO_DATA, POSITIONAL, SKIP, Batch
+from profiler.capture.strace_batch import HOT, LSEEK, NO_DATA, POSITIONAL, SKIP, Batch
 from profiler.capture.strace_clock import Clock
 from profiler.capture.strace_columns import FULL, GENERAL, RESUMED, STARTED, Columns, Decoder, layout_of
 from profiler.capture.strace_tasks import CLONES, EXECS, IO_URING, NEW_DESCRIPTORS, Started, Tasks
@@ -48,11 +49,8 @@ _SAMPLE = 400  # lines to learn the layout from
 _MATTER = frozenset(
     (*HANDLERS, *CLONES, *EXECS, *NEW_DESCRIPTORS, *IO_URING, "pread", "pwrite", "exit_group")
 )
-_KEEPS_DESCRIPTORS = frozenset(
-    (*HOT, "pread", "pwrite", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2",
-     "sendfile", "splice", "copy_file_range", "mmap", "fadvise64", "readahead", "io_submit",
-     "io_getevents", "exit_group"),
-)  # fmt: skip
+_HARMLESS = (b"F_GET", b"F_DUPFD", b"F_SETFD")  # of fcntl: they change no flags of the open
+_CHANGES_TABLES = frozenset(("unshare", "close_range"))
 
 _CALL = re.compile(rb"(\w+)\(")
 _KEY = re.compile(rb"(\w+)\((\d{1,9})(?:<[^<>]*>)?(?:, )?(.*)", re.DOTALL)
@@ -149,6 +147,17 @@ class _Blocks(io.RawIOBase):
         return len(taken)
 
 
+@dataclass(slots=True)
+class Known:
+    """What a hot line means as long as `table` has `opened` at `descriptor`. use: what `Batch.use` gave."""
+
+    kind: int
+    opened: Open
+    use: int
+    table: dict[int, Open]
+    descriptor: int
+
+
 class Log:
     """One log on its way to become a trace: `feed` it pieces as they come, then `finish`, then `trace`.
 
@@ -172,8 +181,8 @@ class Log:
         self._decoder: Decoder | None = None
         self._clock = Clock()
         self._batch = Batch(self.recorder)
-        # (task, text of a call up to its first comma) -> what it means, as long as no descriptor changes
-        self._known: dict[tuple[int, bytes], tuple[int, Open, int]] = {}
+        # (task, text of a call up to its first comma) -> what it means
+        self._known: dict[tuple[int, bytes], Known] = {}
         self._changes = 0
         self._stretch = _SHORT
         self._in_summary = False
@@ -304,8 +313,8 @@ class Log:
         known, pending, batch, keys = self._known, self.tasks.pending, self._batch, columns.keys
         timed = bool(self._clock.style)
         hard = batch.plan(columns, start, stop, easy=stop - start > _SHORT)
-        easy_uses = batch.easy_uses
-        lines, uses, offsets = batch.lines.append, batch.uses.append, batch.offsets.append
+        easy_uses, wait = batch.easy_uses, batch.waiting.append
+        relied_on: list[Known] = []
         each = (
             part[hard].tolist()
             for part in (columns.chosen, columns.shape, columns.group, times, columns.result)
@@ -322,62 +331,63 @@ class Log:
             elif shape == RESUMED and task in pending:
                 key = (task, pending[task].text)
                 found = known.get(key)
-                if found is not None:
-                    batch.begun[index] = pending.pop(task).time_ns
-            if found is None:
+            if found is None or found.table.get(found.descriptor) is not found.opened:
                 batch.flush(columns, times, timed, index)
                 self._general(block, columns, row, task, time_ns)
-                changed = self.tasks.changes != self._changes
-                if changed:
+                if self.tasks.changes != self._changes or batch.is_full:
                     self._changes = self.tasks.changes
                     known.clear()
                     batch.forget()
+                    return int(index) + 1
                 if key is not None:
                     found = self._remember(key)
-                    changed = changed or (found is None and shape == FULL)
-                if changed:
+                    if shape == FULL:
+                        if found is None:
+                            return int(index) + 1
+                        easy_uses[group] = found.use
+                        relied_on.append(found)
+                if not all(each.table.get(each.descriptor) is each.opened for each in relied_on):
                     return int(index) + 1
-                if shape == FULL and found is not None:
-                    easy_uses[group] = found[2]
                 continue
-            kind, opened, use = found
+            if shape == RESUMED:
+                batch.begun[index] = pending.pop(task).time_ns
+            kind, opened = found.kind, found.opened
             if kind == POSITIONAL:
                 offset = opened.position
                 if offset is None:
-                    offsets(UNKNOWN)
+                    wait((index, found.use, UNKNOWN))
                 else:
-                    offsets(offset)
+                    wait((index, found.use, offset))
                     opened.position = offset + result
-            elif kind == AT_OFFSET:
-                easy_uses[group] = use
-                offsets(0)
-            elif kind == LSEEK:
-                opened.position = result
-                offsets(0)
-            else:
-                easy_uses[group] = use
+            elif kind == NO_DATA:
+                easy_uses[group] = SKIP
                 batch.begun.pop(index, None)
-                continue
-            lines(index)
-            uses(use)
+            else:
+                if kind == LSEEK:
+                    opened.position = result
+                elif shape == FULL:
+                    easy_uses[group] = found.use
+                    relied_on.append(found)
+                wait((index, found.use, 0))
         batch.flush(columns, times, timed, stop)
         return stop
 
-    def _remember(self, key: tuple[int, bytes]) -> tuple[int, Open, int] | None:
+    def _remember(self, key: tuple[int, bytes]) -> Known | None:
         """The general path has just read a line with this key: the next like it need not go there."""
         task, text = key
-        found: tuple[int, Open, int]
         call = _KEY.match(text)
         if call is None:
             return None
         name, descriptor, more = call[1].decode(), int(call[2]), call[3]
-        opened = self.tasks.descriptors.get(task, descriptor)
+        table = self.tasks.descriptors.table(task).opens
+        opened = table.get(descriptor)
         if opened is None or name not in HOT:
             return None
         if not opened.data:
-            found = (NO_DATA, opened, SKIP)
+            found = Known(NO_DATA, opened, SKIP, table, descriptor)
         elif not more and not (name == "write" and opened.append):
-            found = (HOT[name], opened, self._batch.use(name, opened, self.tasks.pid_of(task), task))
+            use = self._batch.use(name, opened, self.tasks.pid_of(task), task)
+            found = Known(HOT[name], opened, use, table, descriptor)
         else:
             return None
         self._known[key] = found
@@ -461,9 +471,8 @@ class Log:
             return  # did not come to its end, or never came to the kernel
         if call.duration_ns < 0 and end_ns >= 0 and self._clock.style:
             call.duration_ns = max(0, end_ns - time_ns)
-        before = self.tasks.changes
         self.tasks.finish(call, text, task, time_ns)
-        if name not in _KEEPS_DESCRIPTORS and self.tasks.changes == before:
+        if name in _CHANGES_TABLES or (name.startswith("fcntl") and not call.args[1].startswith(_HARMLESS)):
             self.tasks.changes += 1
 
     def _ended(self, text: bytes, task: int) -> None:

@@ -260,7 +260,6 @@ class Tasks:
         if self.recorder.files[opened.file].path.removesuffix(_DELETED) != path:
             self.descriptors.close(call.tid, descriptor)
             self.calls.appeared(call, descriptor)
-            self.changes += 1
 
     def _executed(self, task: int, text: CallText) -> None:
         self.descriptors.exec(task)
@@ -284,7 +283,6 @@ class Tasks:
         for descriptor in [int(found) for found in _IN_ARRAY.findall(where)] if several else [result]:
             opened = Open(self.recorder.file(facts.path, facts), self.recorder.handle(), None, data=False)
             self.descriptors.open(task, descriptor, opened, bool(flags & O_CLOEXEC))
-        self.changes += 1
 
     # -- calls.Source --------------------------------------------------------------------------------------
 
