@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gzip
 import io
 import itertools
@@ -20,6 +21,7 @@ import re
 import signal
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -147,6 +149,12 @@ class _Blocks(io.RawIOBase):
         return len(taken)
 
 
+@functools.cache
+def _helper() -> ThreadPoolExecutor:
+    """One thread: arrays and RE2 leave the interpreter free meanwhile."""
+    return ThreadPoolExecutor(1, "strace-columns")
+
+
 @dataclass(slots=True)
 class Known:
     """What a hot line means as long as `table` has `opened` at `descriptor`. use: what `Batch.use` gave."""
@@ -179,6 +187,7 @@ class Log:
         self._overlong = False
         self._cut_off = False
         self._decoder: Decoder | None = None
+        self._ahead: tuple[bytes, Future[Columns]] | None = None
         self._clock = Clock()
         self._batch = Batch(self.recorder)
         # (task, text of a call up to its first comma) -> what it means
@@ -202,9 +211,10 @@ class Log:
             self._waiting.append(piece)
             self._waiting_size += len(piece)
             if self._waiting_size >= BLOCK:
-                self.flush()
+                self._take_whole_lines()
                 if self._waiting_size >= BLOCK:  # not one newline in all that
                     if not self._overlong:
+                        self._catch_up()
                         self.lines += 1
                         self._not_read(self.lines, self._waiting[0])
                     self._overlong = True
@@ -212,6 +222,10 @@ class Log:
 
     def flush(self) -> None:
         """Take in the whole lines among what was fed so far."""
+        self._take_whole_lines()
+        self._catch_up()
+
+    def _take_whole_lines(self) -> None:
         data = b"".join(self._waiting)
         end = data.rfind(b"\n") + 1
         self._waiting, self._waiting_size = [data[end:]], len(data) - end
@@ -229,18 +243,28 @@ class Log:
         if last and not self._overlong:
             before = self._unreadable
             self._take(last + b"\n")
+            self._catch_up()
             self._cut_off = self._unreadable > before
         self._waiting, self._waiting_size = [], 0
 
     # -- a block -------------------------------------------------------------------------------------------
 
     def _take(self, block: bytes) -> None:
-        """Take in whole lines."""
+        """Take in whole lines: another thread makes their columns while the block before is gone through."""
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
         if self._decoder is None:
             self._decoder = self._learn(block)
-        columns = self._decoder.decode(block)
+        columns = _helper().submit(self._decoder.decode, block)
+        self._catch_up()
+        self._ahead = block, columns
+
+    def _catch_up(self) -> None:
+        """Run through the block whose columns were asked for."""
+        if self._ahead is None:
+            return
+        block, columns = self._ahead[0], self._ahead[1].result()
+        self._ahead = None
         ready = len(columns.chosen) < len(columns.starts) or bool((columns.shape != GENERAL).any())
         self.recognised = self.recognised or ready
         self._complete(block, columns)
