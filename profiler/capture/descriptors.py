@@ -44,23 +44,23 @@ class Table:
 
 
 class Descriptors:
-    """The tables of all tasks of one run, by thread id."""
+    """The tables of all tasks of one run, by thread id; `tables` is to be read only."""
 
     def __init__(self) -> None:
-        self._tables: dict[int, Table] = {}
+        self.tables: dict[int, Table] = {}
 
     def __contains__(self, task: int) -> bool:
-        return task in self._tables
+        return task in self.tables
 
     def table(self, task: int) -> Table:
         """The table of a task; an unknown task starts with an empty one."""
-        found = self._tables.get(task)
+        found = self.tables.get(task)
         if found is None:
-            found = self._tables[task] = Table()
+            found = self.tables[task] = Table()
         return found
 
     def get(self, task: int, descriptor: int) -> Open | None:
-        found = self._tables.get(task)
+        found = self.tables.get(task)
         return None if found is None else found.opens.get(descriptor)
 
     def open(self, task: int, descriptor: int, opened: Open, close_on_exec: bool = False) -> None:
@@ -100,28 +100,28 @@ class Descriptors:
 
     def fork(self, parent: int, child: int) -> None:
         """The child gets a table of its own with the same opens."""
-        self._tables[child] = self.table(parent).copy()
+        self.tables[child] = self.table(parent).copy()
 
     def share(self, parent: int, child: int) -> None:
         """A thread, or clone with CLONE_FILES: both use one table."""
-        self._tables[child] = self.table(parent)
+        self.tables[child] = self.table(parent)
 
     def unshare(self, task: int) -> None:
         """unshare(CLONE_FILES): from now on the task has a copy to itself."""
-        self._tables[task] = self.table(task).copy()
+        self.tables[task] = self.table(task).copy()
 
     def exec(self, task: int) -> None:
         """A new program: the table is no longer shared, and what is marked close-on-exec closes."""
-        table = self._tables[task] = self.table(task).copy()
+        table = self.tables[task] = self.table(task).copy()
         for descriptor in table.close_on_exec:
             table.opens.pop(descriptor, None)
         table.close_on_exec.clear()
 
     def exit(self, task: int) -> None:
         """The task is gone; tables that others share live on."""
-        self._tables.pop(task, None)
+        self.tables.pop(task, None)
 
     def rename(self, old: int, new: int) -> None:
         """exec in a thread other than the first: it takes over the id of the process."""
-        if old in self._tables and old != new:
-            self._tables[new] = self._tables.pop(old)
+        if old in self.tables and old != new:
+            self.tables[new] = self.tables.pop(old)

@@ -37,6 +37,7 @@ from profiler.capture import launch, procfs, seccomp
 from profiler.capture.calls import CLONE_FILES, CLONE_THREAD, HANDLERS, Call, Calls, Iocb
 from profiler.capture.descriptors import Descriptors
 from profiler.capture.interrupts import Interrupts
+from profiler.capture.patience import WALL, WINDOW, Patience
 from profiler.capture.recorder import FileFacts, Recorder
 from profiler.capture.rings import Rings
 from profiler.capture.tracer import Probe
@@ -61,7 +62,6 @@ _OPTIONS = (
     | 1 << _EVENT_EXEC | 1 << _EVENT_EXIT | 1 << _EVENT_SECCOMP
     | 1 << 20  # EXITKILL: the program must not outlive coldseek, whatever kills that
 )  # fmt: skip
-_WALL = 0x40000000  # wait for threads too
 _CALL_BEGINS = _EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
 _CALL_RETURNED = (signal.SIGTRAP | 0x80) << 8 | 0x7F
 _STOPS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
@@ -84,6 +84,10 @@ _ON_DESCRIPTOR = frozenset((
 """Calls on one descriptor that need not be followed if it names no file."""
 
 
+_SELF_CONTAINED = frozenset(("read", "pread64", "write", "pwrite64", "lseek"))
+"""Those of them whose arguments and result say it all: nothing is looked up in the program's memory."""
+
+
 @dataclass(slots=True)
 class _Task:
     """A thread of the traced program, between two of its stops."""
@@ -94,9 +98,8 @@ class _Task:
     clone_flags: int | None = None  # of a clone that has begun
 
 
-_Row = tuple[str, abis.Abi, bool, Callable[[abis.Args], abis.Args] | None]
-"""What is known of a call by its number: name, way of calling, whether in _ON_DESCRIPTOR, how to lay its
-arguments."""
+_Row = tuple[str, abis.Abi, Callable[[abis.Args], abis.Args] | None]
+"""What is known of a call by its number: name, way of calling, how to lay its arguments."""
 
 
 def make() -> Ptrace:
@@ -149,7 +152,7 @@ class Ptrace:
         known = abis.native()
         self._native = known[0]
         self._rows = {
-            (one.audit, one.numbers[name]): (name, one, name in _ON_DESCRIPTOR, one.arrange.get(name))
+            (one.audit, one.numbers[name]): (name, one, one.arrange.get(name))
             for one in known
             for name in _WANTED
             if name in one.numbers
@@ -193,86 +196,115 @@ class Ptrace:
         if self._ptrace(_SEIZE, pid, 0, _OPTIONS) == _FAILED:
             raise ColdseekError(f"the kernel does not allow tracing ({_last_error().strerror})")
 
-    # -- the loop
-    # ---------------------------------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------------
 
     def _loop(self, interrupts: Interrupts) -> None:
-        """Wait for stops until the last task is gone.
+        """Wait for stops until the last task is gone."""
+        clock, tasks, frequent = time.monotonic_ns, self._tasks, self._frequent_stops()
+        patience = Patience(len(os.sched_getaffinity(0)))
+        while True:
+            wait = patience.next(clock())
+            for _ in range(WINDOW):
+                try:
+                    tid, status = wait()
+                except ChildProcessError:
+                    return
+                task = tasks.get(tid)
+                try:
+                    if task is None:
+                        if status & 0xFF == 0x7F:
+                            self._newborn.add(
+                                tid
+                            )  # overtook the event that tells whose child it is: it waits
+                    elif not frequent(task, tid, status, clock()):
+                        if status & 0xFF == 0x7F:
+                            self._stopped(tid, status >> 16, status >> 8 & 0xFF, clock())
+                        else:  # ended, by exit or by signal
+                            self._gone(tid, status, clock(), interrupts)
+                except ProcessLookupError:
+                    pass  # killed while it was stopped: its end is reported by waitpid
+                if not tasks:
+                    return
 
-        Between the stop of a thread and its going on nothing else of it runs: this is the slow-down of the
-        traced program, so the two frequent stops come first and do as little as they can.
+    def _frequent_stops(self) -> Callable[[_Task, int, int, int], bool]:
+        """What to do at the stops that a program makes by the ten thousand: a wanted call begins or returns.
+
+        While a thread is stopped it waits for us: this is the slow-down of the traced program. So a thread
+        goes on as soon as it may, what is left to do is done while it runs, and all that is needed is at
+        hand in local names. Gives a function that says whether it has dealt with the stop.
         """
-        wait, clock, tasks = _waiter(), time.monotonic_ns, self._tasks
-        ptrace, entered, returned = self._ptrace, self._entered, self._returned
-        while tasks:
-            try:
-                tid, status = wait()
-            except ChildProcessError:
-                break
-            now = clock()
-            try:
-                if status == _CALL_BEGINS and tid in tasks:
-                    if ptrace(_SYSCALL if entered(tid, now) else _CONT, tid, 0, 0) == _FAILED:
-                        raise _last_error()
-                elif status == _CALL_RETURNED and tid in tasks:
-                    returned(tid, now)
+        ptrace, tables, finish = self._ptrace, self._descriptors.tables, self._calls.finish
+        head, arguments, result = _HEAD.unpack_from, _ARGUMENTS.unpack_from, _RESULT.unpack_from
+        info, info_at, native = self._info, self._info_at, self._native
+        names = {native.numbers[name]: name for name in _ON_DESCRIPTOR if name not in native.arrange}
+
+        def deal(task: _Task, tid: int, status: int, now: int) -> bool:
+            if status == _CALL_BEGINS:
+                if ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, info_at) == _FAILED:
+                    raise _last_error()
+                audit, number, descriptor = head(info)
+                name = names.get(number)
+                if name is None or audit != native.audit or not self._start_ns:
+                    self._entered(task, tid, now)
+                    return True
+                opened = tables[tid].opens.get(descriptor)
+                followed = opened is None or opened.data
+                if ptrace(_SYSCALL if followed else _CONT, tid, 0, 0) == _FAILED:
+                    raise _last_error()
+                task.call = None
+                if followed:
+                    args = arguments(info, _ARGUMENTS_AT)
+                    task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
+                return True
+            if status == _CALL_RETURNED:
+                call = task.call
+                if call is None:
+                    self._resume(_CONT, tid)
+                    return True
+                task.call = None
+                if ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, info_at) == _FAILED:
+                    raise _last_error()
+                call.duration_ns = now - self._start_ns - call.time_ns
+                (call.result,) = result(info, _RESULT_AT)
+                if call.name in _SELF_CONTAINED and call.args[0] in tables[tid].opens:
                     if ptrace(_CONT, tid, 0, 0) == _FAILED:
                         raise _last_error()
-                elif status & 0xFF != 0x7F:  # ended, by exit or by signal
-                    if tid in tasks:
-                        self._gone(tid, status, now, interrupts)
-                elif tid not in tasks:
-                    self._newborn.add(
-                        tid
-                    )  # it has overtaken the event that tells whose child it is: let it wait
+                    finish(call)
                 else:
-                    self._stopped(tid, status >> 16, status >> 8 & 0xFF, now)
-            except ProcessLookupError:
-                pass  # killed while it was stopped: its end is reported by waitpid
+                    self._returned(call)
+                    self._resume(_CONT, tid)
+                return True
+            return False
 
-    def _stopped(self, tid: int, event: int, number: int, now: int) -> None:
-        """One of the rare stops; see the table at the top."""
-        if event == 0:
-            self._resume(_CONT, tid, number)
-        elif event == _EVENT_STOP and number in _STOPS:
-            self._resume(_LISTEN, tid)
-        else:
-            self._event(tid, event, now)
-            self._resume(_CONT, tid)
+        return deal
 
     def _resume(self, request: int, tid: int, number: int = 0) -> None:
         if self._ptrace(request, tid, 0, number) == _FAILED:
             raise _last_error()
 
-    def _entered(self, tid: int, now: int) -> bool:
-        """A wanted call begins; True if it has to be seen returning."""
-        info = self._info
-        if self._ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, self._info_at) == _FAILED:
-            raise _last_error()
-        audit, number, descriptor = _HEAD.unpack_from(info)
-        task = self._tasks[tid]
+    def _entered(self, task: _Task, tid: int, now: int) -> None:
+        """One of the less frequent calls begins, described in `_info`."""
+        audit, number, _ = _HEAD.unpack_from(self._info)
+        task.call = None
         row = self._rows.get((audit, number))
         if row is None or not self._start_ns:
-            task.call = None
             if self._start_ns:  # before, it is still coldseek's own code on its way to exec
                 self._recorder.unseen.add("abi")
-            return False
-        name, abi, on_descriptor, arrange = row
-        if on_descriptor:
-            opened = self._descriptors.get(tid, descriptor)
-            if opened is not None and not opened.data:
-                task.call = None
-                return False
-        args: abis.Args = _ARGUMENTS.unpack_from(info, _ARGUMENTS_AT)
+            self._resume(_CONT, tid)
+            return
+        name, abi, arrange = row
+        args: abis.Args = _ARGUMENTS.unpack_from(self._info, _ARGUMENTS_AT)
         if arrange is not None:
             args = arrange(args)
         task.abi = abi
         call = task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
-        return on_descriptor or self._rare_call(task, call)
+        self._resume(_SYSCALL if self._rare_call(task, call) else _CONT, tid)
 
     def _rare_call(self, task: _Task, call: Call) -> bool:
-        """A call begins that is done with here, or whose memory must be read before; True as in
-        `_entered`."""
+        """A call begins that is done with here, or whose memory must be read before.
+
+        True if it has to be seen returning.
+        """
         if call.name == "close":
             # by the time it returned another thread might own the number again
             task.call = None
@@ -285,23 +317,24 @@ class Ptrace:
             self._rings.entering(call)
         return task.call is not None
 
-    def _returned(self, tid: int, now: int) -> None:
-        """The call that began at this task's last stop has returned."""
-        task = self._tasks[tid]
-        call = task.call
-        if call is None:
-            return
-        task.call = None
-        if self._ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, self._info_at) == _FAILED:
-            raise _last_error()
-        (call.result,) = _RESULT.unpack_from(self._info, _RESULT_AT)
-        call.duration_ns = now - self._start_ns - call.time_ns
+    def _returned(self, call: Call) -> None:
+        """A call has returned whose meaning lies in the program's memory, or in what /proc shows now."""
         if call.name in Rings.HANDLED:
             self._rings.finish(call)
             return
         if call.name == "mmap":
             self._rings.mapped(call)
         self._calls.finish(call)
+
+    def _stopped(self, tid: int, event: int, number: int, now: int) -> None:
+        """One of the rare stops; see the table at the top."""
+        if event == 0:
+            self._resume(_CONT, tid, number)
+        elif event == _EVENT_STOP and number in _STOPS:
+            self._resume(_LISTEN, tid)
+        else:
+            self._event(tid, event, now)
+            self._resume(_CONT, tid)
 
     def _event(self, tid: int, event: int, now: int) -> None:
         task = self._tasks[tid]
@@ -322,8 +355,7 @@ class Ptrace:
             raise _last_error()
         return int(self._message.value)
 
-    # -- tasks that come and go
-    # -------------------------------------------------------------------------------
+    # -- tasks that come and go --------------------------------------------------------------------------
 
     def _adopt(self, child: int, parent: int, flags: int) -> None:
         """`parent` has made `child`; if that has stopped already it waits for this."""
@@ -350,6 +382,7 @@ class Ptrace:
         open_now = procfs.descriptors(tid)
         if not self._start_ns:
             self._start_ns = self._launched.exec_ns or now
+            self._descriptors.table(tid)
             self._inherited(tid, open_now)
         else:
             self._descriptors.exec(tid)
@@ -380,6 +413,7 @@ class Ptrace:
         if not self._tasks:
             for child in self._newborn:  # whoever made them was killed before it could say so
                 self._tasks[child] = _Task(child, self._native)
+                self._descriptors.table(child)
                 self._resume(_CONT, child)
             self._newborn.clear()
 
@@ -395,7 +429,7 @@ class Ptrace:
         self._kill()
         for tid in [*self._tasks, *self._newborn]:
             with contextlib.suppress(ChildProcessError):
-                while os.waitpid(tid, _WALL)[1] & 0xFF == 0x7F:
+                while os.waitpid(tid, WALL)[1] & 0xFF == 0x7F:
                     pass
 
     def _note_gaps(self) -> None:
@@ -406,8 +440,7 @@ class Ptrace:
                 f"are not known"
             )
 
-    # -- calls.Source
-    # -----------------------------------------------------------------------------------------
+    # -- calls.Source ------------------------------------------------------------------------------------
 
     def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
         key, facts = procfs.identify(call.tid, descriptor)
@@ -450,28 +483,6 @@ class Ptrace:
             [] if raw is None else [(obj, result) for _, obj, result, _ in struct.iter_unpack("<QQqq", raw)]
         )
 
-
-def _waiter() -> Callable[[], tuple[int, int]]:
-    """How to wait for the next stop: waitpid, after asking without waiting for some 50 microseconds.
-
-    A thread that waits sleeps, and so does its processor; waking it takes longer than the stops of a busy
-    program are apart, above all in virtual machines. With one processor there is nothing to be gained.
-    """
-    wait = os.waitpid
-    if len(os.sched_getaffinity(0)) < 2:
-        return partial(wait, -1, _WALL)
-
-    def waiter() -> tuple[int, int]:
-        for _ in range(_SPINS):
-            found = wait(-1, _WALL | os.WNOHANG)
-            if found[0]:
-                return found
-        return wait(-1, _WALL)
-
-    return waiter
-
-
-_SPINS = 100
 
 _WORDS = {4: "I", 8: "Q"}
 
