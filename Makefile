@@ -13,7 +13,8 @@ demo: setup ## build a 16 GiB disk image and profile opening it, cold and warm
 	@$(PYTHON) scripts/make-image demo/disk0.qcow2
 	@.venv/bin/coldseek open demo/disk0.qcow2 --with check -o demo/report
 
-test: setup ## run all tests (some need root; they say so where they are skipped)
+test: ## run all tests (some need root; they say so where they are skipped)
+	@$(PYTHON) scripts/setup --tests
 	@.venv/bin/python -m pytest -q
 
 check: setup ## lint, format and types
