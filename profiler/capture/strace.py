@@ -113,7 +113,13 @@ class StraceTracer:
 
     name = "strace"
 
-    def record(self, command: Sequence[str], started: Callable[[Recorder], None] | None = None) -> Trace:
+    def record(
+        self,
+        command: Sequence[str],
+        started: Callable[[Recorder], None] | None = None,
+        *,
+        silent: bool = False,
+    ) -> Trace:
         """Run `command` to its end and give what was seen; see `tracer.Tracer`."""
         program = shutil.which("strace")
         if program is None:
@@ -127,16 +133,17 @@ class StraceTracer:
             with open(path, "x+b") as stream:
                 if started is not None:
                     started(log.recorder)
-                partial, status = _run([program, *options], stream, log)
+                partial, status = _run([program, *options], stream, log, silent)
             log.finish()
-            if not log.ended and not partial:
-                partial = _why_unfinished(directory)
+            if not partial:
+                partial = _why_unfinished(log, directory)
         if not log.tasks.command:
             number = log.tasks.exec_errno
             if number:
                 raise exec_error(command[0], number)
             if not partial:
-                raise ColdseekError(f"strace did not start the program (its words are above); {_REMEDY}")
+                words = _words(program) if silent else "its words are above"
+                raise ColdseekError(f"strace did not start the program ({words}); {_REMEDY}")
         for facts in log.recorder.files:
             _complete(facts)
         trace = log.trace()
@@ -151,6 +158,13 @@ class StraceTracer:
             unseen=tuple(key for key in trace.meta.unseen if key not in ("threads", "early")),
         )
         return dataclasses.replace(trace, meta=meta)
+
+
+def _words(program: str) -> str:
+    """What strace says for itself, without a program that talks in between: of a silent run neither is
+    heard, as both have the same stderr.
+    """
+    return _try(program, *_extras(program)) or "it does not say why"
 
 
 def _check(command: Sequence[str]) -> None:
@@ -178,12 +192,13 @@ def _directory() -> Iterator[str]:
         yield name
 
 
-def _run(command: list[str], stream: BinaryIO, log: Log) -> tuple[str, int]:
+def _run(command: list[str], stream: BinaryIO, log: Log, silent: bool) -> tuple[str, int]:
     """Run strace to its end and feed its log; gives why the program was cut short, "" if it was not, and
     strace's return code as subprocess gives it.
     """
+    null = subprocess.DEVNULL if silent else None
     with _guard() as tell:
-        process = subprocess.Popen(command, preexec_fn=tell)
+        process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, preexec_fn=tell)
         kill = functools.partial(strace_guard.kill_tracees, process.pid)
         try:
             program = _first_task(process, stream, log)
@@ -251,11 +266,14 @@ def _read(stream: BinaryIO, log: Log) -> None:
         log.feed(data)
 
 
-def _why_unfinished(directory: str) -> str:
+def _why_unfinished(log: Log, directory: str) -> str:
+    """Why the log does not show the program's end; "" if it does, or if it does not even show its start."""
+    if log.ended:
+        return ""
     space = os.statvfs(directory)
     if space.f_bavail * space.f_frsize < _LITTLE_SPACE:
         return "no space left for strace's log; set TMPDIR to a place with room"
-    return "strace's log ends before the program does"
+    return "strace's log ends before the program does" if log.tasks.command else ""
 
 
 def _shell_status(returncode: int) -> int:

@@ -86,6 +86,22 @@ def test_record_with_each_tracer_says_which_and_why(tracer: str, tmp_path: Path)
     assert load(where).meta.tracer == tracer
 
 
+@pytest.mark.parametrize("tracer", ["ptrace", "strace"])
+def test_runs_for_the_sake_of_their_files_are_not_heard(tracer: str, tmp_path: Path) -> None:
+    """A warm record and a comparison run the program more often than the user asked for."""
+    if tracer == "strace":
+        need_tool("strace")
+    where = tmp_path / "t.trace.parquet"
+    done = coldseek("record", "--cache", "warm", "--tracer", tracer, "-o", where, "--", "echo", "once")
+    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+    assert load(where).meta.cache == "warm"
+    done = coldseek("compare", "--runs", 1, "--tracer", tracer, "--format", "json", "--", "echo", "once")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["cold"]["report"]["trace"]["tracer"] == tracer
+    assert told["warm"]["report"]["totals"]["reads"] > 0
+
+
 def test_a_cold_record_is_proved_cold(tmp_path: Path, disk_directory: Path) -> None:
     data = disk_directory / "data"
     data.write_bytes(os.urandom(4 << 20))
@@ -334,7 +350,8 @@ def test_shell_completion_works(tmp_path: Path) -> None:
     done = subprocess.run(
         [PYTHON, "-m", "profiler"], cwd=ROOT, capture_output=True, text=True,
         env={
-            **os.environ, "_COLDSEEK_COMPLETE": "complete_bash", "COMP_WORDS": "coldseek rep", "COMP_CWORD": "1",
+            **os.environ, "_COLDSEEK_COMPLETE": "complete_bash",
+            "COMP_WORDS": "coldseek rep", "COMP_CWORD": "1",
         },
     )  # fmt: skip
     assert done.stdout.split() == ["report"]

@@ -14,7 +14,7 @@ import pytest
 from conftest import need_root, need_tool
 
 from profiler.capture import strace, strace_guard, strace_log
-from profiler.errors import CannotRunError, CommandNotFoundError
+from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
 from profiler.trace import Trace, validate
 
 DRIVER = """
@@ -268,3 +268,23 @@ def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         subprocess.run(["umount", small], check=True)
     assert "no space left" in trace.meta.partial
     assert 0 < len(trace.reads()) < 2000
+
+
+def test_what_strace_says_for_itself_is_told_of_a_silent_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake = tmp_path / "strace"
+    fake.write_text("#!/bin/sh\necho 'strace: attach: Operation not permitted' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ColdseekError, match=r"\(attach: Operation not permitted\).*--tracer ptrace"):
+        strace.make().record(["true"], silent=True)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("no-such-program", CommandNotFoundError), ("/", CannotRunError)]
+)
+def test_a_silent_run_that_cannot_start_says_why(name: str, kind: type[ColdseekError]) -> None:
+    with pytest.raises(kind):
+        strace.make().record([name], silent=True)

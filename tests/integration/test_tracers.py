@@ -117,3 +117,22 @@ def _resumed(log: bytes, image: bytes) -> int:
 @pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -9 $$", 137), ("true", 0)])
 def test_the_exit_status_is_the_program_s(name: str, script: str, status: int) -> None:
     assert trace(name, "/bin/sh", "-c", script).meta.exit_status == status
+
+
+def test_a_silent_run_hears_and_says_nothing(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its three streams are /dev/null, also for its children, and its exit status is kept."""
+    told = tmp_path / "told"
+    script = (
+        "import os, sys; names = [os.readlink(f'/proc/self/fd/{number}') for number in range(3)];"
+        f"open({str(told)!r}, 'w').write(' '.join(names)); sys.stdin.read(); print('out');"
+        "os.system('echo out; echo err >&2'); sys.exit('err')"
+    )
+    made, _ = tracer.choose(name)
+    found = made.record([sys.executable, "-S", "-c", script], silent=True)
+    assert capfd.readouterr() == ("", "")
+    assert told.read_text().split() == ["/dev/null"] * 3
+    assert found.meta.exit_status == 1  # of sys.exit with a text
+    assert found.meta.complete
+    assert os.fsencode(told) in set(found.files["path"])

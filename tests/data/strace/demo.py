@@ -1,4 +1,5 @@
-"""The program in the golden logs: reads in all the ways that strace prints differently. Run in an empty directory."""
+"""The program in the golden logs: reads in all the ways that strace prints differently. Run in an empty
+directory."""
 
 import os
 import socket
