@@ -10,14 +10,13 @@ import typer
 
 from profiler.cli.app import app
 from profiler.cli.output import Format, Progress, command_line, keep, parent_is_writable, say, width
-from profiler.cli.record import RUNS_A_PROGRAM, TRACER
+from profiler.cli.record import TRACER
 from profiler.cli.report import FORMAT, emit_json
 from profiler.errors import UsageError
 from profiler.units import show_path
 
 
 @app.command(
-    context_settings=RUNS_A_PROGRAM,
     epilog='Example: coldseek compare -- python3 -c "import json, decimal, asyncio"',
 )
 def compare(

@@ -82,12 +82,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen at the device itself; all 0 if no tracer looked there."""
+    """What was seen at the device itself; None where no tracer looked.
+
+    accounted_bytes: what the kernel says the traced processes had their devices read, as a mere sum.
+    """
 
     observed: bool
-    requests: int
-    bytes: int
-    seeks: int
+    requests: int | None
+    bytes: int | None
+    seeks: int | None
+    accounted_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         slowdown=slowdown(trace.meta, {"cold": cold, "warm": warm}.get(trace.meta.cache, ())),
         writes=len(writes),
         written_bytes=exact_sum(writes["size"].to_numpy(np.int64)),
-        device=_observed(trace.events),
+        device=_observed(trace),
         projections=tuple(
             project(placement, device, copies)
             for device in (device_models.presets() if devices is None else devices)
@@ -284,15 +288,16 @@ def _others(files: tuple[FileSummary, ...]) -> Others:
     )
 
 
-def _observed(events: pd.DataFrame) -> Observed:
+def _observed(trace: Trace) -> Observed:
     """What the device layer of the trace says; a seek is a request not where the previous one ended."""
+    events, accounted = trace.events, trace.meta.device_read_bytes
     at_device = (events["layer"] == "device").to_numpy(bool)
     rows = events[at_device & events["size"].gt(0).fillna(False).to_numpy(bool)]
     if not len(rows):
-        return Observed(False, 0, 0, 0)
+        return Observed(False, None, None, None, accounted)
     offset, size = (rows[key].to_numpy(np.int64, na_value=-1) for key in ("offset", "size"))
     going_on = offset[1:] == offset[:-1] + size[:-1]
-    return Observed(True, len(rows), exact_sum(size), len(rows) - int(going_on.sum()))
+    return Observed(True, len(rows), exact_sum(size), len(rows) - int(going_on.sum()), accounted)
 
 
 def _strides(table: pd.DataFrame) -> tuple[Stride, ...]:

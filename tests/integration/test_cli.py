@@ -157,7 +157,9 @@ def test_compare_runs_a_program_both_ways(disk_directory: Path, tmp_path: Path) 
     assert told["warm"]["report"]["trace"]["cache"] == "warm", done.stderr
     assert all(run["device_read_bytes"] >= 8 << 20 for run in told["cold"]["runs"])
     assert all(run["device_read_bytes"] < 1 << 20 for run in told["warm"]["runs"])
-    again = coldseek("compare", tmp_path / "cold.trace.parquet", tmp_path / "warm.trace.parquet")
+    traces = tmp_path / "cold.trace.parquet", tmp_path / "warm.trace.parquet"
+    assert json.loads(coldseek("compare", *traces, "--format", "json").stdout)["ratio"] == told["ratio"]
+    again = coldseek("compare", *traces)
     assert again.returncode == 0
     assert "cold 2" in again.stdout
 
