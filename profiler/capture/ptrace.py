@@ -426,11 +426,19 @@ class Ptrace:
     def _abandon(self) -> None:
         """Leave nothing behind when the loop has ended for whatever reason: kill what is left and wait for
         it."""
-        self._kill()
-        for tid in [*self._tasks, *self._newborn]:
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(tid, WALL)[1] & 0xFF == 0x7F:
-                    pass
+        with contextlib.suppress(ChildProcessError):  # nobody is left: numbers may mean others by now
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
+            self._kill()
+            # the first thread of a process is reported last, so they come in any order
+            while self._tasks or self._newborn:
+                tid, status = os.waitpid(-1, WALL)
+                if status & 0xFF == 0x7F:  # stops as it ends, or was born just now
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(tid, signal.SIGKILL)
+                    self._ptrace(_CONT, tid, 0, 0)
+                else:
+                    self._tasks.pop(tid, None)
+                    self._newborn.discard(tid)
 
     def _note_gaps(self) -> None:
         if self._calls.pending:
