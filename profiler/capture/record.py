@@ -46,7 +46,7 @@ def record(
             files = named_files(command)
         else:
             say("a first run finds out which files to drop from the page cache")
-            files = data_files(discover(command, tracer))
+            files = [*named_files(command), *data_files(discover(command, tracer))]
         return record_cold(made, command, files, image=image, started=started, say=say)
     if cache_state == "warm":
         say("a first run warms the page cache")
@@ -93,7 +93,7 @@ def record_warm(
     silent: bool = False,
 ) -> Trace:
     """Trace one run after another, `earlier`, has brought in what it reads; with the proof in the meta."""
-    files = data_files(earlier)
+    files = [*named_files(command), *data_files(earlier)]
     proof = cache.residency(files)
     found = tracer.record(command, started, silent=silent)
     # what was missing before the run is there after it

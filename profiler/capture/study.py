@@ -8,7 +8,15 @@ import os
 from collections.abc import Callable, Sequence
 
 from profiler.capture import runs as timed
-from profiler.capture.record import Started, data_files, discover, find_program, record_cold, record_warm
+from profiler.capture.record import (
+    Started,
+    data_files,
+    discover,
+    find_program,
+    named_files,
+    record_cold,
+    record_warm,
+)
 from profiler.capture.tracer import choose
 from profiler.errors import ColdseekError
 from profiler.trace import Trace
@@ -37,7 +45,7 @@ def study(
     made, why = choose(tracer)
     say(why)
     first = discover(command, tracer)
-    files = data_files(first)
+    files = [*named_files(command), *data_files(first)]
     traces = {}
     for name in ("cold", "warm"):
         say(f"traced run, {name}")

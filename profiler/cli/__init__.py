@@ -29,6 +29,9 @@ def main() -> None:
     """Run the command line. The one place where failures are caught and printed, in one line each."""
     for module in _COMMANDS:
         import_module(f"profiler.cli.{module}")
+    # they import from each other, so that they were not registered in this order
+    order = {f"profiler.cli.{module}": place for place, module in enumerate(_COMMANDS)}
+    app.registered_commands.sort(key=lambda command: order[getattr(command.callback, "__module__", "")])
     try:
         app(prog_name="coldseek")
     except ColdseekError as error:

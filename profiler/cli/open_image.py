@@ -50,7 +50,7 @@ def open_image(
     into = {name: os.path.join(folder, name) for name in ("report.txt", "report.json")}
     page = text.report(summary, width())
     to_file(page.plain + "\n", into["report.txt"])
-    to_file(json.dumps(json.compare(compare_summary(cold, warm))) + "\n", into["report.json"])
+    to_file(json.dumps(json.compare(compare_summary(cold, warm))), into["report.json"])
     for kind in PLOTS:
         figures.save(
             figures.draw([cold] if kind == "cost" else [cold, warm], kind),

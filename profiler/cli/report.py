@@ -41,7 +41,7 @@ def emit_json(value: dict[str, object], output: str = "") -> None:
     """JSON to stdout, or to a file."""
     from profiler.report import json
 
-    words = json.dumps(value) + "\n"
+    words = json.dumps(value)
     if output:
         to_file(words, output)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiler.analysis.pagecache import MEMORY_FILESYSTEMS
 from profiler.devices.model import Device
 from profiler.report.summary import Run, Summary, median_s, slowdown, summarise
 from profiler.trace import Trace
@@ -54,7 +55,11 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
     else:
         sides = _side("first", one, _own_runs(one)), _side("second", two, _own_runs(two))
     medians = sides[0].median_s, sides[1].median_s
-    paths = [{file.path for file in side.summary.files} for side in sides]
+    # files of /proc and the like are of one run alone by nature
+    paths = [
+        {file.path for file in side.summary.files if file.filesystem not in MEMORY_FILESYSTEMS}
+        for side in sides
+    ]
     return Comparison(
         *sides,
         is_pair=is_pair,

@@ -205,7 +205,14 @@ def draw_offsets(
     left.set_ylim(low, high)
     _byte_axis(left.yaxis, high - low)
     left.set_ylabel("offset in the file")
-    left.set_xlabel("seconds since the start (traced, so slowed down)")
+    timed = all(trace.meta.wall_s is not None for trace in traces)
+    left.set_xlabel(
+        "seconds since the start (traced, so slowed down)"
+        if timed
+        else "order in the log, which has no times"
+    )
+    if not timed:
+        left.set_xticks([])
     right.set_xlabel("number of the read")
     right.xaxis.set_major_formatter(_counts())
     right.locator_params(axis="x", nbins=6)
