@@ -127,6 +127,7 @@ class Ptrace:
         self._descriptors = Descriptors()
         self._tasks: dict[int, _Task] = {}
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
+        self._ending = False  # everything is to end: no new task may run
         self._rows: dict[tuple[int, int], _Row] = {}
         self._device_bytes: int | None = None
         self._calls = Calls(self._recorder, self._descriptors, self)
@@ -285,7 +286,7 @@ class Ptrace:
     def _entered(self, task: _Task, tid: int, now: int) -> None:
         """One of the less frequent calls begins, described in `_info`."""
         audit, number, _ = _HEAD.unpack_from(self._info)
-        task.call = None
+        task.call = task.clone_flags = None
         row = self._rows.get((audit, number))
         if row is None or not self._start_ns:
             if self._start_ns:  # before, it is still coldseek's own code on its way to exec
@@ -339,9 +340,8 @@ class Ptrace:
     def _event(self, tid: int, event: int, now: int) -> None:
         task = self._tasks[tid]
         if event in (_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE):
-            child = self._event_message(tid)
-            flags = task.clone_flags if event == _EVENT_CLONE and task.clone_flags is not None else 0
-            self._adopt(child, tid, flags)
+            # the kernel names the event by the signal at the child's end: any of them may share descriptors
+            self._adopt(self._event_message(tid), tid, task.clone_flags or 0)
         elif event == _EVENT_EXEC:
             self._executed(tid, self._event_message(tid), now)
         elif event == _EVENT_EXIT:
@@ -365,9 +365,17 @@ class Ptrace:
             self._descriptors.fork(parent, child)
         above = self._tasks[parent]
         self._tasks[child] = _Task(above.pid if flags & CLONE_THREAD else child, above.abi)
-        if child in self._newborn:
-            self._newborn.discard(child)
-            self._resume(_CONT, child)
+        waited = child in self._newborn
+        self._newborn.discard(child)
+        self._let_go(child, waited)
+
+    def _let_go(self, child: int, waited: bool) -> None:
+        """A new task may run, and does so now if it `waited` for that. If it was killed, waitpid tells."""
+        if self._ending:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        if waited:
+            self._ptrace(_CONT, child, 0, 0)
 
     def _executed(self, tid: int, former: int, now: int) -> None:
         """A task has become a new program. All other threads of its process are gone without a word."""
@@ -414,11 +422,12 @@ class Ptrace:
             for child in self._newborn:  # whoever made them was killed before it could say so
                 self._tasks[child] = _Task(child, self._native)
                 self._descriptors.table(child)
-                self._resume(_CONT, child)
+                self._let_go(child, True)
             self._newborn.clear()
 
     def _kill(self) -> None:
-        """End whatever still runs of the traced program."""
+        """End whatever still runs of the traced program, and whatever it makes from now on."""
+        self._ending = True
         for tid in [*self._tasks, *self._newborn]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(tid, signal.SIGKILL)

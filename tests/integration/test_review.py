@@ -70,3 +70,64 @@ def test_a_failure_of_the_tracer_ends_the_program_and_is_told(
         Ptrace().record(python(script))
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_ctrl_c_ends_even_background_processes_that_fork_on_and_on(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys, time\n"
+        "for number in (2, 15): signal.signal(number, signal.SIG_IGN)\n"
+        "os.mkdir(sys.argv[1]); end = time.time() + 30\n"
+        "while time.time() < end:\n"
+        "    if os.fork(): os._exit(0)\n"
+    )
+    for number in range(6):  # one in three escaped
+        ready = tmp_path / str(number)
+        run = subprocess.Popen(
+            coldseek("record", "-q", "-o", tmp_path / "t.trace.parquet", "--", *python(script), ready),
+            stdin=subprocess.DEVNULL, env=ENVIRONMENT, start_new_session=True,
+        )  # fmt: skip
+        while not ready.exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        run.send_signal(signal.SIGINT)
+        try:
+            run.wait(8)
+        finally:
+            run.kill()
+        assert "background" in load(tmp_path / "t.trace.parquet").meta.partial
+
+
+def test_a_child_that_is_killed_as_it_is_born_does_not_stop_its_parent() -> None:
+    tracer = Ptrace()
+    adopt = tracer._adopt
+
+    def late(child: int, parent: int, flags: int) -> None:
+        tracer._newborn.add(child)
+        os.kill(child, signal.SIGKILL)
+        adopt(child, parent, flags)
+
+    tracer._adopt = late  # type: ignore[method-assign]
+    found = tracer.record(python("import os\nif os.fork(): os._exit(os.wait()[1])"))
+    assert found.meta.exit_status == signal.SIGKILL
+
+
+def test_clone_with_shared_descriptors_and_sigchld_shares_them(tmp_path: Path) -> None:
+    """The kernel calls that a fork: only SIGCHLD at the end counts for it."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(bytes(100))
+    two.write_bytes(bytes(100))
+    share = 0x400  # CLONE_FILES
+    script = (
+        f"import ctypes, os, signal\n"
+        f"libc = ctypes.CDLL(None)\n"
+        f"fd = os.open({str(one)!r}, 0); os.read(fd, 1)\n"
+        f"number = {{'x86_64': 56}}.get(os.uname().machine, 220)\n"
+        f"if libc.syscall(number, {share} | signal.SIGCHLD, 0, 0, 0, 0) == 0:\n"
+        f"    os.close(fd); assert os.open({str(two)!r}, 0) == fd; os.read(fd, 2); os._exit(0)\n"
+        f"assert os.wait()[1] == 0\n"
+        f"os.read(fd, 3)\n"
+    )
+    found = Ptrace().record(python(script))
+    assert found.meta.exit_status == 0
+    assert reads_of(found, one) == [(0, 1)]
+    assert reads_of(found, two) == [(0, 2), (2, 3)]
