@@ -407,7 +407,7 @@ def _directory_on_disk() -> str:
     """A directory for temporary files that is not in memory, if there is one: there, nothing can be
     evicted."""
     usual = tempfile.gettempdir()
-    for place in (usual, "/var/tmp", os.getcwd()):  # noqa: S108  (mkstemp makes the names)
+    for place in (usual, "/var/tmp", "."):  # noqa: S108  (mkstemp makes the names)
         with contextlib.suppress(OSError):
             kind = filesystem_of(device_name(os.stat(place).st_dev), os.fsencode(place))
             if kind not in MEMORY_FILESYSTEMS and os.access(place, os.W_OK | os.X_OK):

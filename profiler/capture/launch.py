@@ -65,6 +65,14 @@ def launch(
     return Launched(pid, news_read)
 
 
+def working_directory() -> str:
+    """Where programs are started; "" if that directory is gone, as happens to shells left standing in it."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 class Launched:
     """A child on its way to become a program. Its news are to be had when it has ended or has become one."""
 

@@ -181,7 +181,7 @@ class Ptrace:
         return self._recorder.trace(
             Meta(
                 command=tuple(command),
-                cwd=os.getcwd(),
+                cwd=launch.working_directory(),
                 started_at=started_at,
                 tracer=self.name,
                 tracer_version=__version__,

@@ -27,6 +27,7 @@ _COMMANDS = (
 
 def main() -> None:
     """Run the command line. The one place where failures are caught and printed, in one line each."""
+    _hold_closed_streams()
     for module in _COMMANDS:
         import_module(f"profiler.cli.{module}")
     # they import from each other, so that they were not registered in this order
@@ -50,3 +51,13 @@ def main() -> None:
     except OSError as error:
         print(f"coldseek: {error}", file=sys.stderr)
         sys.exit(ColdseekError.exit_code)
+
+
+def _hold_closed_streams() -> None:
+    """Standard streams that are closed stay so for the traced program, but no file of ours may take their
+    place."""
+    while (held := os.open(os.devnull, os.O_RDWR)) <= 2:  # not inherited: exec closes it again
+        pass
+    os.close(held)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115

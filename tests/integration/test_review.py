@@ -131,3 +131,51 @@ def test_clone_with_shared_descriptors_and_sigchld_shares_them(tmp_path: Path) -
     assert found.meta.exit_status == 0
     assert reads_of(found, one) == [(0, 1)]
     assert reads_of(found, two) == [(0, 2), (2, 3)]
+
+
+# -- nothing to stand on
+# ----------------------------------------------------------------------------------------
+
+
+def test_a_working_directory_that_is_gone_loses_no_trace(tmp_path: Path) -> None:
+    script = (
+        f"import os, sys\n"
+        f"sys.path[:] = [{str(ROOT)!r}, *filter(None, sys.path)]\n"
+        f"os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        f"from profiler.cli import main\n"
+        f"main()\n"
+    )
+    for cache in ("keep", "cold"):
+        trace = tmp_path / f"{cache}.trace.parquet"
+        done = subprocess.run(
+            [sys.executable, "-c", script, "record", "--tracer", "ptrace", "--cache", cache, "-o", trace,
+             "--", "cat", "/etc/passwd"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert load(trace).meta.cwd == ""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "doctor"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "fadvise      works" in done.stdout
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
+def test_closed_standard_streams(closed: tuple[int, ...], tmp_path: Path) -> None:
+    trace = tmp_path / "t.trace.parquet"
+
+    def close() -> None:
+        for stream in closed:
+            os.close(stream)
+
+    done = subprocess.run(
+        coldseek("record", "-o", trace, "--", "cat", "/etc/passwd"),
+        env=ENVIRONMENT, preexec_fn=close, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == (1 if 1 in closed else 0)  # cat needs its stdout
+    assert load(trace).meta.tracer == "ptrace"
+    done = subprocess.run(
+        coldseek("compare", "--runs", "1", "-o", tmp_path, "--", "cat", "/etc/passwd"),
+        env=ENVIRONMENT, preexec_fn=close, timeout=60, stdout=None if 1 in closed else subprocess.DEVNULL,
+    )  # fmt: skip
+    assert load(tmp_path / "warm.trace.parquet").meta.exit_status == 0
