@@ -29,10 +29,13 @@ def describe(path: bytes, status: os.stat_result) -> FileFacts:
     """The facts of a file with this name and status; of a block device the device it is, not the one it is
     on."""
     kind = kind_of(status.st_mode)
+    if path.startswith(b"/memfd:") and status.st_nlink == 0:
+        kind = "anonymous"  # memfd_create(2): memory that can be read like a file
     return FileFacts(
         path=path,
         device=device_name(status.st_rdev if kind == "block" else status.st_dev),
-        inode=status.st_ino,
+        # some network file systems and FUSE use all 64 bits, for which a trace has no room
+        inode=status.st_ino if status.st_ino < 2**63 else None,
         size=status.st_size if kind == "regular" else None,
         mtime_ns=max(0, status.st_mtime_ns),
         kind=kind,

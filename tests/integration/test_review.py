@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
-from profiler.capture import calls
+from profiler.capture import calls, procfs
 from profiler.capture.ptrace import Ptrace
-from profiler.trace import Trace, load
+from profiler.capture.recorder import Recorder
+from profiler.trace import Meta, Trace, load, validate
 
 
 def python(script: str) -> list[str]:
@@ -179,3 +181,32 @@ def test_closed_standard_streams(closed: tuple[int, ...], tmp_path: Path) -> Non
         env=ENVIRONMENT, preexec_fn=close, timeout=60, stdout=None if 1 in closed else subprocess.DEVNULL,
     )  # fmt: skip
     assert load(tmp_path / "warm.trace.parquet").meta.exit_status == 0
+
+
+# -- odd files
+# --------------------------------------------------------------------------------------------------
+
+
+def test_memory_files_are_no_files_on_a_device(tmp_path: Path) -> None:
+    script = (
+        "import os\n"
+        "fd = os.memfd_create('x'); os.write(fd, bytes(1000000)); os.lseek(fd, 0, 0); os.read(fd, 1000000)\n"
+        "os.pread(fd, 1000, 0)\n"
+    )
+    found = Ptrace().record(python(script))
+    assert found.files["path"].map(lambda path: path.startswith(b"/memfd:")).sum() == 1
+    assert not found.reads()["path"].map(lambda path: path.startswith(b"/memfd:")).any()
+    real = tmp_path / "memfd:y (deleted)"
+    real.write_bytes(bytes(10))
+    assert procfs.describe(b"/memfd:y (deleted)", os.stat(real)).kind == "regular"
+
+
+def test_inode_numbers_of_64_bits() -> None:
+    """FUSE and network file systems hash or pass on numbers of any size."""
+    for inode in (2**63 - 1, 2**63, 2**64 - 1):
+        status = os.stat_result((0o100644, inode, 1, 1, 0, 0, 10, 0, 0, 0), {"st_mtime_ns": 0})
+        recorder = Recorder()
+        recorder.file(inode, procfs.describe(b"/a", status))
+        found = recorder.trace(Meta())
+        validate(found)
+        assert found.files["inode"][0] is pd.NA if inode >= 2**63 else found.files["inode"][0] == inode
