@@ -19,13 +19,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from profiler.errors import ColdseekError, TraceFormatError
 from profiler.units import show_path
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
+# pandas is imported where a table is made: to load it takes longer than many a program runs, and a tracer
+# needs it only when that has ended
 
 FORMAT_VERSION = 1
 """Format history. A loader accepts every version up to its own and refuses newer ones by number.
@@ -189,11 +191,15 @@ class Trace:
 
 def empty_table(columns: dict[str, str]) -> pd.DataFrame:
     """A table of no rows with these columns and dtypes."""
+    import pandas as pd
+
     return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in columns.items()})
 
 
 def table(columns: dict[str, str], rows: list[dict[str, Any]]) -> pd.DataFrame:
     """`rows` as a table with exactly these columns and dtypes."""
+    import pandas as pd
+
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()}
     )
@@ -201,6 +207,8 @@ def table(columns: dict[str, str], rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def validate(trace: Trace) -> None:
     """Raise TraceFormatError unless the tables have their columns, dtypes and bounds."""
+    import pandas as pd
+
     for name, columns in _TABLES.items():
         frame = getattr(trace, name)
         if list(frame.columns) != list(columns):
@@ -401,12 +409,15 @@ def _arrow_schema() -> pa.Schema:
 
 def _nullable(arrow_type: Any) -> Any:
     """Keep 64-bit columns exact on the way to pandas: a null must not turn them into floats."""
+    import pandas as pd
     import pyarrow as pa
 
     return pd.Int64Dtype() if arrow_type == pa.int64() else None
 
 
 def _table_to_json(frame: pd.DataFrame) -> bytes:
+    import pandas as pd
+
     columns: dict[str, list[Any]] = {}
     for name in frame.columns:
         values = frame[name].tolist()
@@ -422,6 +433,8 @@ def _table_to_json(frame: pd.DataFrame) -> bytes:
 
 
 def _table_from_json(text: bytes, columns: dict[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
     values = _from_json(text)
     if not isinstance(values, dict) or len({len(values[name]) for name in columns}) > 1:
         raise ValueError("a table's columns differ in length")

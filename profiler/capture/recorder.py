@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from profiler.trace import (
     EVENT_COLUMNS,
@@ -21,6 +21,9 @@ from profiler.trace import (
     Trace,
     empty_table,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNKNOWN = -(2**63)
 """Stands for null in the packed log: an offset, size or duration that is not known."""
@@ -145,8 +148,12 @@ class Recorder:
 
         `meta.unseen` and `meta.notes` are extended by what was noted here.
         """
+        import pandas as pd  # late, see profiler/trace.py
+
         packed = np.frombuffer(bytes(self._log), _EVENT_DTYPE)
-        packed = packed[np.argsort(packed["time_ns"], kind="stable")]
+        times = packed["time_ns"]
+        if (times[1:] < times[:-1]).any():
+            packed = packed[np.argsort(times, kind="stable")]
         columns: dict[str, object] = {}
         for name, dtype in EVENT_COLUMNS.items():
             if name == "layer":
@@ -177,6 +184,8 @@ class Recorder:
         )
 
     def _file_table(self) -> pd.DataFrame:
+        import pandas as pd
+
         made = {"file": pd.Series(range(len(self.files)), dtype="int32")}
         for name, dtype in FILE_COLUMNS.items():
             if name != "file":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 
 from profiler.capture.descriptors import Open
@@ -24,7 +26,7 @@ class Batch:
 
     Lines that name their offset themselves leave everything as it is. These are the easy ones: they are
     not even looked at one by one, except the first of each group, which says in `easy_uses` what the
-    others mean.
+    others mean. `is_easy`: the groups of such lines.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -33,6 +35,7 @@ class Batch:
         self._easy = np.zeros(0, np.int64)
         self._easy_done = 0
         self.easy_uses = np.zeros(0, np.int64)  # of each group of lines
+        self.is_easy = np.zeros(0, bool)
         # the other lines in order: index among the chosen, what `use` gave, offset if the line has none
         self.waiting: list[tuple[int, int, int]] = []
         self.begun: dict[int, int] = {}  # line -> ns: calls that began in a line before
@@ -52,31 +55,46 @@ class Batch:
         """Time to `forget`: nothing should grow with the log."""
         return len(self._uses) > _MOST_USES
 
-    def plan(self, columns: Columns, start: int, stop: int, easy: bool) -> np.ndarray:
-        """Which of the chosen lines from `start` to `stop` have to be looked at one by one."""
+    def plan(self, columns: Columns, start: int, stop: int, idle: list[int]) -> np.ndarray:
+        """Which of the chosen lines from `start` to `stop` have to be looked at one by one.
+
+        idle: groups whose whole calls are of no interest.
+        """
+        hard = self.plan_none(columns, start, stop)
+        self.is_easy = np.array(
+            [key.startswith((b"pread64(", b"pwrite64(")) for _, key in columns.keys], bool
+        )
+        self.is_easy[idle] = False
+        is_idle = np.zeros(len(columns.keys), bool)
+        is_idle[idle] = True
+        whole = np.flatnonzero(columns.shape[start:stop] == FULL)
+        group = columns.group[start:stop][whole]
+        easy = whole[self.is_easy[group]]
+        first = np.unique(columns.group[start:stop][easy], return_index=True)[1]
+        easy = np.delete(easy, first)
+        self._easy = easy + start
+        return np.delete(hard, np.concatenate((easy, whole[is_idle[group]])))
+
+    def plan_none(self, columns: Columns, start: int, stop: int) -> np.ndarray:
+        """`plan` where there are so few lines that each may as well be looked at."""
         self._easy_done = 0
+        self._easy = np.zeros(0, np.int64)
         self.easy_uses = np.full(len(columns.keys), UNRESOLVED)
-        if not easy:
-            self._easy = np.zeros(0, np.int64)
-            return np.arange(start, stop)
-        own_offset = np.array([key.startswith((b"pread64(", b"pwrite64(")) for _, key in columns.keys], bool)
-        is_easy = columns.shape[start:stop] == FULL
-        is_easy[is_easy] = own_offset[columns.group[start:stop][is_easy]]
-        candidates = np.flatnonzero(is_easy)
-        is_easy[candidates[np.unique(columns.group[start:stop][candidates], return_index=True)[1]]] = False
-        self._easy = np.flatnonzero(is_easy) + start
-        return np.flatnonzero(~is_easy) + start
+        self.is_easy = np.zeros(len(columns.keys), bool)
+        return np.arange(start, stop)
 
     def flush(self, columns: Columns, times: np.ndarray, timed: bool, end: int) -> None:
         """Record what waits before the chosen line `end`. times: of those lines, ns; timed: if they are
         times.
         """
         done = self._easy_done
-        self._easy_done = int(np.searchsorted(self._easy, end)) if len(self._easy) else 0
+        self._easy_done = bisect_left(self._easy, end, done)  # numpy's would hand the interpreter over
         easy = self._easy[done : self._easy_done]
         easy_uses = self.easy_uses[columns.group[easy]]
         if len(easy) and (easy_uses < 0).any():
             easy, easy_uses = easy[easy_uses >= 0], easy_uses[easy_uses >= 0]
+        if not self.waiting and not len(easy):
+            return
         if len(self.waiting) + len(easy) <= _FEW:
             few = [*self.waiting, *zip(easy.tolist(), easy_uses.tolist(), [0] * len(easy), strict=True)]
             self._record_few(columns, times, timed, sorted(few))

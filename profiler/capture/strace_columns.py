@@ -8,7 +8,7 @@ speed and never about meaning.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ _HOT = "|".join(
         rf"<\.\.\. write resumed> ?{_RESULT}",
     )
 )
+_HOT_NAMES = ("read", "write", "pread64", "pwrite64", "lseek")
 _HOT_START = rf"(?:p?read(?:64)?|write)\({_DESCRIPTOR}, .* <unfinished \.\.\.>\n$"
 
 
@@ -126,13 +127,15 @@ class Columns:
 class Decoder:
     """Decodes blocks of lines of one layout. names: calls that matter; lines of all others are skipped."""
 
-    def __init__(self, layout: Layout | None, names: Iterable[str]) -> None:
+    def __init__(self, layout: Layout | None, names: Collection[str]) -> None:
         self.layout = layout
         if layout is not None:
             prefix = layout.prefix()
             self._matters = rf"{prefix}(?:(?:{'|'.join(names)})\(|<\.\.\. (?:{'|'.join(names)}) resumed>)"
             self._other = rf"{prefix}(?:\w+\(|<\.\.\. \w+ resumed>).*(?: = [^\n]*|<unfinished \.\.\.>)\n$"
             self._hot = rf"{prefix}(?:(?:{_HOT}){layout.suffix()}|{_HOT_START})"
+            self._matters_letters = _beginnings(names)
+            self._hot_letters = _beginnings(_HOT_NAMES)
 
     def decode(self, block: bytes) -> Columns:
         """`block` must end with a newline."""
@@ -144,13 +147,14 @@ class Decoder:
         skipped = hot = np.zeros(count, bool)
         layout = self.layout
         if layout is not None:
-            skipped, hot, ours = self._sort(block, starts, count)
             solid = text[: len(block)] > 32
             words = np.flatnonzero(solid & ~np.concatenate((np.zeros(1, bool), solid[:-1])))
             word_ends = np.searchsorted(words, ends)
             first = np.concatenate((np.zeros(1, word_ends.dtype), word_ends[:-1]))
+            begin = np.append(words, np.full(layout.tokens + 1, len(block)))[first + layout.tokens]
+            skipped, hot, ours = self._sort(text, block, starts, begin)
             ours = np.flatnonzero(ours)
-            text_at[ours] = words[first[ours] + layout.tokens]
+            text_at[ours] = begin[ours]
             if layout.task:
                 task[ours] = numbers(text, words[first[ours] + (layout.task == "bracket")], 9)
             if layout.time:
@@ -168,17 +172,27 @@ class Decoder:
         return made
 
     def _sort(
-        self, block: bytes, starts: np.ndarray, count: int
+        self, text: np.ndarray, block: bytes, starts: np.ndarray, begin: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which lines are calls of no interest, which are hot, and which begin in this layout at all."""
+        """Which lines are calls of no interest, which are hot, and which begin in this layout at all.
+
+        begin: where their texts begin if they are in this layout. Each expression is tried only on lines
+        whose texts begin with the letters of one of its calls: most do not.
+        """
+        count = len(starts)
         offsets = np.append(starts, len(block)).astype(np.int32)
         lines = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(block)])
-        hot = _matches(lines, self._hot)
-        matters, skipped = hot.copy(), np.zeros(count, bool)
-        for chosen, pattern in ((matters, self._matters), (skipped, self._other)):
-            left = ~(matters | skipped)
+        letters = _letters(text, np.where(text[begin] == ord("<"), begin + len("<... "), begin))
+        hot, matters, skipped = np.zeros((3, count), bool)
+        for chosen, pattern, candidates in (
+            (hot, self._hot, self._hot_letters[letters]),
+            (matters, self._matters, self._matters_letters[letters]),
+            (skipped, self._other, np.ones(count, bool)),
+        ):
+            left = candidates & ~(hot | matters)
             if left.any():
                 chosen[left] = _matches(lines.filter(pa.array(left)), pattern)
+        matters |= hot
         return skipped, hot, matters | skipped
 
     def _group(
@@ -254,6 +268,18 @@ def _stamps(text: np.ndarray, at: np.ndarray, layout: Layout) -> np.ndarray:
     hours, minutes, seconds = (numbers(text, at + place, 2) for place in (0, 3, 6))
     part = numbers(text, at + 9, layout.digits) if layout.digits else 0
     return np.asarray((hours * 3600 + minutes * 60 + seconds) * 10**9 + part * scale)
+
+
+def _letters(text: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The two characters at each of the places `at` as one number below 2**16."""
+    return np.asarray(text[at] * np.uint16(256) + text[at + 1])
+
+
+def _beginnings(names: Iterable[str]) -> np.ndarray:
+    """Of each two characters, as `_letters` gives them, whether one of the names begins with them."""
+    found = np.zeros(1 << 16, bool)
+    found[[int.from_bytes(name[:2].encode(), "big") for name in names]] = True
+    return found
 
 
 def _matches(lines: pa.Array, pattern: str) -> np.ndarray:

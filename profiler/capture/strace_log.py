@@ -19,10 +19,12 @@ import itertools
 import os
 import re
 import signal
+import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from typing import BinaryIO
 
 import numpy as np
@@ -81,11 +83,16 @@ def parse(source: str | os.PathLike[str] | BinaryIO) -> Trace:
 
     Raises ColdseekError if it cannot be read, is empty, or holds not one line of strace's.
     """
-    return read(source, Log())
+    # what makes the tables takes as long to load as half a million lines take to be read: meanwhile
+    tables = threading.Thread(target=lambda: [import_module(name) for name in ("pandas", "pyarrow.parquet")])
+    tables.start()
+    return read(source, Log(), before_trace=tables.join)
 
 
-def read(source: str | os.PathLike[str] | BinaryIO, log: Log) -> Trace:
-    """`parse` with a log that has been made for it."""
+def read(
+    source: str | os.PathLike[str] | BinaryIO, log: Log, before_trace: Callable[[], None] = lambda: None
+) -> Trace:
+    """`parse` with a log that has been made for it. before_trace: called when all of it has been read."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         name = show_path(path)
@@ -112,6 +119,7 @@ def read(source: str | os.PathLike[str] | BinaryIO, log: Log) -> Trace:
         raise ColdseekError(f"{name} is empty; {_REMEDY}")
     if not log.recognised:
         raise ColdseekError(f"{name} holds no line of strace's; {_REMEDY}")
+    before_trace()
     return log.trace()
 
 
@@ -336,9 +344,15 @@ class Log:
         """
         known, pending, batch, keys = self._known, self.tasks.pending, self._batch, columns.keys
         timed = bool(self._clock.style)
-        hard = batch.plan(columns, start, stop, easy=stop - start > _SHORT)
-        easy_uses, wait = batch.easy_uses, batch.waiting.append
-        relied_on: list[Known] = []
+        may_tie = self._may_tie(times[start:stop])
+        relied_on: list[Known] = []  # what the lines that are not looked at one by one mean
+        if stop - start > _SHORT:
+            idle = {group: found for group, key in enumerate(keys) if (found := self._idle(key))}
+            relied_on += idle.values()
+            hard = batch.plan(columns, start, stop, list(idle))
+        else:
+            hard = batch.plan_none(columns, start, stop)
+        easy_uses, is_easy, wait = batch.easy_uses, batch.is_easy.tolist(), batch.waiting.append
         each = (
             part[hard].tolist()
             for part in (columns.chosen, columns.shape, columns.group, times, columns.result)
@@ -356,21 +370,25 @@ class Log:
                 key = (task, pending[task].text)
                 found = known.get(key)
             if found is None or found.table.get(found.descriptor) is not found.opened:
-                batch.flush(columns, times, timed, index)
+                if may_tie:
+                    batch.flush(columns, times, timed, index)
                 self._general(block, columns, row, task, time_ns)
-                if self.tasks.changes != self._changes or batch.is_full:
-                    self._changes = self.tasks.changes
-                    known.clear()
-                    batch.forget()
-                    return int(index) + 1
                 if key is not None:
                     found = self._remember(key)
-                    if shape == FULL:
-                        if found is None:
-                            return int(index) + 1
+                    if shape == FULL and is_easy[group] and found is not None:
                         easy_uses[group] = found.use
                         relied_on.append(found)
-                if not all(each.table.get(each.descriptor) is each.opened for each in relied_on):
+                changed = self.tasks.changes != self._changes or batch.is_full
+                if (
+                    changed
+                    or (shape == FULL and is_easy[group] and found is None)
+                    or not all(each.table.get(each.descriptor) is each.opened for each in relied_on)
+                ):
+                    batch.flush(columns, times, timed, index)
+                    if changed:
+                        self._changes = self.tasks.changes
+                        known.clear()
+                        batch.forget()
                     return int(index) + 1
                 continue
             if shape == RESUMED:
@@ -384,17 +402,32 @@ class Log:
                     wait((index, found.use, offset))
                     opened.position = offset + result
             elif kind == NO_DATA:
-                easy_uses[group] = SKIP
                 batch.begun.pop(index, None)
             else:
                 if kind == LSEEK:
                     opened.position = result
-                elif shape == FULL:
-                    easy_uses[group] = found.use
-                    relied_on.append(found)
                 wait((index, found.use, 0))
+            if shape == FULL and is_easy[group]:
+                easy_uses[group] = found.use
+                relied_on.append(found)
         batch.flush(columns, times, timed, stop)
         return stop
+
+    def _may_tie(self, times: np.ndarray) -> bool:
+        """Whether events of these lines may have one time. They have to be recorded in the order of their
+        lines then, so that what waits is not to be overtaken by what need not.
+        """
+        begun = [call.time_ns for call in self.tasks.pending.values()]
+        if begun and (max(begun) >= times[0] or len(set(begun)) < len(begun)):
+            return True
+        return bool((times[1:] <= times[:-1]).any())
+
+    def _idle(self, key: tuple[int, bytes]) -> Known | None:
+        """What is known of calls with this key if they are of no interest: they move no data of files."""
+        found = self._known.get(key)
+        if found is None or found.kind != NO_DATA or found.table.get(found.descriptor) is not found.opened:
+            return None
+        return found
 
     def _remember(self, key: tuple[int, bytes]) -> Known | None:
         """The general path has just read a line with this key: the next like it need not go there."""

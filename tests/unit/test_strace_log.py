@@ -115,6 +115,39 @@ def test_split_calls_without_T_last_until_they_are_resumed() -> None:
     assert trace.reads()["duration_ns"].tolist() == [2_500_000_000]
 
 
+def test_calls_of_one_time_stay_in_the_order_of_their_ends() -> None:
+    """Also where only one of them is a line of the kind that is read many at a time."""
+
+    def at(time_us: int, task: int, text: str) -> str:
+        return f"{task} 1795377720.{time_us:06} {text}\n"
+
+    def whole(first_us: int, last_us: int, task: int) -> str:
+        return "".join(at(n, task, f'pread64(3, "", 9, {n}) = 9') for n in range(first_us, last_us))
+
+    begin, end = "pread64(3,  <unfinished ...>", '<... pread64 resumed>"", 9, 1000) = 9'
+    head = at(1, 1, OPEN[:-1]) + whole(2, 4, 2) + whole(4, 6, 3) + at(6, 1, begin) + at(7, 1, end)
+    head += (
+        whole(8, 200, 3) + at(200, 1, begin) + at(200, 2, "readv(3,  <unfinished ...>") + whole(201, 990, 3)
+    )
+    ends = [(1, end), (2, '<... readv resumed>[{iov_base="", iov_len=9}], 1) = 7')]
+    for order, sizes in ((ends, [9, 7]), (ends[::-1], [7, 9])):
+        found = parse(head + "".join(at(990 + n, *one) for n, one in enumerate(order))).reads()
+        assert found["size"][found["time_ns"] == 199_000].tolist() == sizes
+    one, two = whole(1000, 1001, 3), at(1000, 3, 'readv(3, [{iov_base="", iov_len=9}], 1) = 7')
+    for log, sizes in ((one + two, [9, 7]), (two + one, [7, 9])):
+        assert parse(at(1, 1, OPEN[:-1]) + whole(2, 900, 3) + log).reads()["size"].tolist()[-2:] == sizes
+
+
+def test_a_descriptor_that_was_a_pipe_becomes_a_file() -> None:
+    """After so many reads of the pipe that they are passed over unseen, and with the same text."""
+    pipe = "pipe2([3, 4], 0) = 0\n" + 'read(3, "", 9) = 9\nwrite(4, "", 9) = 9\n' * 1000
+    data = "close(3) = 0\n" + OPEN + 'read(3, "", 9) = 9\n' * 1000 + "close(3) = 0\npipe2([3, 5], 0) = 0\n"
+    trace = parse(
+        pipe + data + 'read(3, "", 9) = 9\n' * 1000 + "close(3) = 0\n" + OPEN + 'read(3, "", 5) = 5\n'
+    )
+    assert reads(trace) == [("/d/a", 9 * n, 9) for n in range(1000)] + [("/d/a", 0, 5)]
+
+
 def test_a_call_that_began_before_the_log() -> None:
     trace = parse('7 <... pread64 resumed>"", 4, 0) = 4\n7 pread64(3, "", 4, 8) = 4\n')
     assert len(trace.reads()) == 1
