@@ -95,6 +95,7 @@ class Calls:
         self.descriptors = descriptors
         self.source = source
         self._submitted: dict[tuple[int, object], deque[int]] = {}  # (pid, key) -> events, oldest first
+        self._moving: dict[Open, tuple[int, int | None]] = {}  # read at its position now: event, offset
 
     def finish(self, call: Call) -> None:
         """Take in one finished call; its name must be in HANDLERS."""
@@ -167,14 +168,29 @@ class Calls:
         )  # fmt: skip
 
     def submitted(
-        self, call: Call, key: object, op: str, opened: Open, offset: int | None, requested: int
+        self,
+        call: Call,
+        key: object,
+        op: str,
+        opened: Open,
+        offset: int | None,
+        requested: int,
+        at_position: bool = False,
     ) -> None:
         """Record an asynchronous operation at its start; `completed` with the same key fills in the
-        result."""
+        result.
+
+        at_position: it starts where the descriptor stands, and moves that on when it ends.
+        """
+        if at_position:
+            offset, opened.position = opened.position, None
         event = self.recorder.add(
             call.time_ns, UNKNOWN, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
             _place(offset), _amount(requested), UNKNOWN, 0, opened.direct,
         )  # fmt: skip
+        # two at once move it nobody knows how far
+        if at_position and self._moving.pop(opened, None) is None:
+            self._moving[opened] = event, offset
         # programs use a key again as soon as its operation has ended, and some give all the same one
         self._submitted.setdefault((call.pid, key), deque()).append(event)
 
@@ -184,9 +200,15 @@ class Calls:
         waiting = self._submitted.get((pid, key))
         if not waiting:
             return False
-        self.recorder.complete(
-            waiting.popleft(), result if result >= 0 else UNKNOWN, max(0, -result), end_ns
-        )
+        event = waiting.popleft()
+        if not -_ERRORS < result <= _MOST:  # it stood in the program's memory, where anything may stand
+            self.recorder.complete(event, UNKNOWN, 0, end_ns)
+            return True
+        self.recorder.complete(event, result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
+        for opened, (moving, offset) in list(self._moving.items()):
+            if moving == event:
+                del self._moving[opened]
+                opened.position = None if offset is None else offset + max(0, result)
         return True
 
     @property
@@ -196,6 +218,7 @@ class Calls:
 
 
 _UINT = 0xFFFFFFFF
+_ERRORS = 4096  # linux/err.h: error numbers are smaller
 _MOST = 2**62  # beyond any file; a program may ask for more, or for a negative place, and gets an error
 
 

@@ -248,10 +248,7 @@ class Rings:
             requested = self._calls.source.vector_bytes(call, request.address, request.length)
         opened = self._calls.find(call, descriptor)
         if opened.data:
-            at_position = offset == 2**64 - 1
-            self._calls.submitted(
-                call, key, op, opened, opened.position if at_position else offset, requested
-            )
+            self._calls.submitted(call, key, op, opened, offset, requested, at_position=offset == 2**64 - 1)
 
     def _take_completions(self, pid: int, ring: _Uring, now_ns: int) -> None:
         if not ring.mapped:

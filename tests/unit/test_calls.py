@@ -277,6 +277,35 @@ def test_absurd_numbers_from_a_program_stay_in_bounds(machine: Machine) -> None:
     assert events["offset"].isna().tolist() == [True, True, False]
 
 
+@pytest.mark.parametrize("result", [2**63 - 1, 2**62 + 1, -4096, -(2**31), -(2**63)])
+def test_absurd_results_in_the_memory_of_a_program_are_unknown(machine: Machine, result: int) -> None:
+    machine.open(3, "/a")
+    machine.kernel.submitted = [Iocb(100, 0, 3, 4096, 0)]
+    machine("io_submit", 1, 1, 0, result=1)
+    machine.kernel.ended = [(100, result)]
+    machine("io_getevents", 1, 1, 8, 0, result=1)
+    events = machine.events()
+    assert events["size"].isna().all() and (events["errno"] == 0).all()
+    assert machine.recorder.reads == 0
+
+
+def test_asynchronous_reads_at_the_position_move_it_when_they_end(machine: Machine) -> None:
+    machine.open(3, "/a")
+    opened = machine.calls.descriptors.get(1, 3)
+    assert opened is not None
+    call = Call(50, 5, 1, 1, "io_uring_enter", [0] * 6, 1)
+    for key in (1, 2):
+        machine.calls.submitted(call, key, "uring_read", opened, None, 100, at_position=True)
+        machine.calls.completed(1, key, 60, 70)
+    for key in (3, 4):  # two at once: only the kernel knows which was first
+        machine.calls.submitted(call, key, "uring_read", opened, None, 100, at_position=True)
+    machine.calls.completed(1, 4, 60, 70)
+    machine.calls.completed(1, 3, 60, 70)
+    machine.time = 60
+    machine("read", 3, 0, 10, result=10)
+    assert [row[2] for row in machine.rows("uring_read", "read")] == [0, 60, 120, None, None]
+
+
 def test_failed_opens_are_recorded_without_a_file(machine: Machine) -> None:
     machine("openat", -100, 0, 0, result=-2)
     machine("creat", 0, 0, result=-13)
