@@ -6,24 +6,24 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 
-_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HANDLED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_S = 2.0  # a second Ctrl-C within this time ends a program that does not answer the first
 _GRACE_S = 3.0  # from asking the program to end until it is killed
 
 
 class Interrupts:
-    """While entered, SIGINT, SIGTERM and SIGHUP reach the traced program `pid` and never end coldseek
-    itself.
+    """While entered, SIGINT, SIGQUIT, SIGTERM and SIGHUP reach the traced program `pid` and never end
+    coldseek itself.
 
     Ctrl-C on a terminal reaches the program by itself and is only noted here; sent to coldseek alone it is
     passed on. A second one within two seconds, SIGTERM or SIGHUP ask the program to end and kill it if it
-    does not, by `kill`. Afterwards `partial` says what cut the run short, "" if nothing did.
+    does not, by `kill`. Afterwards `partial` says what cut the run short, "" if nothing did. Ctrl-\\ is the
+    program's alone: some print where they are, the others end.
     """
 
     def __init__(self, pid: int, kill: Callable[[], None]) -> None:
@@ -66,11 +66,17 @@ class Interrupts:
                 self._end("ended by a second Ctrl-C")
             elif not _from_terminal():
                 self._pass_on(signal.SIGINT)
+        elif number == signal.SIGQUIT:
+            if not _from_terminal():
+                self._pass_on(signal.SIGQUIT)
         else:
             self._end(f"ended by {name}")
 
     def _end(self, why: str) -> None:
         self.partial = why
+        if self._only_others_left:
+            self._kill()
+            return
         self._pass_on(signal.SIGTERM)
         if self._ending is None:
             self._ending = threading.Timer(_GRACE_S, self._kill)
@@ -78,14 +84,18 @@ class Interrupts:
             self._ending.start()
 
     def _pass_on(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        # another user's, as sudo is, cannot be signalled: it has to end by itself
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self._pid, number)
             os.kill(self._pid, signal.SIGCONT)  # a stopped program cannot answer
 
 
 def _from_terminal() -> bool:
     """Whether we are the terminal's foreground job: then Ctrl-C was typed, and the program has it too."""
-    for stream in (sys.stdin, sys.stderr, sys.stdout):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    with contextlib.suppress(OSError):  # no terminal; the standard streams may all be something else
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        try:
+            return os.tcgetpgrp(terminal) == os.getpgrp()
+        finally:
+            os.close(terminal)
     return False

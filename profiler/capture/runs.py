@@ -134,7 +134,7 @@ def run(
 
 
 def _kill(child: int) -> None:
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, PermissionError):  # another user's has to end by itself
         os.kill(child, signal.SIGKILL)
 
 

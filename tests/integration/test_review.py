@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +18,7 @@ import pytest
 from conftest import ROOT
 
 from profiler.capture import calls, procfs
+from profiler.capture.interrupts import Interrupts
 from profiler.capture.ptrace import Ptrace
 from profiler.capture.recorder import Recorder
 from profiler.trace import Meta, Trace, load, validate
@@ -210,3 +214,81 @@ def test_inode_numbers_of_64_bits() -> None:
         found = recorder.trace(Meta())
         validate(found)
         assert found.files["inode"][0] is pd.NA if inode >= 2**63 else found.files["inode"][0] == inode
+
+
+# -- keys typed on a terminal
+# -----------------------------------------------------------------------------------
+
+
+def typed(key: bytes, script: str, folder: Path, *options: str, streams: str = "") -> tuple[Trace, str]:
+    """Record a program on a terminal of its own and press a key when it has made a file "ready".
+
+    Gives the trace, and what the program wrote into a file "out". streams: a redirection, as to a shell.
+    """
+    trace = folder / "t.trace.parquet"
+    program = shlex.join(
+        str(word) for word in coldseek("record", "-q", "-o", trace, *options, "--", *python(script))
+    )
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.execve("/bin/sh", ["sh", "-c", f"exec {program} {streams}"], ENVIRONMENT)
+    try:
+        while not (folder / "ready").exists():
+            time.sleep(0.01)
+        os.write(terminal, key)
+        with contextlib.suppress(OSError):  # EIO: the terminal is closed
+            while os.read(terminal, 4096):
+                pass
+        os.waitpid(child, 0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.close(terminal)
+    return load(trace), (folder / "out").read_text()
+
+
+COUNTS = """
+import os, signal, time
+def count(number, frame):
+    with open('out', 'a') as out: out.write(signal.Signals(number).name + ' ')
+for number in (signal.SIGINT, signal.SIGQUIT): signal.signal(number, count)
+open('ready', 'w').close()
+end = time.time() + 1.5
+while time.time() < end: time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("tracer", ["ptrace", "strace"])
+@pytest.mark.parametrize("streams", ["", "</dev/null >/dev/null 2>&1"])
+def test_ctrl_c_on_a_terminal_reaches_the_program_once(tracer: str, streams: str, tmp_path: Path) -> None:
+    found, out = typed(b"\x03", COUNTS, tmp_path, "--tracer", tracer, streams=streams)
+    assert out == "SIGINT "
+    assert found.meta.exit_status == 0 and "Ctrl-C" in found.meta.partial
+
+
+@pytest.mark.parametrize("tracer", ["ptrace", "strace"])
+def test_ctrl_backslash_is_for_the_program_too(tracer: str, tmp_path: Path) -> None:
+    found, out = typed(b"\x1c", COUNTS, tmp_path, "--tracer", tracer)
+    assert out == "SIGQUIT "
+    assert found.meta.exit_status == 0 and found.meta.complete
+
+
+def test_a_program_of_another_user_cannot_be_signalled_and_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuses(*_: object) -> None:
+        raise PermissionError
+
+    with Interrupts(1, lambda: None) as interrupts:
+        monkeypatch.setattr(os, "kill", refuses)
+        interrupts._handle(signal.SIGTERM, None)
+    assert interrupts.partial == "ended by SIGTERM"
+
+
+def test_sigterm_ends_background_processes_at_once() -> None:
+    killed = []
+    with Interrupts(2**22 + 1, lambda: killed.append(1)) as interrupts:
+        interrupts.main_ended(3)
+        interrupts._handle(signal.SIGTERM, None)
+    assert killed == [1]
