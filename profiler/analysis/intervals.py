@@ -22,6 +22,10 @@ LAST = 2**63 - 2 * PAGE
 2**63."""
 
 
+_PAGES_PER_INTERVAL = 6
+"""Below that a table of all pages (8 bytes each) is made sooner than the ends of intervals are sorted."""
+
+
 @dataclass(frozen=True)
 class Pieces:
     """Stretches [start, end) in bytes, each with the row of the interval that it comes from; all of equal
@@ -55,6 +59,21 @@ def fresh(group: Ints, start: Ints, end: Ints) -> Pieces:
     segments, and the blocks are halved from the largest down. O((n + m) log m) in numpy, and no more than
     O(m) memory.
     """
+    pieces = _unsorted(group, start, end)
+    order = np.argsort(pieces.row, kind="stable")
+    return Pieces(pieces.row[order], pieces.start[order], pieces.end[order])
+
+
+def new_bytes(group: Ints, start: Ints, end: Ints) -> Ints:
+    """Of each interval, in order, how many bytes no earlier interval of its group covers; see `fresh`."""
+    pieces = _unsorted(group, start, end)
+    new = np.zeros(len(start), np.int64)
+    np.add.at(new, pieces.row, pieces.end - pieces.start)
+    return new
+
+
+def _unsorted(group: Ints, start: Ints, end: Ints) -> Pieces:
+    """The pieces of `fresh` by group and place."""
     count = len(start)
     if count == 0:
         return Pieces(*(np.zeros(0, np.int64) for _ in range(3)))
@@ -62,34 +81,62 @@ def fresh(group: Ints, start: Ints, end: Ints) -> Pieces:
     owner = _first_covering(first, last, len(points))
     owned = owner < count
     # a new piece begins where the owner changes; segments of different groups have different owners
-    begins = owned & np.append(True, owner[1:] != owner[:-1])
-    ends = owned & np.append(owner[1:] != owner[:-1], True)
-    at = np.flatnonzero(begins)
-    row = owner[at]
-    order = np.argsort(row, kind="stable")
-    return Pieces(row[order], points[at][order], points[np.flatnonzero(ends) + 1][order])
+    changes = owner[1:] != owner[:-1]
+    begins = np.flatnonzero(owned & np.append(True, changes))
+    ends = np.flatnonzero(owned & np.append(changes, True))
+    return Pieces(owner[begins], points[begins], points[ends + 1])
 
 
 def _segments(group: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints, Ints]:
     """Each interval as a range of elementary segments: (first, last) with last exclusive, and where
     segments start.
 
-    Segment i of a group lies between points i and i + 1. Group and offset are joined to one sortable
-    number; where they do not fit in 63 bits (hostile offsets), the rank of the offset stands for it.
+    Segment i of a group lies between points i and i + 1.
     """
     count = len(start)
-    values = np.concatenate([start, end])
-    which = np.concatenate([group, group]) - group.min()
-    bits = int(values.max()).bit_length()
-    if int(which.max()).bit_length() + bits > 62:
-        distinct, values = np.unique(values, return_inverse=True)
-        values = values.reshape(-1)  # numpy 2.0 alone gives another shape
-        bits = len(distinct).bit_length()
-    else:
-        distinct = None
-    keys, at = np.unique((which << bits) | values, return_inverse=True)
+    pages = _every_page(group, start, end)
+    if pages is not None:
+        return pages
+    keys, bits, distinct = joined(np.concatenate([group, group]), np.concatenate([start, end]))
+    keys, at = np.unique(keys, return_inverse=True)
     at, points = at.reshape(-1), keys & ((1 << bits) - 1)
     return at[:count], at[count:], points if distinct is None else distinct[points]
+
+
+def _every_page(group: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints, Ints] | None:
+    """`_segments` where each page may as well be a segment, so that nothing has to be sorted: all intervals
+    are of whole pages, and their groups span few pages in all. None elsewhere.
+    """
+    if ((start | end) & (PAGE - 1)).any():
+        return None
+    groups = int(group.max() - group.min()) + 1
+    if groups > len(start):
+        return None
+    which = group - group.min()
+    lowest, highest = np.full(groups, LAST // PAGE), np.zeros(groups, np.int64)
+    np.minimum.at(lowest, which, start // PAGE)
+    np.maximum.at(highest, which, end // PAGE)
+    points = np.maximum(highest - lowest + 1, 0)  # one more than pages: where the last one ends
+    if float(points.sum(dtype=np.float64)) > _PAGES_PER_INTERVAL * len(start):
+        return None
+    base = np.cumsum(points) - points
+    place = np.arange(int(points.sum())) - np.repeat(base - lowest, points)
+    shift = (base - lowest)[which]
+    return start // PAGE + shift, end // PAGE + shift, place * PAGE
+
+
+def joined(group: Ints, values: Ints) -> tuple[Ints, int, Ints | None]:
+    """Pairs of a group and a value >= 0 as one number each that sorts as they do; how many of its bits are
+    the value's; and, where both do not fit in 62 bits (hostile offsets), the distinct values: then the
+    bits hold the place among them.
+    """
+    which = group - group.min()
+    bits = int(values.max()).bit_length()
+    if int(which.max()).bit_length() + bits <= 62:
+        return (which << bits) | values, bits, None
+    distinct, values = np.unique(values, return_inverse=True)
+    bits = len(distinct).bit_length()
+    return (which << bits) | values.reshape(-1), bits, distinct  # numpy 2.0 alone gives another shape
 
 
 def _first_covering(first: Ints, last: Ints, segments: int) -> Ints:

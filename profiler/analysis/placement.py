@@ -64,11 +64,16 @@ def place(requests: pd.DataFrame, files: pd.DataFrame, extents: pd.DataFrame) ->
 
     bases = _bases(logical, physical, files, devices)
     logical = logical.assign(device_offset=bases[logical["file"].to_numpy(np.int64)] + logical["offset"])
-    placed = pd.concat([physical, logical])
-    placed = placed.iloc[np.lexsort((placed["offset"].to_numpy(), placed.index.to_numpy()))]
+    placed = logical if not len(physical) else physical if not len(logical) else _merged(physical, logical)
     placed = placed.assign(device=devices[placed["file"].to_numpy(np.int64)]).reset_index(drop=True)
     known = "all" if exact and not len(logical) else "some" if len(physical) else "none"
     return Placement(placed, known)
+
+
+def _merged(physical: pd.DataFrame, logical: pd.DataFrame) -> pd.DataFrame:
+    """Both in the order of the requests, which are their indexes; the parts of one keep theirs."""
+    placed = pd.concat([physical, logical])
+    return placed.iloc[np.argsort(placed.index.to_numpy(), kind="stable")]
 
 
 def _by_extents(requests: pd.DataFrame, extents: pd.DataFrame) -> tuple[pd.DataFrame, bool]:

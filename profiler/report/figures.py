@@ -97,6 +97,10 @@ def save(figure: Figure, path: str) -> None:
     suffix = check_suffix(path)
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script the font lacks
+        if figure.get_layout_engine() is not None:
+            # the layout alone, once: matplotlib would draw all marks of an SVG for it and throw them away
+            figure.draw_without_rendering()
+            figure.set_layout_engine(None)
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coldseek"}):
             metadata = {"Date": None} if suffix == ".svg" else None  # the same input gives the same file
             figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=metadata)
@@ -173,15 +177,15 @@ def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
     """The reads of one file whose offset is known: time_s, number (1 for its first read), offset and size in
     bytes, seek (bool).
     """
-    classified = access.classify(trace.reads())
-    rows = classified[(classified["file"] == file).to_numpy(bool)]
+    reads = trace.reads()
+    rows = reads[(reads["file"] == file).to_numpy(bool)]
     made = pd.DataFrame(
         {
             "time_s": rows["time_ns"].to_numpy(np.int64) / 1e9,
             "number": np.arange(1, len(rows) + 1),
             "offset": rows["offset"].to_numpy(np.int64, na_value=-1),
             "size": rows["size"].to_numpy(np.int64, na_value=0),
-            "seek": rows["seek"].to_numpy(bool),
+            "seek": access.seeks(rows),
         }
     )
     return made[made["offset"] >= 0].reset_index(drop=True)
@@ -434,7 +438,7 @@ KINDS: dict[str, Callable[..., Figure]] = {"offsets": draw_offsets, "gaps": draw
 def _figure() -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=_SIZE, layout="constrained")
+    return Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
 
 
 def _finish(figure: Figure, axes: Axes, tables: Sequence[pd.DataFrame], title: str) -> Figure:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made import MIB, reads, seed_2010, trace
 
 from profiler.analysis import access
-from profiler.analysis.intervals import LAST, exact_sum, fresh, group_sums, spans
+from profiler.analysis.intervals import LAST, exact_sum, fresh, group_sums, new_bytes, spans
 
 
 def patterns(*rows: tuple[int, int | None, int]) -> list[str]:
@@ -233,6 +233,42 @@ def test_fresh_pieces_are_disjoint_and_sorted(intervals: list[tuple[int, int]]) 
         covered += max(0, high - max(low, reached))
         reached = max(reached, high)
     assert sum(high - low for low, high in in_space) == covered
+
+
+@given(
+    st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 40), st.integers(1, 9)), max_size=30),
+    st.sampled_from([0, 10**6, 2**50 - 100]),
+)
+def test_pages_and_bytes_give_the_same_pieces(rows: list[tuple[int, int, int]], base: int) -> None:
+    """Intervals of whole pages may go another way through `fresh`: one byte more shuts it."""
+    group, first, count = (np.array(column, np.int64) for column in zip(*rows, (7, 0, 1), strict=True))
+    start, end = 4096 * (base + first), 4096 * (base + first + count)
+    pages, other = (
+        fresh(group, start, end),
+        fresh(np.append(group, 9), np.append(start, 1), np.append(end, 2)),
+    )
+    for name in ("row", "start", "end"):
+        assert getattr(pages, name).tolist() == getattr(other, name).tolist()[:-1]
+    new = np.bincount(pages.row, pages.end - pages.start, len(group))
+    assert new_bytes(group, start, end).tolist() == new.tolist()
+
+
+def test_jumps_from_one_end_of_the_offsets_to_the_other() -> None:
+    far = 2**62 - 10**6  # a trace's offsets are no higher
+    rows = [(0, n * 1000 + (n % 2) * far, 10) for n in range(100)]
+    assert (
+        access.strides(access.classify(reads(*rows))).to_dict("records")
+        == [
+            {"file": 0, "bytes": 1000 - far, "count": 49},
+            {"file": 0, "bytes": 1000 + far, "count": 50},
+        ][::-1]
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.none() | st.integers(0, 30), st.integers(1, 9))))
+def test_seeks_alone_are_those_of_classify(rows: list[tuple[int, int | None, int]]) -> None:
+    made = reads(*rows)
+    assert access.seeks(made).tolist() == access.classify(made)["seek"].tolist()
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**63 - 1))))
