@@ -107,6 +107,7 @@ class Meta:
     cache: str = (
         "unknown"  # one of CACHE_STATES: what was asked for and, for cold and warm, measured to be so
     )
+    cache_asked: str = ""  # the same, as it was asked for, reached or not; "": not known
     resident_before_bytes: int | None = None  # in the page cache right before the run; None: not measured
     resident_checked_bytes: int | None = None  # of so many bytes of files that were looked at
     wall_s: float | None = None  # of the traced run, so slowed down by the tracer; None: not known

@@ -75,6 +75,11 @@ class Residency:
     unchecked: tuple[bytes, ...] = ()
     present: tuple[FileResidency, ...] = ()
 
+    @property
+    def known(self) -> tuple[int, int] | tuple[None, None]:
+        """resident_bytes and checked_bytes, None if no file could be looked at: unknown is not 0."""
+        return (self.resident_bytes, self.checked_bytes) if self.files else (None, None)
+
 
 @dataclass(frozen=True)
 class Coldness:
@@ -82,12 +87,19 @@ class Coldness:
     right after.
 
     cold: whether that counts as a cold start. why: one line that says what is left and what that means.
+    proved: False where too little could be looked at to tell.
     """
 
     method: str
     residency: Residency
     cold: bool
     why: str
+    proved: bool = True
+
+    @property
+    def fault(self) -> str:
+        """What to say loudly of a start that is not known to be cold; "" for one that is."""
+        return "" if self.cold else f"{'NOT COLD' if self.proved else 'NOT PROVED COLD'}: {self.why}"
 
 
 # ---- looking ----------------------------------------------------------------------------------------------
@@ -119,6 +131,20 @@ def residency(paths: Iterable[bytes]) -> Residency:
 def is_warm(found: Residency, needed_bytes: int) -> bool:
     """Whether a program that reads `needed_bytes` of these files (without repetition) starts warm."""
     return found.resident_bytes >= WARM_SHARE * needed_bytes
+
+
+def is_blind(found: Residency, must: Iterable[bytes] = ()) -> bool:
+    """Whether too little could be looked at to tell anything of the start: less than half of the bytes, if
+    there are no files that it is all about (`must`), else not all of those.
+    """
+    must = set(must)
+    if not found.files or must:
+        return not found.files or not must.isdisjoint(found.unchecked)
+    hidden = 0
+    for path in found.unchecked:
+        with contextlib.suppress(OSError):
+            hidden += os.stat(path).st_size
+    return hidden > found.checked_bytes
 
 
 def _each(paths: Iterable[bytes], refused: list[bytes]) -> Iterator[tuple[bytes, int]]:
@@ -314,28 +340,29 @@ def _judge(method: str, found: Residency, must: list[bytes]) -> Coldness:
     left = [file for file in found.present if file.path not in excused]
     left_bytes = sum(file.resident for file in left)
     allowed = min(COLD_BYTES, COLD_SHARE * found.checked_bytes)
-    cold = (
-        found.files > 0
-        and left_bytes <= allowed
-        and not any(file.path in must for file in left)
-        and not any(path in must for path in found.unchecked)
-    )
+    dropped = left_bytes <= allowed and not any(file.path in must for file in left)
+    blind = is_blind(found, must)
     cached = show_bytes(found.resident_bytes) if found.resident_bytes else "nothing"
     parts = [f"{cached} of {show_plural(found.files, 'file')} cached"]
     if excused:
         share = "all" if not left else show_bytes(found.resident_bytes - left_bytes)
         parts.append(f"{share} of that mapped by running programs, or in a file system in memory")
-    if left_bytes > allowed or (left and not cold):
+    if not dropped:
         worst = max(left, key=lambda file: (file.path in must, file.resident))
         state = ", being written" if worst.dirty else ""
         parts.append(f"{show_bytes(worst.resident)} of {show_path(worst.path)} could not be dropped{state}")
     if found.unchecked:
-        parts.append(f"{show_plural(len(found.unchecked), 'file')} could not be looked at (not yours)")
+        parts.append(f"{unlooked(found)}{', most of what it reads' if blind and not must else ''}")
     if method == "fadvise":
         parts.append("names and inodes stay cached (only root can drop them)")
     if not found.files:
         parts = ["no file could be looked at"]
-    return Coldness(method, found, cold, "; ".join(parts))
+    return Coldness(method, found, dropped and not blind, "; ".join(parts), not blind or not dropped)
+
+
+def unlooked(found: Residency) -> str:
+    """How many files could not be looked at, in words."""
+    return f"{show_plural(len(found.unchecked), 'file')} could not be looked at (not yours)"
 
 
 def _mapped_or_in_memory(files: Iterable[FileResidency]) -> set[bytes]:
@@ -446,7 +473,7 @@ def _probe_cachestat(descriptor: int) -> Probe:
     if counts is None:
         why = os.strerror(ctypes.get_errno())
         return Probe(False, f"the kernel says: {why}", "Linux 6.5 or later has it; mincore serves as well")
-    return Probe(True, f"tells {show_bytes(counts[0] * _PAGE)} of {show_bytes(_SAMPLE)} cached")
+    return Probe(True, _looked(counts[0]))
 
 
 def _probe_mincore(descriptor: int) -> Probe:
@@ -454,5 +481,9 @@ def _probe_mincore(descriptor: int) -> Probe:
         pages = _mincore(descriptor, _SAMPLE)
     except OSError as error:
         return Probe(False, f"the kernel says: {os.strerror(error.errno or 0)}", "cachestat serves as well")
+    return Probe(True, _looked(pages))
+
+
+def _looked(pages: int) -> str:
     found = f"tells {show_bytes(pages * _PAGE)} of {show_bytes(_SAMPLE)} cached"
-    return Probe(True, found if os.geteuid() == 0 else f"{found}; true for files you own or may write")
+    return found if os.geteuid() == 0 else f"{found}; of files you own or may write only"

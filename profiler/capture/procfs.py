@@ -75,6 +75,17 @@ def position_and_flags(task: int, descriptor: int) -> tuple[int | None, int]:
         return None, 0
 
 
+def maker(task: int) -> int | None:
+    """The process that has made a task: of a thread its own, else the parent; None: not known."""
+    try:
+        with open(f"/proc/{task}/status", "rb") as source:
+            fields = dict(line.split(b":", 1) for line in source)
+        process = int(fields[b"Tgid"])
+        return process if process != task else int(fields[b"PPid"])
+    except (OSError, KeyError, ValueError):
+        return None
+
+
 def device_bytes_read(pid: int, tid: int) -> int | None:
     """What a thread has made storage devices read so far (proc_pid_io(5), read_bytes); None: not known.
 

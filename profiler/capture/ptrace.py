@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import struct
 import sys
@@ -110,7 +111,8 @@ def make() -> Ptrace:
 def probe() -> Probe:
     """Whether the tracer works here, by tracing a program."""
     try:
-        Ptrace().record(["true"], silent=True)
+        anything = shutil.which("true") or shutil.which("true", path=os.defpath) or sys.executable
+        Ptrace().record([anything], silent=True)  # silent: python without arguments ends at once
     except ColdseekError as error:
         return Probe(False, str(error), "allow ptrace (kernel.yama.ptrace_scope below 3; in a container "
                      "--cap-add=SYS_PTRACE), or use --tracer strace")  # fmt: skip
@@ -213,10 +215,7 @@ class Ptrace:
                 task = tasks.get(tid)
                 try:
                     if task is None:
-                        if status & 0xFF == 0x7F:
-                            self._newborn.add(
-                                tid
-                            )  # overtook the event that tells whose child it is: it waits
+                        self._unknown(tid, status)
                     elif not frequent(task, tid, status, clock()):
                         if status & 0xFF == 0x7F:
                             self._stopped(tid, status >> 16, status >> 8 & 0xFF, clock())
@@ -377,6 +376,22 @@ class Ptrace:
         if waited:
             self._ptrace(_CONT, child, 0, 0)
 
+    def _unknown(self, tid: int, status: int) -> None:
+        """A task has stopped that overtook the event that tells whose child it is: it waits for that."""
+        self._newborn.discard(tid)
+        if status & 0xFF == 0x7F:
+            self._newborn.add(tid)
+            self._adopt_orphans()
+
+    def _adopt_orphans(self) -> None:
+        """New tasks whose maker was killed before it could tell of them shall not wait for that."""
+        processes = {task.pid for task in self._tasks.values()}
+        for child in [one for one in self._newborn if procfs.maker(one) not in processes]:
+            self._newborn.discard(child)
+            self._tasks[child] = _Task(child, self._native)
+            self._descriptors.table(child)  # what it inherited is looked up when it is used
+            self._let_go(child, True)
+
     def _executed(self, tid: int, former: int, now: int) -> None:
         """A task has become a new program. All other threads of its process are gone without a word."""
         if former != tid:
@@ -418,12 +433,8 @@ class Ptrace:
             code = os.waitstatus_to_exitcode(status)
             self._exit_status = code if code >= 0 else 128 - code
             interrupts.main_ended(len(self._tasks))
-        if not self._tasks:
-            for child in self._newborn:  # whoever made them was killed before it could say so
-                self._tasks[child] = _Task(child, self._native)
-                self._descriptors.table(child)
-                self._let_go(child, True)
-            self._newborn.clear()
+        if self._newborn:
+            self._adopt_orphans()
 
     def _kill(self) -> None:
         """End whatever still runs of the traced program, and whatever it makes from now on."""

@@ -52,7 +52,7 @@ def record(
         say("a first run warms the page cache")
         return record_warm(made, command, discover(command, tracer), image=image, started=started, say=say)
     found = made.record(command, started)
-    return _finish(found, image=image, cache="keep")
+    return _finish(found, image=image, cache="keep", cache_asked="keep")
 
 
 def record_cold(
@@ -68,18 +68,7 @@ def record_cold(
     """Trace one run right after `files` were dropped from the page cache, with the proof in the meta."""
     proof = cache.make_cold(files, [os.fsencode(image)] if image else [])
     found = tracer.record(command, started, silent=silent)
-    notes = []
-    if not proof.cold:
-        notes.append(f"NOT COLD: {proof.why}")
-        say(f"the start was NOT COLD: {proof.why}")
-    return _finish(
-        found,
-        image=image,
-        cache="cold" if proof.cold else "unknown",
-        resident_before_bytes=proof.residency.resident_bytes,
-        resident_checked_bytes=proof.residency.checked_bytes,
-        notes=(*found.meta.notes, *notes),
-    )
+    return _proved(found, image, "cold", proof.fault, proof.residency, say)
 
 
 def record_warm(
@@ -97,18 +86,36 @@ def record_warm(
     proof = cache.residency(files)
     found = tracer.record(command, started, silent=silent)
     # what was missing before the run is there after it
-    warm = cache.is_warm(proof, cache.residency(files).resident_bytes)
-    notes = []
-    if not warm:
-        notes.append("NOT WARM: part of what the program reads was not in the page cache before it started")
-        say(notes[-1])
+    fault = ""
+    if not cache.is_warm(proof, cache.residency(files).resident_bytes):
+        fault = "NOT WARM: part of what the program reads was not in the page cache before it started"
+    elif cache.is_blind(proof, [os.fsencode(image)] if image else []):
+        looked = "too few of its files" if proof.files else "no file"
+        fault = f"NOT PROVED WARM: {looked} could be looked at"
+    return _proved(found, image, "warm", fault, proof, say)
+
+
+def _proved(
+    trace: Trace, image: str, state: str, fault: str, proof: cache.Residency, say: Callable[[str], None]
+) -> Trace:
+    """A trace with the state of the cache that was asked for, and what of it was measured.
+
+    fault: why it is not known to be so, "" if it is.
+    """
+    notes = [fault] if fault else []
+    if fault:
+        say(fault)
+    elif proof.unchecked:
+        notes.append(f"{cache.unlooked(proof)}: whether they were cached before is not known")
+    resident, checked = proof.known
     return _finish(
-        found,
+        trace,
         image=image,
-        cache="warm" if warm else "unknown",
-        resident_before_bytes=proof.resident_bytes,
-        resident_checked_bytes=proof.checked_bytes,
-        notes=(*found.meta.notes, *notes),
+        cache="unknown" if fault else state,
+        cache_asked=state,
+        resident_before_bytes=resident,
+        resident_checked_bytes=checked,
+        notes=(*trace.meta.notes, *notes),
     )
 
 

@@ -122,14 +122,15 @@ def run(
     if interrupts.partial:
         raise KeyboardInterrupt(interrupts.partial)
     code = os.waitstatus_to_exitcode(status)
+    resident, checked = (None, None) if before is None else before.known
     return Run(
         wall_s=wall / 1e9,
         exit_status=code if code >= 0 else 128 - code,
         user_s=usage.ru_utime,
         system_s=usage.ru_stime,
         device_read_bytes=usage.ru_inblock * _BLOCK,
-        resident_before_bytes=None if before is None else before.resident_bytes,
-        resident_checked_bytes=None if before is None else before.checked_bytes,
+        resident_before_bytes=resident,
+        resident_checked_bytes=checked,
     )
 
 

@@ -20,6 +20,7 @@ from profiler.capture.record import (
 from profiler.capture.tracer import choose
 from profiler.errors import ColdseekError
 from profiler.trace import Trace
+from profiler.units import show_plural
 
 
 def study(
@@ -72,11 +73,13 @@ def study(
         raise InterruptedStudyError(str(error)) from error
     measured = pairs.as_dict()
     notes = [f"the untraced runs were cut short: {pairs.stopped}"] if pairs.stopped else []
-    notes += [f"not every untraced cold run was cold: {one.why}" for one in pairs.coldness if not one.cold][
-        :1
-    ]
+    faults = [one.fault for one in pairs.coldness if not one.cold]
+    if faults:
+        notes.append(
+            f"{faults[0]} ({len(faults)} of {show_plural(len(pairs.coldness), 'untraced cold run')})"
+        )
     if not pairs.all_warm:
-        notes.append("not every untraced warm run was warm: some had to read from the device")
+        notes.append("NOT WARM: not every untraced warm run was, some had to read from the device")
     for name, trace in traces.items():
         meta = dataclasses.replace(trace.meta, measured=measured, notes=(*trace.meta.notes, *notes))
         traces[name] = dataclasses.replace(trace, meta=meta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -28,6 +29,8 @@ _COMMANDS = (
 def main() -> None:
     """Run the command line. The one place where failures are caught and printed, in one line each."""
     _hold_closed_streams()
+    # where it is ignored, which exec passes on, the kernel forgets children before they are waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in _COMMANDS:
         import_module(f"profiler.cli.{module}")
     # they import from each other, so that they were not registered in this order

@@ -28,7 +28,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two traces. is_pair: first is cold and second is warm. ratio: median of the first through that of the
+    """Two traces. is_pair: first is cold and second is warm, or was to be; the metas of their summaries say
+    whether that was reached. ratio: median of the first through that of the
     second, None unless both were measured. only_first, only_second: paths read in one of them only.
     """
 
@@ -46,9 +47,10 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
     Untraced runs come from the traces' `meta.measured`; both runs of a pair may be recorded in either.
     Without them the times are unknown: a traced wall time says nothing about the program.
     """
-    if (first.meta.cache, second.meta.cache) == ("warm", "cold"):
+    states = [_state(first), _state(second)]
+    if states == ["warm", "cold"]:
         first, second = second, first
-    is_pair = (first.meta.cache, second.meta.cache) == ("cold", "warm")
+    is_pair = sorted(states) == ["cold", "warm"]
     one, two = summarise(first, devices), summarise(second, devices)
     if is_pair:
         sides = _side("cold", one, one.cold or two.cold), _side("warm", two, two.warm or one.warm)
@@ -67,6 +69,10 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
         only_first=tuple(sorted(paths[0] - paths[1])),
         only_second=tuple(sorted(paths[1] - paths[0])),
     )
+
+
+def _state(trace: Trace) -> str:
+    return trace.meta.cache if trace.meta.cache != "unknown" else trace.meta.cache_asked
 
 
 def _side(name: str, summary: Summary, runs: tuple[Run, ...]) -> Side:

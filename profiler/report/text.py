@@ -53,6 +53,7 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     reason)."""
     page = _Page(width)
     _completeness(page, summary.meta, "")
+    _loud_notes(page, [summary.meta])
     page.verdict(verdict(summary))
     page.blank()
     _run(page, summary)
@@ -80,6 +81,7 @@ def compare(comparison: Comparison, width: int = WIDTH) -> Text:
     first, second = comparison.first, comparison.second
     for side in (first, second):
         _completeness(page, side.summary.meta, side.name)
+    _loud_notes(page, [first.summary.meta, second.summary.meta])
     page.verdict(_compared(comparison))
     page.blank()
     if second.summary.meta.command == first.summary.meta.command:
@@ -109,6 +111,16 @@ def _completeness(page: _Page, meta: Meta, which: str) -> None:
         page.loud(f"INCOMPLETE{of}: {show_plural(meta.lost_events, 'event')} lost; all counts are too low.")
     if meta.partial:
         page.loud(f"PARTIAL{of}: the trace ends before the program did: {show_path(meta.partial)}")
+
+
+def _loud_notes(page: _Page, metas: Iterable[Meta]) -> None:
+    for note in dict.fromkeys(note for meta in metas for note in meta.notes if _is_loud(note)):
+        page.loud(show_path(note))
+
+
+def _is_loud(note: str) -> bool:
+    """Whether a note says that the state of the cache is not what the page calls it."""
+    return note.startswith(("NOT COLD", "NOT PROVED COLD", "NOT WARM", "NOT PROVED WARM"))
 
 
 def _run(page: _Page, summary: Summary) -> None:
@@ -259,7 +271,7 @@ def _unseen(page: _Page, metas: Iterable[Meta]) -> None:
         page.row("not seen", "; ".join(UNSEEN.get(key, show_path(key)) for key in keys), _WARN)
     else:
         page.row("not seen", "nothing that the tracer knows of")
-    notes = list(dict.fromkeys(note for meta in metas for note in meta.notes))
+    notes = list(dict.fromkeys(note for meta in metas for note in meta.notes if not _is_loud(note)))
     for number, note in enumerate(notes[:MAX_NOTES]):
         page.row("note" if number == 0 else "", show_path(note), _WARN)
     if len(notes) > MAX_NOTES:

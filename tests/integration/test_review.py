@@ -17,10 +17,15 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from profiler.capture import calls, procfs
+from profiler.capture import cache, calls, procfs
 from profiler.capture.interrupts import Interrupts
-from profiler.capture.ptrace import Ptrace
+from profiler.capture.ptrace import Ptrace, probe
+from profiler.capture.record import record
 from profiler.capture.recorder import Recorder
+from profiler.capture.study import study
+from profiler.cli.output import Progress
+from profiler.report import text
+from profiler.report.comparison import compare_summary
 from profiler.trace import Meta, Trace, load, validate
 
 
@@ -117,6 +122,29 @@ def test_a_child_that_is_killed_as_it_is_born_does_not_stop_its_parent() -> None
     assert found.meta.exit_status == signal.SIGKILL
 
 
+def test_a_child_whose_maker_was_killed_before_it_could_tell_of_it_goes_on() -> None:
+    """It holds the pipe that its grandparent reads to the end: as long as it is held, everybody waits."""
+    tracer = Ptrace()
+    stopped, fork = tracer._stopped, 1
+
+    def killed(tid: int, event: int, number: int, now: int) -> None:
+        if event == fork and tid != tracer._main:
+            os.kill(tid, signal.SIGKILL)
+            raise ProcessLookupError
+        stopped(tid, event, number, now)
+
+    tracer._stopped = killed  # type: ignore[method-assign]
+    script = (
+        "import os\n"
+        "read, write = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    os.fork(); os._exit(0)\n"
+        "os.close(write)\n"
+        "os._exit(os.wait()[1] + len(os.read(read, 1)))\n"
+    )
+    assert tracer.record(python(script)).meta.exit_status == signal.SIGKILL
+
+
 def test_clone_with_shared_descriptors_and_sigchld_shares_them(tmp_path: Path) -> None:
     """The kernel calls that a fork: only SIGCHLD at the end counts for it."""
     one, two = tmp_path / "one", tmp_path / "two"
@@ -151,10 +179,10 @@ def test_a_working_directory_that_is_gone_loses_no_trace(tmp_path: Path) -> None
         f"from profiler.cli import main\n"
         f"main()\n"
     )
-    for cache in ("keep", "cold"):
-        trace = tmp_path / f"{cache}.trace.parquet"
+    for state in ("keep", "cold"):
+        trace = tmp_path / f"{state}.trace.parquet"
         done = subprocess.run(
-            [sys.executable, "-c", script, "record", "--tracer", "ptrace", "--cache", cache, "-o", trace,
+            [sys.executable, "-c", script, "record", "--tracer", "ptrace", "--cache", state, "-o", trace,
              "--", "cat", "/etc/passwd"],
             cwd=tmp_path, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
@@ -292,3 +320,76 @@ def test_sigterm_ends_background_processes_at_once() -> None:
         interrupts.main_ended(3)
         interrupts._handle(signal.SIGTERM, None)
     assert killed == [1]
+
+
+# -- what was not measured is not claimed
+# --------------------------------------------------------------------
+
+
+def nothing_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user whose program reads nothing but files of the system."""
+    monkeypatch.setattr(cache, "_look", lambda path, descriptor: None)
+    monkeypatch.setattr(cache, "can_drop_all", lambda: False)
+
+
+@pytest.mark.parametrize("state", ["cold", "warm"])
+def test_a_state_of_the_cache_that_nobody_could_look_at_is_not_claimed(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_to_be_seen(monkeypatch)
+    said: list[str] = []
+    found = record(python("import json"), "ptrace", state, say=said.append)
+    assert (found.meta.cache, found.meta.cache_asked) == ("unknown", state)
+    assert (found.meta.resident_before_bytes, found.meta.resident_checked_bytes) == (None, None)
+    assert found.meta.notes[-1].startswith(f"NOT PROVED {state.upper()}: no file ")
+    assert said[-1] == found.meta.notes[-1]
+
+
+def test_a_comparison_of_what_nobody_could_look_at_keeps_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_to_be_seen(monkeypatch)
+    made = compare_summary(*study(["cat", "/etc/passwd"], 2, "ptrace"))
+    assert made.is_pair and len(made.first.runs) == len(made.second.runs) == 2
+    assert all(run.resident_before_bytes is None for side in (made.first, made.second) for run in side.runs)
+    words = text.compare(made).plain
+    assert words.startswith("NOT PROVED COLD")
+    assert "0 B of 0 B" not in words and "not measured" not in words
+
+
+def test_files_that_could_not_be_looked_at_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The image was, the libraries were not: the start is cold as far as that goes."""
+    mine = tmp_path / "mine"
+    mine.write_bytes(bytes(10_000_000))
+    look = cache._look
+    monkeypatch.setattr(cache, "can_drop_all", lambda: False)
+    monkeypatch.setattr(
+        cache, "_look", lambda path, descriptor: look(path, descriptor) if path.endswith(b"mine") else None
+    )
+    found = record(["cat", str(mine)], "ptrace", "cold")
+    assert found.meta.cache == "cold"
+    assert "could not be looked at" in found.meta.notes[-1]
+    mine.write_bytes(b"little")
+    found = record(["cat", str(mine)], "ptrace", "cold")
+    assert found.meta.cache == "unknown"
+    assert found.meta.notes[-1].startswith("NOT PROVED COLD")
+
+
+def test_children_can_be_waited_for_where_they_were_ignored(tmp_path: Path) -> None:
+    """Some supervisors ignore SIGCHLD, exec passes that on, and the kernel then forgets children at once."""
+    done = subprocess.run(
+        coldseek("compare", "--runs", "1", "--", "cat", "/etc/passwd"),
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_tracer_is_tried_without_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert probe().works
+
+
+def test_no_line_of_a_traced_run_stands_over_the_next_one() -> None:
+    progress = Progress()
+    progress.started(Recorder())
+    progress.say("traced run, warm")
+    assert progress._recorder is None

@@ -7,6 +7,7 @@ from made import trace
 from report_cases import RUNS, check
 
 from profiler.report.comparison import compare_summary
+from profiler.report.text import compare, report
 
 
 def test_a_pair_in_any_order() -> None:
@@ -27,6 +28,23 @@ def test_two_cold_traces_compare_their_cold_runs() -> None:
     made = compare_summary(check(), check(measured=other))
     assert not made.is_pair and (made.first.name, made.second.name) == ("first", "second")
     assert made.ratio == pytest.approx(2.0)
+
+
+def test_a_pair_that_was_not_proved_cold_or_warm_keeps_its_times() -> None:
+    """What was asked for says which is which; that it was not reached stands above the numbers."""
+    cold = check(cache="unknown", cache_asked="cold", notes=("NOT COLD: 37 KiB of /x could not be dropped",))
+    for state in ("warm", "unknown"):
+        warm = check(cache=state, cache_asked="warm", notes=cold.meta.notes)
+        for pair in ((cold, warm), (warm, cold)):
+            made = compare_summary(*pair)
+            assert made.is_pair and (made.first.name, made.second.name) == ("cold", "warm")
+            assert made.first.summary.meta.cache == "unknown"
+            assert made.ratio == pytest.approx(2.29 / 1.2)
+            lines = compare(made).plain.splitlines()
+            assert lines[0] == "NOT COLD: 37 KiB of /x could not be dropped"
+            assert sum("NOT COLD" in line for line in lines) == 1
+            assert "2.29 s cold" in lines[1]
+    assert report(made.first.summary).plain.startswith("NOT COLD")
 
 
 def test_without_measured_times() -> None:
