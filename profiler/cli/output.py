@@ -143,7 +143,7 @@ class Progress:
             self._thread.start()
 
     def say(self, words: str) -> None:
-        """A line of coldseek's own that does not run into the progress line, and ends that of an earlier run."""
+        """A line of coldseek's own that does not run into the progress line; that of the run before ends."""
         self._recorder = None
         self.clear()
         say(words)
