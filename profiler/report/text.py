@@ -110,7 +110,7 @@ def _completeness(page: _Page, meta: Meta, which: str) -> None:
     if meta.lost_events:
         page.loud(f"INCOMPLETE{of}: {show_plural(meta.lost_events, 'event')} lost; all counts are too low.")
     if meta.partial:
-        page.loud(f"PARTIAL{of}: the trace ends before the program did: {show_path(meta.partial)}")
+        page.loud(f"PARTIAL{of}: {show_path(meta.partial)}; what came after is missing.")
 
 
 def _loud_notes(page: _Page, metas: Iterable[Meta]) -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from profiler.capture import strace_log
+from profiler.report import text
+from profiler.report.summary import summarise
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE_LOG = ROOT / "examples" / "seed-2010" / "make-log"
@@ -39,6 +41,9 @@ def test_the_quoted_lines() -> None:
     assert trace.events["duration_ns"].isna().all()
     assert {"early", "threads"} <= set(trace.meta.unseen)
     assert trace.meta.partial == "the log ends before the program does"
+    shown = text.report(summarise(trace)).plain
+    assert shown.startswith("PARTIAL: the log ends before the program does; what came after is missing.\n")
+    assert shown.count("before the program") == 1  # the reason says it; nothing says it again
     assert "no times" in " ".join(trace.meta.notes)
 
 
