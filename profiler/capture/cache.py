@@ -52,10 +52,14 @@ _libc.syscall.restype = ctypes.c_long
 @dataclass(frozen=True)
 class FileResidency:
     """What of one file is in the page cache, in bytes; `dirty` (not yet written back) is None where not
-    known."""
+    known.
+
+    data: its size without its holes, which no start waits for. A hole that was read is cached all the same,
+    as zeros, and counts in both.
+    """
 
     path: bytes
-    size: int
+    data: int
     resident: int
     dirty: int | None = None
 
@@ -64,9 +68,9 @@ class FileResidency:
 class Residency:
     """What of a set of files is in the page cache.
 
-    resident_bytes of the checked_bytes (the sizes of the files together), in `files` files. `unchecked`:
-    files that could not be looked at, because they may not be read or because the kernel tells only their
-    owner. `present`: the files of which anything is cached, most first.
+    resident_bytes of the checked_bytes (the sizes of the files together, without their holes), in `files`
+    files. `unchecked`: files that could not be looked at, because they may not be read or because the kernel
+    tells only their owner. `present`: the files of which anything is cached, most first.
     """
 
     resident_bytes: int
@@ -111,7 +115,7 @@ def residency(paths: Iterable[bytes]) -> Residency:
     Counted are regular files and block devices, each once, however many names it has. Names that do not
     exist (any more) and things of other kinds are left out: there is nothing of them to read.
     """
-    files = size = resident = 0
+    files = checked = resident = 0
     present: list[FileResidency] = []
     unchecked: list[bytes] = []
     for path, descriptor in _each(paths, unchecked):
@@ -120,12 +124,12 @@ def residency(paths: Iterable[bytes]) -> Residency:
             unchecked.append(path)
             continue
         files += 1
-        size += found.size
+        checked += found.data
         resident += found.resident
         if found.resident:
             present.append(found)
     present.sort(key=lambda file: -file.resident)
-    return Residency(resident, size, files, tuple(unchecked), tuple(present))
+    return Residency(resident, checked, files, tuple(unchecked), tuple(present))
 
 
 def is_warm(found: Residency, needed_bytes: int) -> bool:
@@ -143,7 +147,8 @@ def is_blind(found: Residency, must: Iterable[bytes] = ()) -> bool:
     hidden = 0
     for path in found.unchecked:
         with contextlib.suppress(OSError):
-            hidden += os.stat(path).st_size
+            facts = os.stat(path)
+            hidden += _allocated(facts) or facts.st_size  # of 0 blocks: perhaps they are not counted
     return hidden > found.checked_bytes
 
 
@@ -180,15 +185,35 @@ def _look(path: bytes, descriptor: int) -> FileResidency | None:
     size = os.fstat(descriptor).st_size or _device_size(descriptor)
     counts = _cachestat(descriptor)
     if counts is not None:
-        pages, dirty = counts
-        return FileResidency(path, size, min(pages * _PAGE, size), min(dirty * _PAGE, size))
+        pages, dirty = counts[0], min(counts[1] * _PAGE, size)
     # Since Linux 5.2 mincore answers "all of it" to those who may not know.
-    if not _may_know(descriptor):
+    elif not _may_know(descriptor):
         return None
+    else:
+        try:
+            pages, dirty = _mincore(descriptor, size), None
+        except OSError:
+            return None
+    resident = min(pages * _PAGE, size)
+    return FileResidency(path, max(_without_holes(descriptor, size), resident), resident, dirty)
+
+
+def _without_holes(descriptor: int, size: int) -> int:
+    """The size of a file without its holes, as near as it can be told at once, however many there are.
+
+    Blocks are what the file takes on its device: with compression, contents kept in the inode, or a file
+    system that does not count them, less than it holds. So they are asked only of a file that has a hole.
+    """
     try:
-        return FileResidency(path, size, min(_mincore(descriptor, size) * _PAGE, size))
+        whole = os.lseek(descriptor, 0, os.SEEK_HOLE) >= size
     except OSError:
-        return None
+        whole = True  # an empty file, a block device
+    return size if whole else _allocated(os.fstat(descriptor))
+
+
+def _allocated(facts: os.stat_result) -> int:
+    """Bytes on the device: with room that was reserved behind the end, more than the file has."""
+    return min(facts.st_blocks * 512, facts.st_size)  # stat(2): blocks of 512, whatever st_blksize is
 
 
 def _device_size(descriptor: int) -> int:

@@ -13,7 +13,7 @@ import pytest
 from conftest import need, need_root, need_tool
 
 from profiler.capture import cache
-from profiler.capture.cache import Residency, evict, is_warm, make_cold, probes, residency
+from profiler.capture.cache import Residency, evict, is_blind, is_warm, make_cold, probes, residency
 from profiler.errors import ColdseekError
 
 PAGE = mmap.PAGESIZE
@@ -97,14 +97,66 @@ def test_a_huge_sparse_file_is_looked_at_quickly(disk_directory: Path, way: str)
             os.pwrite(target.fileno(), b"x" * PAGE, offset)
         os.fsync(target.fileno())
     found = residency([os.fsencode(path)])
-    assert (found.resident_bytes, found.checked_bytes) == (3 * PAGE, 2**43)
+    assert (found.resident_bytes, found.checked_bytes) == (3 * PAGE, 3 * PAGE)
+    evict([os.fsencode(path)])
+    assert residency([os.fsencode(path)]) == Residency(0, 3 * PAGE, 1)
 
 
 def test_a_file_of_holes_alone(disk_directory: Path, way: str) -> None:
     path = disk_directory / "holes"
     with open(path, "wb") as target:
         target.truncate(2**33)
-    assert residency([os.fsencode(path)]) == Residency(0, 2**33, 1)
+    assert residency([os.fsencode(path)]) == Residency(0, 0, 1)
+
+
+def test_a_hole_that_was_read_is_never_more_than_all(disk_directory: Path) -> None:
+    """It is cached as zeros: cachestat counts it, mincore is not asked about holes."""
+    path = disk_directory / "holes"
+    with open(path, "wb") as target:
+        target.truncate(8 * PAGE)
+        os.pwrite(target.fileno(), b"x" * PAGE, 0)
+        os.fsync(target.fileno())
+    evict([os.fsencode(path)])
+    assert path.read_bytes().count(b"x") == PAGE
+    found = residency([os.fsencode(path)])
+    assert (found.resident_bytes, found.checked_bytes) in ((8 * PAGE, 8 * PAGE), (PAGE, PAGE))
+
+
+def test_room_reserved_behind_the_end_is_no_data(disk_directory: Path, way: str) -> None:
+    fallocate = need_tool("fallocate")
+    path = written(disk_directory / "file", PAGE)
+    os.truncate(path, 2 * PAGE)
+    reserve = [fallocate, "--keep-size", "--offset", str(2 * PAGE), "--length", str(64 * PAGE), path]
+    subprocess.run(reserve, check=True)
+    assert os.stat(path).st_blocks * 512 > 2 * PAGE
+    assert residency([path]).checked_bytes == 2 * PAGE
+
+
+def test_files_that_could_not_be_looked_at_count_without_holes(disk_directory: Path) -> None:
+    path = written(disk_directory / "file", 64 * PAGE)
+    os.truncate(path, 2**33)
+    assert is_blind(Residency(0, 63 * PAGE, 1, (path,)))
+    assert not is_blind(Residency(0, 65 * PAGE, 1, (path,)))
+    os.truncate(path, 0)
+    os.truncate(path, 64 * PAGE)  # no blocks: a hole, or a file system that does not count them
+    assert is_blind(Residency(0, 63 * PAGE, 1, (path,)))
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_blocks_are_not_asked_where_there_are_no_holes(
+    disk_directory: Path, monkeypatch: pytest.MonkeyPatch, blocks: int
+) -> None:
+    """Compressed files have too few of them, those in an inode or of some network none."""
+    path = written(disk_directory / "file", 64 * PAGE)
+    evict([path])
+    real = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        facts = real(descriptor)
+        return os.stat_result(facts, {"st_blocks": blocks})
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    assert residency([path]).checked_bytes == 64 * PAGE
 
 
 def test_dirty_pages_are_written_back_before_they_are_dropped(disk_directory: Path) -> None:
