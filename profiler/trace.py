@@ -44,7 +44,7 @@ EVENT_COLUMNS: dict[str, str] = {
     "pid": "int32",  # process (thread group)
     "tid": "int32",  # thread
     "layer": "category",  # syscall | cache | device: views of the same I/O, never to be added up
-    "op": "category",  # name of the syscall or kernel event; see READ_OPS, WRITE_OPS
+    "op": "category",  # name of the syscall or kernel event; see READ_OPS ... DEVICE_OPS
     "file": "int32",  # row of `files`; -1: not known
     "handle": "int32",  # which open of the file (Linux: open file description); -1: not known
     "offset": "Int64",  # bytes from the start of the file; null: not known
@@ -78,7 +78,10 @@ STRUCTURE_COLUMNS: dict[str, str] = {
 }
 
 LAYERS = ("syscall", "cache", "device")
-FILE_KINDS = ("regular", "block", "directory", "character", "pipe", "socket", "anonymous", "unknown")
+FILE_KINDS = (
+    "regular", "block", "directory", "character", "pipe", "socket", "anonymous", "metadata", "unknown",
+)  # fmt: skip
+"""`metadata`: the pages of a block device's own inode, where file systems keep what they know of files."""
 DATA_KINDS = ("regular", "block")
 """The kinds whose reads count as file reads."""
 
@@ -91,6 +94,10 @@ WRITE_OPS = (
     "write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range_to",
     "aio_pwrite", "aio_pwritev", "uring_write", "uring_writev", "uring_write_fixed",
 )  # fmt: skip
+CACHE_OPS = ("miss", "fault")
+"""What happens in the page cache: a page or folio brought into it; a fault on a mapped file."""
+DEVICE_OPS = ("request", "kernel_request")
+"""Requests that reach a device: by the program's own task; by a worker of the kernel on its behalf."""
 CACHE_STATES = ("cold", "warm", "keep", "unknown")
 
 
@@ -173,6 +180,21 @@ class Trace:
         """The reads that got 0 bytes because the file had ended; columns as in `reads`."""
         asked = (self.events["requested"] > 0) & (self.events["errno"] == 0)
         return self._data_events(READ_OPS, asked & self.events["size"].eq(0).fillna(False))
+
+    def layer(self, name: str) -> pd.DataFrame:
+        """The events of one of LAYERS, in time order: columns of `events` plus `path` (bytes; b"" where the
+        file is not known).
+        """
+        rows: pd.DataFrame = self.events[(self.events["layer"] == name).to_numpy(bool)]
+        rows = rows.reset_index(drop=True)
+        paths = np.append(self.files["path"].to_numpy(object), b"")  # file -1 -> the last
+        rows["path"] = paths[rows["file"].to_numpy()]
+        return rows
+
+    def saw(self, layer: str) -> bool:
+        """Whether the tracer looked at this layer: that nothing happened there is not that nobody looked."""
+        watched = self.meta.tracer == "kernel" and "readahead" not in self.meta.unseen
+        return watched or bool((self.events["layer"] == layer).any())
 
     def _data_events(self, ops: tuple[str, ...], wanted: pd.Series) -> pd.DataFrame:
         events, files = self.events, self.files

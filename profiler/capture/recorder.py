@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profiler.trace import (
+    CACHE_OPS,
+    DEVICE_OPS,
     EVENT_COLUMNS,
     EXTENT_COLUMNS,
     FILE_COLUMNS,
@@ -32,7 +34,7 @@ OPS = (
     *READ_OPS, *WRITE_OPS,
     "open", "close", "lseek", "mmap",
     "fadvise_normal", "fadvise_random", "fadvise_sequential", "fadvise_willneed", "fadvise_dontneed",
-    "fadvise_noreuse", "readahead",
+    "fadvise_noreuse", "readahead", *CACHE_OPS, *DEVICE_OPS,
 )  # fmt: skip
 OP_CODES = {name: code for code, name in enumerate(OPS)}
 
