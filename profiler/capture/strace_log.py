@@ -116,7 +116,8 @@ def read(
         _feed(source, log)
     log.finish()
     if not log.lines:
-        raise ColdseekError(f"{name} is empty; {_REMEDY}")
+        why = f"of {name} nothing can be read: {log.partial}" if log.partial else f"{name} is empty"
+        raise ColdseekError(f"{why}; {_REMEDY}")
     if not log.recognised:
         raise ColdseekError(f"{name} holds no line of strace's; {_REMEDY}")
     before_trace()
@@ -133,7 +134,8 @@ def _feed(stream: BinaryIO, log: Log) -> None:
         return
     with gzip.open(io.BufferedReader(_Blocks(blocks))) as unpacked:
         try:
-            while block := unpacked.read(BLOCK):
+            # read1: where the file is cut off, read would lose the block before
+            while block := unpacked.read1(BLOCK):
                 log.feed(block)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             log.partial = "the compressed log is cut off or damaged"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import zlib
 from pathlib import Path
 
 import pytest
@@ -315,6 +317,19 @@ def test_what_is_no_log(data: bytes, tmp_path: Path) -> None:
         strace_log.parse(path)
     assert "no\\x0alog" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_compressed_log_that_is_cut_off_loses_no_more_than_that() -> None:
+    text = OPEN + "".join(
+        f'pread64(3, "", 4096, {number * 7919 % 100_003}) = 1\n' for number in range(20_000)
+    )
+    packed = gzip.compress(text.encode())[:-5000]
+    there = zlib.decompressobj(wbits=31).decompress(packed)
+    trace = strace_log.parse(io.BytesIO(packed))
+    assert len(trace.reads()) == there.count(b"\n") - 1 > 10_000
+    assert trace.meta.partial == "the compressed log is cut off or damaged"
+    with pytest.raises(ColdseekError, match="nothing can be read: the compressed log is cut off"):
+        strace_log.parse(io.BytesIO(packed[:15]))
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
