@@ -11,7 +11,17 @@ import pandas as pd
 from hypothesis import settings
 
 from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
-from profiler.trace import EXTENT_COLUMNS, Meta, Trace, table, validate
+from profiler.trace import (
+    CACHE_OPS,
+    DEVICE_OPS,
+    EVENT_COLUMNS,
+    EXTENT_COLUMNS,
+    LAYERS,
+    Meta,
+    Trace,
+    table,
+    validate,
+)
 
 settings.register_profile("tables", deadline=None)  # the first use of pandas or numpy takes what it takes
 settings.load_profile("tables")
@@ -73,3 +83,25 @@ def seed_2010(**meta: Any) -> Trace:
     """The case: 1,935 reads of 4 KiB at 143360, 8392704, then every 8 MiB."""
     offsets = [143360, *(8392704 + 8 * MIB * number for number in range(1934))]
     return trace([(0, offset, 4096) for offset in offsets], files=[b"/vm/disk0.qcow2"], **meta)
+
+
+def below(trace: Trace, rows: Iterable[tuple[int, str, int, int | None, int]], **columns: Any) -> Trace:
+    """`trace` with events of the layers below its calls: (time_ns, op, file, offset, size), in any order.
+
+    columns: of all these events, in place of tid and pid 1, and of no duration.
+    """
+    layers = {**dict.fromkeys(CACHE_OPS, "cache"), **dict.fromkeys(DEVICE_OPS, "device")}
+    usual = {"pid": 1, "tid": 1, "duration_ns": pd.NA, "handle": -1, "errno": 0, "direct": False} | columns
+    more = [
+        usual | {"time_ns": at, "op": op, "layer": layers.get(op, "syscall"), "file": file,
+                 "offset": pd.NA if offset is None else offset, "size": size, "requested": size}
+        for at, op, file, offset, size in rows
+    ]  # fmt: skip
+    events = pd.concat(
+        [trace.events.astype({"layer": "str", "op": "str"}), table(EVENT_COLUMNS, more)], ignore_index=True
+    )
+    events = events.sort_values("time_ns", kind="stable", ignore_index=True).astype(EVENT_COLUMNS)
+    events["layer"] = events["layer"].cat.set_categories(list(LAYERS))
+    made = dataclasses.replace(trace, events=events)
+    validate(made)
+    return made
