@@ -25,6 +25,8 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     """
     if way not in WAYS:
         raise UsageError(f"--with takes {', '.join(WAYS)}, not {show_path(way)}")
+    if not image:
+        raise UsageError("the image has an empty name; name one, as in: coldseek open disk0.qcow2")
     path, shown = os.path.realpath(image), show_path(image)
     try:
         mode = os.stat(path).st_mode

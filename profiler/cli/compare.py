@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import Format, Progress, command_line, keep, parent_is_writable, say, width
+from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, say, width
 from profiler.cli.record import TRACER
 from profiler.cli.report import FORMAT, emit_json
 from profiler.errors import UsageError
@@ -65,7 +65,7 @@ def run_both(words: list[str], runs: int, tracer: str, folder: str, image: str =
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make the folder {show_path(folder)}: {error.strerror}") from error
-        parent_is_writable(os.path.join(folder, "cold.trace.parquet"))
+        can_be_made(os.path.join(folder, "cold.trace.parquet"))
     with Progress() as progress:
 
         def save(name: str, trace) -> None:  # type: ignore[no-untyped-def]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import keep, parent_is_writable, say, sum_up
+from profiler.cli.output import can_be_made, keep, say, sum_up
 
 logs = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make a trace of a log of another program."
@@ -29,7 +29,7 @@ def strace(
     times.
     """
     path = output or os.path.basename(log).removesuffix(".gz").removesuffix(".strace") + ".trace.parquet"
-    parent_is_writable(path)
+    can_be_made(path, log)
     from profiler.capture.strace_log import parse
 
     trace = parse(log)

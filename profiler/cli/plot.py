@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import find_devices, parent_is_writable, say
+from profiler.cli.output import can_be_made, find_devices, say
 from profiler.cli.report import DEVICE
 from profiler.units import show_path
 
@@ -31,7 +31,7 @@ def plot(
     from profiler.trace import load
 
     figures.check_suffix(output)
-    parent_is_writable(output)
+    can_be_made(output, *traces)
     figure = figures.draw([load(trace) for trace in traces], kind, file or None, find_devices(device or []))
     figures.save(figure, output)
     say(f"plot: {show_path(output)}")

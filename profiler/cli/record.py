@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import Progress, command_line, keep, parent_is_writable, sum_up
+from profiler.cli.output import Progress, can_be_made, command_line, keep, sum_up
 
 COMMAND = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The program and its arguments.")]
 TRACER = Annotated[str, typer.Option(help="auto, ptrace or strace; see coldseek doctor.", metavar="NAME")]
@@ -38,7 +38,7 @@ def record(
     """
     words = command_line(command)
     path = output or os.path.basename(words[0]) + ".trace.parquet"
-    parent_is_writable(path)
+    can_be_made(path)
     from profiler.capture.record import record as run
 
     with Progress(quiet) as progress:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import Format, find_devices, width
+from profiler.cli.output import Format, can_be_made, find_devices, width
 
 TRACE = Annotated[str, typer.Argument(help="A trace (.trace.parquet).")]
 DEVICE = Annotated[
@@ -24,6 +24,8 @@ INTO = Annotated[str, typer.Option("-o", "--output", help="Write to this file in
 @app.command(epilog="Example: coldseek report qemu-img.trace.parquet --format json | jq .totals")
 def report(trace: TRACE, form: FORMAT = Format.TEXT, output: INTO = "", device: DEVICE = None) -> None:
     """Say what was read, in what pattern, and what it costs cold, on one screen."""
+    if output:
+        can_be_made(output, trace)
     from profiler.report import json, text
     from profiler.report.summary import summarise
     from profiler.trace import load

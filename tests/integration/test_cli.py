@@ -266,6 +266,7 @@ def test_bad_images(bad: Path) -> None:
     one_line(coldseek("open", bad / "bad.qcow2"), 125, "bad.qcow2", "qemu-img refuses")
     one_line(coldseek("open", bad / "text", "--with", "check"), 125, "--with map")
     one_line(coldseek("open", "/dev/null"), 125, "neither a file nor a block device")
+    one_line(coldseek("open", ""), 2, "empty name")
     one_line(coldseek("open", bad / "text", "--with", "nonsense"), 2, "nonsense")
 
 
@@ -306,6 +307,21 @@ def test_bad_logs(bad: Path) -> None:
     one_line(coldseek("import", "strace", bad / "noise", "-o", into), 125, "noise")
     one_line(coldseek("import", "strace", bad / "missing", "-o", into), 125, "missing")
     one_line(coldseek("import", "strace", bad, "-o", into), 125, str(bad))
+
+
+def test_results_replace_nothing_but_results(bad: Path, trace: Path) -> None:
+    """Root could replace even a device: /dev/null is a likely name behind -o."""
+    log, link, pipe = bad / "log", bad / "link", bad / "pipe"
+    log.write_text('openat(AT_FDCWD, "/a", O_RDONLY) = 3\n')
+    link.symlink_to(log)
+    os.mkfifo(pipe)
+    before = sorted(os.lstat(path) for path in bad.iterdir())
+    for special in (link, pipe):
+        one_line(coldseek("record", "-o", special, "--", "true"), 125, str(special), "no regular file")
+        one_line(coldseek("report", trace, "-o", special), 125, str(special), "no regular file")
+    one_line(coldseek("import", "strace", log, "-o", log), 125, str(log), "is read")
+    one_line(coldseek("report", trace, "-o", trace), 125, str(trace), "is read")
+    assert sorted(os.lstat(path) for path in bad.iterdir()) == before
 
 
 def test_wrong_usage_exits_with_2() -> None:
