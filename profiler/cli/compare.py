@@ -25,7 +25,7 @@ def compare(
         typer.Argument(metavar="TRACE TRACE | -- COMMAND", help="Two traces, or a program to run."),
     ],
     runs: Annotated[
-        int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.")
+        int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.", metavar="N")
     ] = 3,
     form: FORMAT = Format.TEXT,
     output: Annotated[
@@ -33,10 +33,11 @@ def compare(
     ] = "",
     tracer: TRACER = "auto",
 ) -> None:
-    """Compare a cold start with a warm one: run a program both ways, or take two traces.
+    """Compare a cold start with a warm one, or two traces.
 
-    Times come from untraced runs, cold and warm in turn; the reads from one traced run of each. Each cold
-    run is made and measured to be cold. The program runs several times; its stdin and outputs are /dev/null.
+    A program is run both ways. Times come from untraced runs, cold and warm in turn; the reads from one
+    traced run of each. Each cold run is made and measured to be cold. The program runs several times; its
+    stdin and outputs are /dev/null.
     """
     words = command_line(command)
     from profiler.report import json, text

@@ -11,7 +11,7 @@ from profiler.cli.output import width
 
 @app.command()
 def devices() -> None:
-    """List the device presets: what each stands for, and where its numbers come from."""
+    """List the device presets, and where their numbers come from."""
     from profiler.devices.loading import presets
 
     for device in presets():

@@ -11,10 +11,10 @@ from profiler.cli.app import app
 
 @app.command()
 def doctor() -> None:
-    """Say for each tracer and each way to control the page cache whether it works here, and if not what to
-    do.
+    """Say what works on this machine, and what to do where not.
 
-    Exits with 0 if a start can be traced and made cold here, with 1 if not.
+    That is each tracer and each way to empty the page cache and to look at it. Exits with 0 if a start can
+    be traced and made cold here, with 1 if not.
     """
     from profiler.capture import cache, tracer
 

@@ -18,9 +18,15 @@ app.add_typer(logs, name="import")
 
 @logs.command(epilog="Example: strace -f -y -ttt -T -o boot.strace CMD; coldseek import strace boot.strace")
 def strace(
-    log: Annotated[str, typer.Argument(help="A log written by strace -o, .gz too.")],
+    log: Annotated[str, typer.Argument(help="A log written by strace -o, .gz too.", metavar="LOG")],
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Where to save the trace.", metavar="TRACE")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Where to save the trace; default: LOG.trace.parquet here.",
+            metavar="TRACE",
+        ),
     ] = "",
 ) -> None:
     """Read a log of strace, with whatever options it was written.

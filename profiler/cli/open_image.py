@@ -20,19 +20,32 @@ PLOTS = ("offsets", "gaps", "cost")
 
 @app.command("open", epilog="Example: coldseek open disk0.qcow2 --with check")
 def open_image(
-    image: Annotated[str, typer.Argument(help="A disk image: qcow2, raw, vmdk, whatever qemu-img takes.")],
+    image: Annotated[
+        str, typer.Argument(help="A disk image: qcow2, raw, vmdk, whatever qemu-img takes.", metavar="IMAGE")
+    ],
     way: Annotated[
-        str, typer.Option("--with", help="How to open it: qemu-img info, check, map, or read all its data.")
+        str,
+        typer.Option(
+            "--with",
+            help="How to open it: by qemu-img info, check or map, or reading all its data.",
+            metavar="info|check|map|read",
+        ),
     ] = "info",
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Folder for report, plots and traces.", metavar="DIR")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for report, plots and traces; default: IMAGE.coldseek here.",
+            metavar="DIR",
+        ),
     ] = "",
     runs: Annotated[
-        int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.")
+        int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.", metavar="N")
     ] = 3,
     tracer: TRACER = "auto",
 ) -> None:
-    """Profile opening a disk image, cold and warm, and say what it costs.
+    """Profile opening a disk image, cold and warm: what it costs.
 
     Leaves report.txt, report.json, plots and the two traces in a folder, and prints the report.
     """

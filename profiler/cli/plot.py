@@ -14,11 +14,14 @@ from profiler.units import show_path
 
 @app.command(epilog="Example: coldseek plot cold.trace.parquet warm.trace.parquet -o offsets.png")
 def plot(
-    traces: Annotated[list[str], typer.Argument(help="One trace, or two to overlay.", metavar="TRACE...")],
+    traces: Annotated[list[str], typer.Argument(help="One trace, or two to overlay.", metavar="TRACE")],
     output: Annotated[str, typer.Option("-o", "--output", help="A .png or .svg file.", metavar="FILE")],
     kind: Annotated[
         str,
-        typer.Option(help="offsets: where each read was; gaps: how far apart; cost: seconds per device."),
+        typer.Option(
+            help="offsets: where each read was; gaps: how far apart; cost: seconds per device.",
+            metavar="offsets|gaps|cost",
+        ),
     ] = "offsets",
     file: Annotated[
         str,
@@ -26,7 +29,7 @@ def plot(
     ] = "",
     device: DEVICE = None,
 ) -> None:
-    """Draw where a start reads, how far apart, or what it costs as it goes on."""
+    """Draw where a start reads, how far apart, or what that costs."""
     from profiler.report import figures
     from profiler.trace import load
 

@@ -16,7 +16,9 @@ from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
 def project(
     trace: TRACE,
     device: DEVICE = None,
-    copies: Annotated[int, typer.Option(min=1, max=10_000, help="So many such starts at once.")] = 1,
+    copies: Annotated[
+        int, typer.Option(min=1, max=10_000, help="So many such starts at once.", metavar="N")
+    ] = 1,
     form: FORMAT = Format.TEXT,
 ) -> None:
     """Project the cold time of a recorded start on other devices."""

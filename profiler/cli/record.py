@@ -25,10 +25,18 @@ def record(
     tracer: TRACER = "auto",
     cache: Annotated[
         str,
-        typer.Option(help="keep the page cache as it is, or make it cold or warm before.", metavar="STATE"),
+        typer.Option(
+            help="Leave the page cache as it is, or make it cold or warm before.", metavar="keep|cold|warm"
+        ),
     ] = "keep",
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Where to save the trace.", metavar="TRACE")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Where to save the trace; default: COMMAND.trace.parquet here.",
+            metavar="TRACE",
+        ),
     ] = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
 ) -> None:

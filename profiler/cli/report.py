@@ -10,7 +10,7 @@ import typer
 from profiler.cli.app import app
 from profiler.cli.output import Format, can_be_made, find_devices, width
 
-TRACE = Annotated[str, typer.Argument(help="A trace (.trace.parquet).")]
+TRACE = Annotated[str, typer.Argument(help="A trace (.trace.parquet).", metavar="TRACE")]
 DEVICE = Annotated[
     list[str] | None,
     typer.Option(
@@ -23,7 +23,7 @@ INTO = Annotated[str, typer.Option("-o", "--output", help="Write to this file in
 
 @app.command(epilog="Example: coldseek report qemu-img.trace.parquet --format json | jq .totals")
 def report(trace: TRACE, form: FORMAT = Format.TEXT, output: INTO = "", device: DEVICE = None) -> None:
-    """Say what was read, in what pattern, and what it costs cold, on one screen."""
+    """Say on one screen what was read, how, and what it costs cold."""
     if output:
         can_be_made(output, trace)
     from profiler.report import json, text

@@ -43,6 +43,7 @@ def test_help_names_every_command() -> None:
     for name in ("open", "record", "import", "report", "plot", "compare", "project", "devices", "doctor"):
         assert f"\n  {name} " in done.stdout
         assert coldseek(name, "--help").returncode == 0
+    assert "..." not in done.stdout.partition("\nCommands:\n")[2]  # none was too long for its line
     assert coldseek("--version").stdout.startswith("coldseek ")
 
 
