@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler import devices as device_models
-from profiler.analysis import access
+from profiler.analysis import access, observed
 from profiler.analysis.projection import project, requests
 from profiler.devices.model import Device
 from profiler.errors import ColdseekError, UsageError
@@ -37,6 +37,15 @@ ALONE = {"color": "#0072B2", "width": 2.2}
 PAIR = ({"color": "#56B4E9", "width": 6.0}, {"color": "#D55E00", "width": 2.0})
 """Colour, and points of marks and lines. Of two traces the first is drawn broad and pale, the second narrow
 and strong on top of it: where they agree, both show, with and without colours."""
+
+ANSWERED = {
+    "hit": ("in the page cache", "#56B4E9"),
+    "unknown": ("not known whether cached", "#999999"),
+    "direct": ("past the page cache", "#009E73"),
+    "miss": ("missed the page cache", "#D55E00"),
+}
+"""Words and colour for how a read was answered, where that was observed; drawn in this order, so that what
+had to be waited for lies on top of the pale hits."""
 
 VISIBLE = 1 / 400
 """A read lower than this share of the axis is drawn as a mark, or it would be thinner than a pixel."""
@@ -64,6 +73,8 @@ LABEL_HEIGHT = 0.05
 _SIZE, _DPI = (11.0, 5.6), 150
 _STYLE: Any = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
 Floats = npt.NDArray[np.float64]
+Group = tuple[str, dict[str, Any], pd.DataFrame]
+"""Reads that are drawn alike: what to call them, colour and width of their marks, and their table."""
 
 
 def draw(
@@ -175,9 +186,9 @@ def _command(meta: Meta) -> str:
 
 def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
     """The reads of one file whose offset is known: time_s, number (1 for its first read), offset and size in
-    bytes, seek (bool).
+    bytes, seek (bool), answer (of `observed.ANSWERS`).
     """
-    reads = trace.reads()
+    reads = observed.answers(trace)
     rows = reads[(reads["file"] == file).to_numpy(bool)]
     made = pd.DataFrame(
         {
@@ -186,6 +197,7 @@ def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
             "offset": rows["offset"].to_numpy(np.int64, na_value=-1),
             "size": rows["size"].to_numpy(np.int64, na_value=0),
             "seek": access.seeks(rows),
+            "answer": rows["answer"].to_numpy(object),
         }
     )
     return made[made["offset"] >= 0].reset_index(drop=True)
@@ -194,14 +206,17 @@ def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
 def draw_offsets(
     traces: Sequence[Trace], file: str | bytes | None = None, devices: Sequence[Device] | None = None
 ) -> Figure:
-    """Offset against time and against the number of the read, on one offset axis."""
+    """Offset against time and against the number of the read, on one offset axis. The reads of a single
+    trace are coloured by how the page cache answered, where that was observed.
+    """
     shown, numbers = _file_of_all(traces, file)
     tables = [offsets_table(trace, number) for trace, number in zip(traces, numbers, strict=True)]
     figure = _figure()
     left, right = figure.subplots(1, 2, sharey=True)
     low, high = _range(tables)
-    for position, (name, table) in enumerate(zip(_names(traces), tables, strict=True)):
-        mark = PAIR[position] if len(tables) > 1 else ALONE
+    answered = len(traces) == 1 and traces[0].saw("cache")
+    groups = _by_answer(tables[0]) if answered else _by_trace(traces, tables)
+    for name, mark, table in groups:
         words = f"{show_plural(len(table), 'read')}, {show_plural(int(table['seek'].sum()), 'seek')}"
         label = f"{_prefix(name)}{words}, {show_bytes(int(table['size'].sum()))}"
         for axes, column in ((left, "time_s"), (right, "number")):
@@ -223,7 +238,22 @@ def draw_offsets(
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.margins(x=0.02)
-    return _finish(figure, left, tables, f"Reads of {shown}")
+    note = " (hit or miss: observed)" if answered else ""
+    return _finish(figure, left, tables, f"Reads of {shown}{note}")
+
+
+def _by_trace(traces: Sequence[Trace], tables: Sequence[pd.DataFrame]) -> list[Group]:
+    marks = PAIR if len(tables) > 1 else (ALONE,)
+    return list(zip(_names(traces), marks, tables, strict=True))
+
+
+def _by_answer(table: pd.DataFrame) -> list[Group]:
+    """The answers that there are; misses even if there are none."""
+    groups = [
+        (words, ALONE | {"color": colour}, table[(table["answer"] == answer).to_numpy(bool)])
+        for answer, (words, colour) in ANSWERED.items()
+    ]
+    return [group for group in groups if len(group[2]) or group is groups[-1]]
 
 
 def _segments(

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
+from profiler.analysis.observed import DeviceRequests, PageCache
 from profiler.analysis.projection import Projection
 from profiler.report.comparison import Comparison, Side
 from profiler.report.summary import FileSummary, Run, Summary, median_s
@@ -69,7 +70,8 @@ def report(summary: Summary) -> Json:
         "sizes": [asdict(one) for one in summary.sizes],
         "focus": None if summary.focus is None else _path(summary.focus.path)["path"],
         "files": [_file(file) for file in summary.files],
-        "device": asdict(summary.device),
+        "page_cache": _page_cache(summary.page_cache),
+        "device": _observed(DeviceRequests, summary.device) | {"accounted_bytes": meta.device_read_bytes},
         "measured": {
             "cold": _runs(summary.cold),
             "warm": _runs(summary.warm),
@@ -109,6 +111,18 @@ def _side(side: Side) -> Json:
         "tracer_slowdown": side.slowdown,
         "report": report(side.summary),
     }
+
+
+def _page_cache(found: PageCache | None) -> Json:
+    files = [_path(file.path) | {"bytes": file.bytes, "mapped_bytes": file.mapped_bytes}
+             for file in found.files] if found else None  # fmt: skip
+    return _observed(PageCache, found) | {"files": files}
+
+
+def _observed(kind: type[PageCache | DeviceRequests], found: PageCache | DeviceRequests | None) -> Json:
+    """The fields of `kind`, all null if nobody looked."""
+    keys = [field.name for field in fields(kind)]
+    return {"observed": found is not None, **{key: getattr(found, key, None) for key in keys}}
 
 
 def _runs(runs: tuple[Run, ...]) -> Json:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from profiler import devices as device_models
-from profiler.analysis import access
+from profiler.analysis import access, observed
 from profiler.analysis.intervals import exact_sum
 from profiler.analysis.projection import Projection, project, requests
 from profiler.devices.model import Device
@@ -81,20 +81,6 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What was seen at the device itself; None where no tracer looked.
-
-    accounted_bytes: what the kernel says the traced processes had their devices read, as a mere sum.
-    """
-
-    observed: bool
-    requests: int | None
-    bytes: int | None
-    seeks: int | None
-    accounted_bytes: int | None
-
-
-@dataclass(frozen=True)
 class Bin:
     """Values from `low` to `high` bytes, as in `access.log2_histogram`."""
 
@@ -110,8 +96,8 @@ class Summary:
     focus: the file that matters, the image if one was named, else the data file with the most reads; None
     without reads. files: all that were read, the focus first, then by reads. cold, warm: untraced runs;
     damaged_runs of them could not be read. slowdown: traced wall time through that of the untraced runs in
-    the same cache state. writes, written_bytes: to files and block devices. requests_bytes and the like are
-    in the projections.
+    the same cache state. writes, written_bytes: to files and block devices. page_cache, device: what was
+    observed there, None where no tracer looked; what the projections say is modelled.
     """
 
     meta: Meta
@@ -128,7 +114,8 @@ class Summary:
     slowdown: float | None
     writes: int
     written_bytes: int
-    device: Observed
+    page_cache: observed.PageCache | None
+    device: observed.DeviceRequests | None
     projections: tuple[Projection, ...]
 
 
@@ -161,7 +148,8 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         slowdown=slowdown(trace.meta, {"cold": cold, "warm": warm}.get(trace.meta.cache, ())),
         writes=len(writes),
         written_bytes=exact_sum(writes["size"].to_numpy(np.int64)),
-        device=_observed(trace),
+        page_cache=observed.page_cache(trace, reads),
+        device=observed.device_requests(trace),
         projections=tuple(
             project(placement, device, copies)
             for device in (device_models.presets() if devices is None else devices)
@@ -286,18 +274,6 @@ def _others(files: tuple[FileSummary, ...]) -> Others:
             for name in ("reads", "bytes", "unique_bytes", "seeks")
         ),
     )
-
-
-def _observed(trace: Trace) -> Observed:
-    """What the device layer of the trace says; a seek is a request not where the previous one ended."""
-    events, accounted = trace.events, trace.meta.device_read_bytes
-    at_device = (events["layer"] == "device").to_numpy(bool)
-    rows = events[at_device & events["size"].gt(0).fillna(False).to_numpy(bool)]
-    if not len(rows):
-        return Observed(False, None, None, None, accounted)
-    offset, size = (rows[key].to_numpy(np.int64, na_value=-1) for key in ("offset", "size"))
-    going_on = offset[1:] == offset[:-1] + size[:-1]
-    return Observed(True, len(rows), exact_sum(size), len(rows) - int(going_on.sum()), accounted)
 
 
 def _strides(table: pd.DataFrame) -> tuple[Stride, ...]:

@@ -11,13 +11,14 @@ import os
 import re
 import shlex
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 from profiler.analysis.access import PATTERNS
+from profiler.analysis.observed import DeviceRequests, FileBroughtIn, PageCache
 from profiler.analysis.projection import Projection
 from profiler.report.comparison import Comparison, Side
 from profiler.report.summary import Run, Summary, median_s
@@ -34,6 +35,9 @@ MAX_RUNS = 6
 MAX_NOTES = 4
 """Notes and strides beyond these numbers are counted, not shown; JSON has them all."""
 MAX_STRIDES = 3
+
+MAX_BROUGHT = 3
+"""Files that are named for how much of them was brought into the page cache; JSON has them all."""
 
 _LABEL = 11  # columns of the labels on the left
 _LOUD, _WARN, _HEAD, _DIM = "bold red", "yellow", "bold", "dim"
@@ -59,10 +63,11 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     _run(page, summary)
     page.blank()
     _reads(page, summary)
+    _observed(page, summary)
     page.blank()
     _measured(page, summary)
     page.blank()
-    _projected(page, summary.projections)
+    _projected(page, summary.projections, summary.page_cache is not None)
     page.blank()
     _unseen(page, [summary.meta])
     return page.text()
@@ -198,6 +203,55 @@ def _reads(page: _Page, summary: Summary) -> None:
         )
 
 
+def _observed(page: _Page, summary: Summary) -> None:
+    """What the page cache did and what reached the device, where a tracer looked."""
+    if summary.page_cache is not None or summary.device is not None:
+        page.blank()
+    if summary.page_cache is not None:
+        page.row("page cache", _answered(summary.page_cache, summary.meta.lost_events > 0))
+        _brought_in(page, summary.page_cache.files)
+    if summary.device is not None:
+        page.row("device", f"{_requested(summary.device)} (observed)")
+
+
+def _answered(found: PageCache, lost: bool) -> str:
+    why = " (events were lost)" if lost else ""
+    said = f"{show_plural(found.hits, 'read')} hit, {show_count(found.misses)} missed"
+    said += f", {show_count(found.direct)} went past it" if found.direct else ""
+    said += f", {show_count(found.unknown)} not known{why}" if found.unknown else ""
+    parts = [
+        (found.read_bytes, "by reads"), (found.mapped_bytes, "mapped"),
+        (found.metadata_bytes, "file-system metadata"), (found.written_bytes, "by writes"),
+    ]  # fmt: skip
+    split = ", ".join(f"{show_bytes(size)} {what}" for size, what in parts if size)
+    brought = f"{show_bytes(found.bytes)} brought in{': ' if split else ''}{split}"
+    return f"{said}; {brought}; {show_plural(found.faults, 'page fault')}"
+
+
+def _requested(device: DeviceRequests) -> str:
+    kernel = device.kernel_requests
+    workers = f" ({show_count(kernel)} by kernel workers)" if kernel else ""
+    said = f"{show_plural(device.requests, 'request')}{workers}, {show_bytes(device.bytes)}, "
+    said += show_plural(device.seeks, "seek")
+    if device.median_s is not None and device.p99_s is not None and device.wait_s is not None:
+        said += f"; {show_seconds(device.median_s)} median, {show_seconds(device.p99_s)} 99th percentile"
+        said += f", under way for {show_seconds(device.wait_s)}"
+    return said
+
+
+def _brought_in(page: _Page, files: Sequence[FileBroughtIn]) -> None:
+    """The files of which most was brought in, mapped executables and libraries among them."""
+    named = [
+        f"{show_bytes(file.bytes)} of {name(file.path) or 'files not known'}"
+        + (" (mapped)" if 2 * file.mapped_bytes > file.bytes else "")
+        for file in files[:MAX_BROUGHT]
+    ]
+    more = len(files) - MAX_BROUGHT
+    if named:
+        rest = f", the rest of {show_plural(more, 'other file')}" if more > 0 else ""
+        page.row("", ", ".join(named) + rest, _DIM)
+
+
 def _ratios(of: object) -> str:
     scattered, sequential = getattr(of, "scattered_ratio", None), getattr(of, "sequential_ratio", None)
     if scattered is None or sequential is None:
@@ -245,14 +299,16 @@ def _facts(runs: Sequence[Run]) -> str:
     return ", ".join(parts) or "what was resident before is not known"
 
 
-def _projected(page: _Page, projections: Sequence[Projection]) -> None:
+def _projected(page: _Page, projections: Sequence[Projection], observed: bool = False) -> None:
+    """observed: what happened stands elsewhere on the page, and must not be mixed up with the model."""
     if not projections:
         page.row("projected", "on no device")
         return
     first = projections[0]
     copies = "" if first.copies == 1 else f", {first.copies} starts at once"
     requests = f"{show_plural(first.requests, 'request')}, {show_bytes(first.bytes)}"
-    page.row("projected", f"cold{copies}: {requests}; a re-read of a page is free")
+    model = ", modelled from the reads, not observed" if observed else ""
+    page.row("projected", f"cold{copies}{model}: {requests}; a re-read of a page is free")
     widest = max(len(one.device) for one in projections)
     for one in projections:
         band = f"({show_seconds(one.low_s)} to {show_seconds(one.high_s)})"
@@ -348,8 +404,10 @@ def _side_by_side(page: _Page, comparison: Comparison) -> None:
         a, b = getattr(one.totals, key), getattr(two.totals, key)
         change = "same" if a == b else ("+" if b > a else "") + show(b - a)
         page.columns(label, [(show(a), 14), (show(b), 14), (change, 0)])
+    for label, a, b in _observed_of_both(one, two):
+        page.columns(label, [(a, 14), (b, 14), ("observed", 0)])
     if comparison.is_pair:
-        _projected(page, one.projections)
+        _projected(page, one.projections, one.page_cache is not None)
     else:
         page.blank()
         for label, a, b in zip(("projected", *[""] * 99), one.projections, two.projections, strict=False):
@@ -364,6 +422,15 @@ def _side_by_side(page: _Page, comparison: Comparison) -> None:
             names = ", ".join(name(path) for path in paths[:3])
             rest = f" and {show_count(len(paths) - 3)} more" if len(paths) > 3 else ""
             page.row(f"only {side.name}", f"{show_plural(len(paths), 'file')}: {names}{rest}")
+
+
+def _observed_of_both(one: Summary, two: Summary) -> Iterator[tuple[str, str, str]]:
+    """Label and values of what was observed in both, below the calls."""
+    if one.page_cache is not None and two.page_cache is not None:
+        yield "missed", show_count(one.page_cache.misses), show_count(two.page_cache.misses)
+        yield "brought in", show_bytes(one.page_cache.bytes), show_bytes(two.page_cache.bytes)
+    if one.device is not None and two.device is not None:
+        yield "requests", show_count(one.device.requests), show_count(two.device.requests)
 
 
 # ---- layout -----------------------------------------------------------------------------------------------

@@ -30,7 +30,9 @@ def verdict(summary: Summary) -> list[str]:
     escaped."""
     if not summary.totals.reads:
         unseen = "; much of what it reads may be unseen (below)" if summary.meta.unseen else ""
-        return [f"No file reads were seen{unseen}.", *_measured(summary)]
+        brought = summary.page_cache.bytes if summary.page_cache is not None else 0
+        mapped = f"; {show_bytes(brought)} came into the page cache without any" if brought else ""
+        return [f"No file reads were seen{mapped}{unseen}.", *_measured(summary)]
     return [_pattern(summary), *_cost(summary.projections), *_measured(summary)]
 
 

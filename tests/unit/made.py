@@ -88,18 +88,16 @@ def seed_2010(**meta: Any) -> Trace:
 def below(trace: Trace, rows: Iterable[tuple[int, str, int, int | None, int]], **columns: Any) -> Trace:
     """`trace` with events of the layers below its calls: (time_ns, op, file, offset, size), in any order.
 
-    columns: of all these events, in place of tid and pid 1, and of no duration.
+    columns: of these events, one value for all or one each, in place of tid and pid 1, and of no duration.
     """
     layers = {**dict.fromkeys(CACHE_OPS, "cache"), **dict.fromkeys(DEVICE_OPS, "device")}
-    usual = {"pid": 1, "tid": 1, "duration_ns": pd.NA, "handle": -1, "errno": 0, "direct": False} | columns
-    more = [
-        usual | {"time_ns": at, "op": op, "layer": layers.get(op, "syscall"), "file": file,
-                 "offset": pd.NA if offset is None else offset, "size": size, "requested": size}
-        for at, op, file, offset, size in rows
-    ]  # fmt: skip
-    events = pd.concat(
-        [trace.events.astype({"layer": "str", "op": "str"}), table(EVENT_COLUMNS, more)], ignore_index=True
-    )
+    more = pd.DataFrame(rows, columns=["time_ns", "op", "file", "offset", "size"])
+    more["offset"] = more["offset"].astype("Int64")
+    usual = {"pid": 1, "tid": 1, "duration_ns": pd.NA, "handle": -1, "errno": 0, "direct": False}
+    more = more.assign(layer=[layers.get(op, "syscall") for op in more["op"]], requested=more["size"])
+    more = more.assign(**(usual | columns))[list(EVENT_COLUMNS)].astype(EVENT_COLUMNS)
+    both = [frame.astype({"layer": "str", "op": "str"}) for frame in (trace.events, more)]
+    events = pd.concat(both, ignore_index=True)
     events = events.sort_values("time_ns", kind="stable", ignore_index=True).astype(EVENT_COLUMNS)
     events["layer"] = events["layer"].cat.set_categories(list(LAYERS))
     made = dataclasses.replace(trace, events=events)

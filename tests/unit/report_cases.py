@@ -6,8 +6,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from made import GIB, MIB, seed_2010, trace
+import pandas as pd
+from made import GIB, MIB, below, seed_2010, trace
 
+from profiler.capture.recorder import FileFacts
 from profiler.trace import Trace
 
 
@@ -72,6 +74,48 @@ def python_import(count: int = 200, **meta: Any) -> Trace:
     return trace(rows, files, **(known | meta))
 
 
+def kernel(**meta: Any) -> Trace:
+    """Like `check`, as the tracer in the kernel sees it: the refcount blocks come in one by one, the L2
+    tables with read-ahead; the program and a library are mapped.
+    """
+    step, page, ahead = 200_000, 4096, 32
+    places = [143360 + number * 8 * MIB for number in range(2048)]
+    rows = [(0, place, page) for place in (*places, *places)]
+    rows += [(0, 17 * GIB + number * page, page) for number in range(2048)]
+    facts = {
+        "/vm/disk0.qcow2": "regular", "/usr/bin/qemu-img": "regular", "/usr/lib/libc.so.6": "regular",
+        "/dev/vda": "metadata", "/dev/vda ": "block",
+    }  # fmt: skip
+    files = [
+        FileFacts(path.strip().encode(), "254:0", size=20 * GIB, kind=kind) for path, kind in facts.items()
+    ]
+    known = {
+        "command": ("qemu-img", "check", "disk0.qcow2"), "cwd": "/vm", "image": "disk0.qcow2",
+        "tracer": "kernel", "tracer_version": "0.1.0", "cache": "cold", "resident_before_bytes": 0,
+        "resident_checked_bytes": 16 * GIB, "wall_s": 2.4, "exit_status": 0, "measured": RUNS,
+        "device_read_bytes": 18 * MIB,
+    }  # fmt: skip
+    made = trace(rows, files, step_ns=step, duration_ns=150_000, **(known | meta))
+    needed = [(number, place, page) for number, place in enumerate(places)]
+    needed += [(4096 + number, 17 * GIB + number * page, ahead * page) for number in range(0, 2048, ahead)]
+    faulted = [(file, at * 65536) for file, count in ((1, 32), (2, 96)) for at in range(count)]
+    mapped = [(number * step + 160_000, file, place) for number, (file, place) in enumerate(faulted)]
+    made = below(made, [
+        *((number * step + 5000, "miss", 0, place, size) for number, place, size in needed),
+        *((number * step + 4000, "miss", 3, place // 128, page) for number, place, size in needed[::16]),
+        *((between, "fault", file, place, page) for between, file, place in mapped),
+        *((between + 10_000, "miss", file, place, 65536) for between, file, place in mapped),
+    ])  # fmt: skip
+    latency = random.Random(23)
+    for op, chosen in (("request", slice(0, None, 2)), ("kernel_request", slice(1, None, 8))):
+        requests = [
+            (number * step + 6000, op, 4, place // 2, size) for number, place, size in needed[chosen]
+        ]
+        durations = pd.array([latency.randint(80_000, 140_000) for _ in requests], "Int64")
+        made = below(made, requests, duration_ns=durations)
+    return made
+
+
 def hostile() -> Trace:
     """Everything in it is meant to confuse."""
     return trace(
@@ -98,5 +142,6 @@ CASES: dict[str, Callable[[], Trace]] = {
     "seed": lambda: seed_2010(command=("qemu-img", "info", "disk0.qcow2"), cwd="/vm", image="disk0.qcow2"),
     "check": check,
     "python": lambda: python_import(30),
+    "kernel": kernel,
     "hostile": hostile,
 }

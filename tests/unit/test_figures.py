@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import GIB, MIB, seed_2010, trace
-from report_cases import CASES, check, python_import
+from made import GIB, MIB, below, seed_2010, trace
+from report_cases import CASES, check, kernel, python_import
 
 from profiler import devices
 from profiler.errors import ColdseekError, UsageError
@@ -34,6 +34,7 @@ def test_offsets_table() -> None:
         "offset": [0, 100],
         "size": [10, 10],
         "seek": [True, True],
+        "answer": ["unknown", "unknown"],
     }
 
 
@@ -68,6 +69,39 @@ def test_cold_and_warm_differ_in_more_than_colour() -> None:
     assert cold.get_color() != warm.get_color()
     assert cold.get_markersize() > 2 * warm.get_markersize()
     assert texts(figure).count("12,288 reads") == 2 and "warm: " in texts(figure)
+
+
+def test_hits_and_misses_are_told_apart() -> None:
+    figure = figures.draw([kernel()])
+    hits, misses = lines(figure.axes[1], "short reads")  # in the order in which they are drawn
+    assert (hits.get_color(), misses.get_color()) == ("#56B4E9", "#D55E00")
+    assert (len(hits.get_xdata()), len(misses.get_xdata())) == (4032, 2112)
+    assert misses.get_xdata()[:2049].tolist() == [*range(1, 2049), 4097]
+    assert "in the page cache: 4,032 reads" in texts(figure)
+    assert "missed the page cache: 2,112 reads" in texts(figure)
+    assert "(hit or miss: observed)" in texts(figure)
+    assert "observed" not in texts(figures.draw([check()]))
+
+
+def test_what_is_not_known_is_no_hit() -> None:
+    made = trace([(0, 0, 1), (0, MIB, 1), (0, 9 * MIB, 1)], direct=[2], lost_events=1, tracer="kernel")
+    made = below(made, [(50, "miss", 0, 0, 4096)])
+    figure = figures.draw([made])
+    unknown, direct, missed = lines(figure.axes[1], "short reads")
+    assert [line.get_xdata().tolist() for line in (unknown, direct, missed)] == [[2], [3], [1]]
+    assert "in the page cache" not in texts(figure)
+    assert "not known whether cached: 1 read" in texts(figure) and "past the page cache" in texts(figure)
+
+
+def test_all_hits() -> None:
+    figure = figures.draw([trace([(0, 0, 1)], tracer="kernel")])
+    assert "missed the page cache: 0 reads" in texts(figure)
+    assert "missed the page cache: 0 reads" in texts(figures.draw([trace(tracer="kernel")]))
+
+
+def test_two_traces_keep_their_colours() -> None:
+    cold, warm = lines(figures.draw([kernel(), kernel(cache="warm")]).axes[0], "short reads")
+    assert [cold.get_color(), warm.get_color()] == [mark["color"] for mark in figures.PAIR]
 
 
 def test_a_chosen_file() -> None:
@@ -192,3 +226,12 @@ def test_a_million_reads_in_seconds(size: int, tmp_path: Path) -> None:
     assert time.perf_counter() - start < 15  # about 4 s on an idle machine
     figures.save(figures.draw([made]), str(tmp_path / "x.svg"))
     assert (tmp_path / "x.svg").stat().st_size < 5_000_000
+
+
+def test_a_million_answered_reads_in_seconds(tmp_path: Path) -> None:
+    offsets = np.random.default_rng(23).integers(0, 16 * GIB // 4096, 1_000_000) * 4096
+    made = trace([(0, offset, 4096) for offset in offsets.tolist()], tracer="kernel")
+    made = below(made, [(number * 2000 + 50, "miss", 0, 0, 4096) for number in range(500_000)])
+    start = time.perf_counter()
+    figures.save(figures.draw([made]), str(tmp_path / "x.png"))
+    assert time.perf_counter() - start < 15  # under 5 s on an idle machine

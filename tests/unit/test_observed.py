@@ -153,7 +153,7 @@ drawn_rows = st.lists(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(drawn_rows, st.integers(0, 30))
 def test_as_one_by_one(drawn: list[tuple[int, str, int]], duration: int) -> None:
     """Against the definition in plain loops; the calls of a task do not overlap."""

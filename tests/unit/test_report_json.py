@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from made import seed_2010, trace
-from report_cases import CASES, check, python_import
+from report_cases import CASES, check, kernel, python_import
 
 from profiler import devices
 from profiler.analysis.projection import project
@@ -60,9 +60,29 @@ def test_the_keys_of_the_contract() -> None:
         "path", "reads", "bytes", "unique_bytes", "seeks", "scattered_ratio", "patterns", "structures",
     }  # fmt: skip
     assert report["files"][0]["path"] == "/vm/disk0.qcow2"
-    unseen = dict.fromkeys(("requests", "bytes", "seeks", "accounted_bytes"))  # unknown is null, not 0
-    assert report["device"] == {"observed": False, **unseen}
+    for layer in ("page_cache", "device"):  # unknown is null, not 0
+        assert report[layer].pop("observed") is False
+        assert set(report[layer].values()) == {None}
+    assert set(report["device"]) >= {"requests", "bytes", "seeks", "accounted_bytes"}
     assert set(report["projections"][0]) >= {"device", "requests", "seconds", "low_s", "high_s"}
+
+
+def test_what_was_observed() -> None:
+    report = report_json.report(summarise(kernel()))
+    cache, device = report["page_cache"], report["device"]
+    assert cache["observed"] and device["observed"]
+    parts = [cache[f"{part}_bytes"] for part in ("read", "mapped", "metadata", "written")]
+    assert sum(parts) == cache["bytes"] == sum(file["bytes"] for file in cache["files"])
+    answers = [cache[key] for key in ("hits", "misses", "direct", "unknown")]
+    assert sum(answers) == report["totals"]["reads"]
+    assert cache["files"][1] == {
+        "path": "/usr/lib/libc.so.6", "bytes": 6291456, "mapped_bytes": 6291456,
+    }  # fmt: skip
+    assert (device["requests"], device["kernel_requests"]) == (1320, 264)
+    assert device["accounted_bytes"] == 18874368
+    warm = report_json.report(summarise(trace([(0, 0, 1)], tracer="kernel")))
+    assert (warm["page_cache"]["bytes"], warm["page_cache"]["files"]) == (0, [])
+    assert (warm["device"]["requests"], warm["device"]["median_s"]) == (0, None)
 
 
 def test_compare() -> None:

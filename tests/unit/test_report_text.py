@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from made import GIB, MIB, seed_2010, trace
-from report_cases import CASES, RUNS, check
+from made import GIB, MIB, below, seed_2010, trace
+from report_cases import CASES, RUNS, check, kernel
 
 from profiler import devices
 from profiler.analysis.projection import project
@@ -141,3 +141,33 @@ def test_extents_of_all_files_need_no_excuse() -> None:
         "taken as device offsets"
         in text.report(summarise(dataclasses.replace(made, extents=trace().extents))).plain
     )
+
+
+def test_what_was_observed_is_told_from_what_is_modelled() -> None:
+    shown = " ".join(text.report(summarise(kernel())).plain.split())
+    assert "4,032 reads hit, 2,112 missed; 24.5 MiB brought in: 16 MiB by reads, 8 MiB mapped" in shown
+    assert "6 MiB of libc.so.6 (mapped)" in shown
+    assert "1,320 requests (264 by kernel workers), 10 MiB, 1,297 seeks" in shown
+    assert "modelled from the reads, not observed: 4,096 requests" in shown
+    unobserved = text.report(summarise(check())).plain
+    assert "page cache" not in unobserved and "modelled" not in unobserved
+
+
+def test_lost_events_make_hits_unknown() -> None:
+    shown = text.report(summarise(kernel(lost_events=7))).plain
+    assert shown.startswith("INCOMPLETE: 7 events lost")
+    assert "0 reads hit, 2,112 missed, 4,032 not known (events were lost)" in " ".join(shown.split())
+
+
+def test_two_observed_traces() -> None:
+    warm = trace([(0, 0, 10)], tracer="kernel", cache="warm", command=kernel().meta.command)
+    shown = text.compare(compare_summary(kernel(), warm)).plain
+    for label, cold in (("missed", "2,112"), ("brought in", "24.5 MiB"), ("requests", "1,320")):
+        assert re.search(rf"^{label} +{cold} +0", shown, re.MULTILINE)
+    assert "brought in" not in text.compare(compare_summary(kernel(), check(cache="warm"))).plain
+
+
+def test_without_reads_what_was_mapped_is_told() -> None:
+    made = below(trace(tracer="kernel"), [(0, "miss", 0, 0, MIB)])
+    first = text.report(summarise(made)).plain.split("\n")[0]
+    assert first == "No file reads were seen; 1 MiB came into the page cache without any."

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import pandas as pd
 import pytest
 from made import MIB, trace
-from report_cases import RUNS, check, run
+from report_cases import RUNS, check, kernel, run
 
 from profiler.report.summary import Run, measured, summarise
 from profiler.trace import Meta
@@ -68,10 +67,18 @@ def test_writes_are_apart() -> None:
     assert (made.totals.reads, made.writes, made.written_bytes) == (0, 2, 200)
 
 
-def test_device_layer() -> None:
-    made = trace([(0, 0, 4096), (0, 4096, 4096), (0, MIB, 4096)])
-    events = made.events.assign(
-        layer=pd.Categorical(["device"] * 3, categories=["syscall", "cache", "device"]),
-    )
-    device = summarise(dataclasses.replace(made, events=events)).device
-    assert (device.observed, device.requests, device.bytes, device.seeks) == (True, 3, 12288, 2)
+def test_what_was_observed_is_there_or_none() -> None:
+    made = summarise(kernel())
+    assert made.page_cache is not None and made.device is not None
+    assert made.page_cache.hits + made.page_cache.misses == made.totals.reads == 6144
+    assert made.totals.files == len(made.files) == 1  # what was mapped is no read
+    assert made.device.requests == 1320
+    assert (summarise(check()).page_cache, summarise(check()).device) == (None, None)
+
+
+def test_the_layers_below_change_nothing_above_them() -> None:
+    made = kernel()
+    calls = made.events[(made.events["layer"] == "syscall").to_numpy(bool)].reset_index(drop=True)
+    with_layers, without = summarise(made), summarise(dataclasses.replace(made, events=calls))
+    for name in ("totals", "gaps", "sizes", "files", "others", "writes", "written_bytes", "projections"):
+        assert getattr(with_layers, name) == getattr(without, name)
