@@ -60,6 +60,13 @@ def disk_directory(cache_directory: Path) -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def own_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory for the temporary files of programs that the test starts: where coldseek is killed, its
+    strace's log stays there, to be imported."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 @pytest.fixture(scope="session")
 def seed_image(cache_directory: Path) -> Path:
     """The image of the case: 16 GiB, 4 KiB clusters, preallocated; 41 MB on disk. Not to be changed."""

@@ -281,7 +281,9 @@ class Running:
 
 
 @pytest.fixture(params=["ptrace", "strace"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def run(
+    request: pytest.FixtureRequest, tmp_path: Path, own_temporary: None
+) -> Iterator[Callable[..., Running]]:
     if request.param == "strace":
         need_tool("strace")
     made: list[Running] = []
@@ -298,7 +300,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[...
 
 
 def test_ctrl_c_ends_the_program_and_keeps_the_trace(run: Callable[..., Running]) -> None:
-    one = run("signal.signal(signal.SIGINT, lambda *_: sys.exit(5))")
+    # at once: without a terminal coldseek passes it on too, and a Python that is ending would die of that
+    one = run("signal.signal(signal.SIGINT, lambda *_: os._exit(5))")
     os.killpg(one.process.pid, signal.SIGINT)  # what a terminal does
     words = one.end()
     assert one.process.returncode == 5

@@ -243,6 +243,7 @@ def test_a_stubborn_program_is_killed() -> None:
     assert not wait_until_gone(mark)
 
 
+@pytest.mark.usefixtures("own_temporary")
 def test_nothing_is_left_when_coldseek_is_killed() -> None:
     mark = f"mark{os.getpid()}killed"
     driver = drive(sys.executable, "-S", "-c", STUBBORN.replace("while", f"# {mark}\nwhile"))
