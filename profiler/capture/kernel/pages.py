@@ -78,8 +78,8 @@ class _Walk:
     ) -> tuple[np.ndarray, np.ndarray]:
         """`read` for the pages `rows`, whose entries are of `_SPECIAL` kinds."""
         at, end, clock = self.at[rows], self.end[rows], self.clock[rows]
-        # The word that these have after the header. 0, which is no length, where the page ends before it.
-        second = np.where(at + 1 < end, words[np.minimum(at + 1, len(words) - 1)], 0).astype(np.int64)
+        # The word after the header; where the page ends before it, `after` is beyond the end whatever it is.
+        second = words[np.minimum(at + 1, len(words) - 1)].astype(np.int64)
         high = second.astype(np.uint64) << _SHIFT
         self.clock[rows] = np.select(
             [kind == _TIME_EXTEND, kind == _TIME_STAMP, (kind == _PADDING) & (delta == 1)],
@@ -228,7 +228,7 @@ def _anywhere(data: memoryview, dtype: str) -> np.ndarray:
 
 def _values(data: memoryview, at: np.ndarray, column: Field) -> np.ndarray:
     """The values of a column at the bytes `at`, in no more bytes than they have."""
-    is_text, sign = column.kind == "text", "i" if column.signed or column.size == 8 else "u"
+    is_text, sign = column.kind == "text", "i" if column.signed else "u"
     values: np.ndarray = _anywhere(data, f"S{column.size}" if is_text else f"<{sign}{column.size}")[at]
     if is_text:
         letters = values.view(np.uint8).reshape(len(values), column.size)
