@@ -21,7 +21,7 @@ _FIELD = re.compile(
 _NUMBER_BYTES = (1, 2, 4, 8)
 _LAST_ID = 0xFFFF  # common_type, by which records are told apart, has 16 bits
 
-# The decoder is written for this one; linux/ring_buffer.h has had it since 2.6.30 (the stamp since 4.16).
+# The header of a record that the decoder is written for: linux/ring_buffer.h, struct ring_buffer_event.
 _ENTRY_HEADER = {
     "type_len": (r"type_len\s*:\s*(\d+) bits", 5),
     "time_delta": (r"time_delta\s*:\s*(\d+) bits", 27),
@@ -132,7 +132,7 @@ def _field(found: re.Match[str]) -> Field:
     size = int(found["size"])
     kind: Literal["number", "text", "other"] = "other"
     if found["array"]:
-        if re.fullmatch(r"(const )?char ?", found["type"]):
+        if size and re.fullmatch(r"(const )?char ?", found["type"]):
             kind = "text"
     elif size in _NUMBER_BYTES:
         kind = "number"
