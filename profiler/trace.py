@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from profiler.errors import ColdseekError, TraceFormatError
+from profiler.owner import give, invoker
 from profiler.units import show_path
 
 if TYPE_CHECKING:
@@ -292,17 +293,20 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
 def replacing(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
     """Give a temporary name beside `path` to write to; rename it to `path` on success, remove it on failure.
 
-    Raises ColdseekError, naming `path`, in place of OSError.
+    Under sudo the file becomes that of the user who called it. Raises ColdseekError, naming `path`, in place
+    of OSError.
     """
     target = os.fspath(path)
-    temporary = None
+    handle = temporary = None
     try:
         handle, temporary = tempfile.mkstemp(
             prefix=".coldseek-", suffix=os.path.splitext(target)[1], dir=os.path.dirname(target) or "."
         )
         os.fchmod(handle, 0o666 & ~_umask())
-        os.close(handle)
         yield temporary
+        # Not before it is written: in /tmp not even root may open another's file for that
+        # (fs.protected_regular). By the handle: in a folder of the user's the name may be another's by now.
+        give(handle, invoker())
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
@@ -311,6 +315,8 @@ def replacing(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
             f"cannot write {show_path(target)}: {reason}; give another place with -o"
         ) from error
     finally:
+        if handle is not None:
+            os.close(handle)
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)

@@ -19,6 +19,7 @@ from profiler.capture.cache import Coldness, Residency, make_cold, residency
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.launch import exec_error
 from profiler.errors import ColdseekError
+from profiler.owner import Owner, acting_as
 
 WARM_READ_SHARE = 0.05
 """A run was warm if it had to read at most this share of what the cold run before it read from the
@@ -86,13 +87,15 @@ def run(
     output: bool = True,
     stdin: bool = True,
     before: Residency | None = None,
+    owner: Owner | None = None,
 ) -> Run:
     """Run a program to its end and time it, from before it is started to its end.
 
     The program has our stdin, stdout and stderr; without `output` its stdout and stderr, and without `stdin`
-    its stdin, are /dev/null. `before`: what was cached just before, to be kept with the run. Raises
-    CommandNotFoundError or CannotRunError if it cannot be started, and KeyboardInterrupt, whose text says
-    what happened, where it was interrupted. It is never left running.
+    its stdin, are /dev/null. `before`: what was cached just before, to be kept with the run. `owner`: the
+    user it runs as; None: the one who runs coldseek. Raises CommandNotFoundError or CannotRunError if it
+    cannot be started, and KeyboardInterrupt, whose text says what happened, where it was interrupted. It is
+    never left running.
     """
     silenced = {0: stdin, 1: output, 2: output}
     actions = [
@@ -100,15 +103,17 @@ def run(
         for number, kept in silenced.items()
         if not kept
     ]
+    environ = os.environ if owner is None else owner.environment(os.environ)
     child = None
-    start = time.perf_counter_ns()
     try:
         # vfork and exec in one: the program's start does not wait for a copy of Python's page tables.
         # Python ignores these two signals for itself; the program shall have them as usual.
-        child = os.posix_spawnp(
-            command[0], list(command), os.environ,
-            file_actions=actions, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-        )  # fmt: skip
+        with acting_as(owner):
+            start = time.perf_counter_ns()
+            child = os.posix_spawnp(
+                command[0], list(command), environ,
+                file_actions=actions, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            )  # fmt: skip
         with Interrupts(child, partial(_kill, child)) as interrupts:
             _, status, usage = os.wait4(child, 0)
             wall = time.perf_counter_ns() - start
@@ -147,15 +152,16 @@ def pairs(
     *,
     must: Iterable[bytes] = (),
     output: bool = False,
+    owner: Owner | None = None,
 ) -> Pairs:
     """`runs` cold and as many warm runs, taking turns: cold, warm, cold, warm ...
 
     files: what the program reads, by name; `must`: those of which nothing may be cached in a cold run (see
     `cache.make_cold`). Each cold run warms the cache for the warm one after it. The program reads /dev/null
     as its stdin, since the first run would leave nothing of ours to the others; its output goes there too
-    unless `output`. on_result("cold" or "warm", run) is called after each. What was measured is kept: where
-    an interrupt or a failure ends it early, the runs up to there are given, with `stopped` saying why.
-    Raises what `run` raises only if there are none.
+    unless `output`. owner: see `run`. on_result("cold" or "warm", run) is called after each. What was
+    measured is kept: where an interrupt or a failure ends it early, the runs up to there are given, with
+    `stopped` saying why. Raises what `run` raises only if there are none.
     """
     files, must = list(files), list(must)
     cold: list[Run] = []
@@ -165,12 +171,12 @@ def pairs(
     try:
         for _ in range(runs):
             proof = make_cold(files, must)
-            cold.append(run(command, output=output, stdin=False, before=proof.residency))
+            cold.append(run(command, output=output, stdin=False, before=proof.residency, owner=owner))
             proofs.append(proof)
             if on_result is not None:
                 on_result("cold", cold[-1])
             found = residency([*must, *files])
-            warm.append(run(command, output=output, stdin=False, before=found))
+            warm.append(run(command, output=output, stdin=False, before=found, owner=owner))
             if on_result is not None:
                 on_result("warm", warm[-1])
     except (KeyboardInterrupt, ColdseekError) as error:

@@ -25,6 +25,7 @@ from profiler.capture.strace_log import Log
 from profiler.capture.strace_tasks import CLONES, EXECS, IO_URING
 from profiler.capture.tracer import Probe
 from profiler.errors import ColdseekError
+from profiler.owner import Owner
 from profiler.trace import Trace
 
 _CALLS = sorted({*HANDLERS, *CLONES, *EXECS, *IO_URING})
@@ -108,10 +109,14 @@ def _version(program: str) -> str:
 class StraceTracer:
     """A `tracer.Tracer`: strace writes its log into a private directory, and it is read while it grows.
 
-    A file, not a pipe: a pipe would hold the program up, and its log would be lost with coldseek.
+    A file, not a pipe: a pipe would hold the program up, and its log would be lost with coldseek. owner: the
+    user whom the program is to run as, strace does not; None: the one who runs coldseek.
     """
 
     name = "strace"
+
+    def __init__(self, owner: Owner | None = None) -> None:
+        self._owner = owner
 
     def record(
         self,
@@ -129,11 +134,12 @@ class StraceTracer:
         log = Log()
         with _directory() as directory:
             path = os.path.join(directory, "strace.log")
-            options = [*_OPTIONS, *_extras(program), "-o", path, "--", *command]
+            user = ["-u", self._owner.name] if self._owner is not None else []
+            options = [*_OPTIONS, *_extras(program), *user, "-o", path, "--", *command]
             with open(path, "x+b") as stream:
                 if started is not None:
                     started(log.recorder)
-                partial, status = _run([program, *options], stream, log, silent)
+                partial, status = _run([program, *options], stream, log, silent, self._owner)
             log.finish()
             if not partial:
                 partial = _why_unfinished(log, directory)
@@ -192,13 +198,18 @@ def _directory() -> Iterator[str]:
         yield name
 
 
-def _run(command: list[str], stream: BinaryIO, log: Log, silent: bool) -> tuple[str, int]:
+def _run(
+    command: list[str], stream: BinaryIO, log: Log, silent: bool, owner: Owner | None
+) -> tuple[str, int]:
     """Run strace to its end and feed its log; gives why the program was cut short, "" if it was not, and
     strace's return code as subprocess gives it.
     """
     null = subprocess.DEVNULL if silent else None
+    environ = None if owner is None else owner.environment(os.environ)
     with _guard() as tell:
-        process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, preexec_fn=tell)
+        process = subprocess.Popen(
+            command, stdin=null, stdout=null, stderr=null, env=environ, preexec_fn=tell
+        )
         kill = functools.partial(strace_guard.kill_tracees, process.pid)
         try:
             program = _first_task(process, stream, log)

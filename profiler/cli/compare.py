@@ -13,6 +13,7 @@ from profiler.cli.output import Format, Progress, can_be_made, command_line, kee
 from profiler.cli.record import TRACER
 from profiler.cli.report import FORMAT, emit_json
 from profiler.errors import UsageError
+from profiler.owner import invoker, make_folder
 from profiler.units import show_path
 
 
@@ -63,7 +64,7 @@ def run_both(words: list[str], runs: int, tracer: str, folder: str, image: str =
 
     if folder:
         try:
-            os.makedirs(folder, exist_ok=True)
+            make_folder(folder, invoker())
         except OSError as error:
             raise UsageError(f"cannot make the folder {show_path(folder)}: {error.strerror}") from error
         can_be_made(os.path.join(folder, "cold.trace.parquet"))

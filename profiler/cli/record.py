@@ -9,11 +9,25 @@ import typer
 
 from profiler.cli.app import app
 from profiler.cli.output import Progress, can_be_made, command_line, keep, sum_up
+from profiler.owner import Owner, invoker
 
 COMMAND = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The program and its arguments.")]
 TRACER = Annotated[str, typer.Option(help="auto, ptrace or strace; see coldseek doctor.", metavar="NAME")]
+AS_ROOT = Annotated[
+    bool,
+    typer.Option(
+        "--as-root",
+        help="with sudo: run the program as root too, not as the user who called sudo.",
+        hidden=True,
+    ),
+]
 RUNS_A_PROGRAM = {"allow_interspersed_args": False}
 """Options end where the command begins: what follows is the command's own."""
+
+
+def runs_as(as_root: bool) -> Owner | None:
+    """The user whom programs are to run as; None: the one who runs coldseek."""
+    return None if as_root else invoker()
 
 
 @app.command(
