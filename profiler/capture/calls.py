@@ -119,7 +119,7 @@ class Calls:
         data = facts.kind in DATA_KINDS or facts.kind == "unknown"
         opened = Open(
             number, self.recorder.handle(), position, bool(flags & O_APPEND), bool(flags & O_DIRECT),
-            data and not flags & O_PATH,
+            data and not flags & O_PATH, flags & os.O_ACCMODE != os.O_RDONLY,
         )  # fmt: skip
         self.descriptors.open(call.tid, descriptor, opened, bool(flags & O_CLOEXEC))
         return opened
@@ -371,7 +371,8 @@ def _fcntl(calls: Calls, call: Call) -> None:
         calls.descriptors.set_close_on_exec(call.tid, descriptor, bool(call.args[2] & FD_CLOEXEC))
     elif command == F_SETFL:
         opened = calls.find(call, descriptor)
-        opened.append, opened.direct = bool(call.args[2] & O_APPEND), bool(call.args[2] & O_DIRECT)
+        flags = call.args[2]
+        calls.descriptors.set_flags(opened, bool(flags & O_APPEND), bool(flags & O_DIRECT))
 
 
 def _duplicate(calls: Calls, call: Call, old: int, new: int, close_on_exec: bool) -> None:

@@ -23,6 +23,7 @@ class Open:
     append: bool = False
     direct: bool = False
     data: bool = True
+    writable: bool = False
 
     def advance(self, size: int) -> int | None:
         """Move on by the `size` bytes just read or written; gives the offset they were at."""
@@ -97,6 +98,10 @@ class Descriptors:
             self.close(task, new)
         elif old != new:
             self.open(task, new, opened, close_on_exec)
+
+    def set_flags(self, opened: Open, append: bool, direct: bool) -> None:
+        """fcntl(F_SETFL)."""
+        opened.append, opened.direct = append, direct
 
     def fork(self, parent: int, child: int) -> None:
         """The child gets a table of its own with the same opens."""

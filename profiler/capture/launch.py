@@ -9,18 +9,27 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
 from profiler.units import show_path
 
+if TYPE_CHECKING:
+    from profiler.owner import Owner
+
 
 def launch(
-    command: Sequence[str], attach: Callable[[int], None], prepare: Callable[[], None], silent: bool
+    command: Sequence[str],
+    attach: Callable[[int], None],
+    prepare: Callable[[], None],
+    silent: bool,
+    owner: Owner | None = None,
 ) -> Launched:
     """Fork a child that runs `prepare` and becomes `command` once `attach(pid)` has been done here.
 
     The child keeps stdin, stdout, stderr (if `silent`, these are /dev/null), working directory, process
-    group and signals. Raises what `attach` raises; the child is gone then.
+    group and signals, and its user unless `owner` is another. Raises what `attach` raises; the child is
+    gone then.
     """
     go_read, go_write = os.pipe()
     news_read, news_write = os.pipe()
@@ -42,6 +51,8 @@ def launch(
             except OSError as error:
                 os.write(news_write, f"filter {error.errno or 0}\n".encode())
                 os._exit(125)
+            if owner is not None:
+                owner.become()  # after the filter, which root may install without giving up set-user-ID
             os.write(news_write, f"exec {time.monotonic_ns()}\n".encode())
             os.execvp(command[0], list(command))  # noqa: S606
         except OSError as error:

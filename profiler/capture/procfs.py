@@ -65,6 +65,23 @@ def descriptors(task: int) -> list[int]:
         return []
 
 
+def mapped(task: int) -> list[tuple[object, FileFacts]]:
+    """The files that a task has mapped now, keys and facts as of `identify`: its program, the loader."""
+    found = {}
+    try:
+        with open(f"/proc/{task}/maps", "rb") as source:
+            paths = dict.fromkeys(line.split(None, 5)[5].rstrip(b"\n") for line in source if b"/" in line)
+    except (OSError, IndexError):
+        return []
+    for path in paths:
+        try:
+            status = os.stat(b"/proc/%d/root" % task + path)
+        except OSError:
+            continue
+        found[status.st_dev, status.st_ino, path] = describe(path, status)
+    return list(found.items())
+
+
 def position_and_flags(task: int, descriptor: int) -> tuple[int | None, int]:
     """Where the next read starts, and the open flags, from fdinfo; (None, 0) where it does not say."""
     try:

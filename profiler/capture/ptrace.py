@@ -27,24 +27,29 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from profiler import __version__
 from profiler.capture import abi as abis
 from profiler.capture import launch, procfs, seccomp
 from profiler.capture.calls import CLONE_FILES, CLONE_THREAD, HANDLERS, Call, Calls, Iocb
-from profiler.capture.descriptors import Descriptors
+from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.interrupts import Interrupts
+from profiler.capture.journal import Journal
 from profiler.capture.patience import WALL, WINDOW, Patience
 from profiler.capture.recorder import FileFacts, Recorder
 from profiler.capture.rings import Rings
 from profiler.capture.tracer import Probe
 from profiler.errors import ColdseekError
-from profiler.trace import Meta, Trace
+from profiler.trace import DATA_KINDS, Meta, Trace
 from profiler.units import show_path, show_plural
+
+if TYPE_CHECKING:
+    from profiler.owner import Owner
 
 # linux/ptrace.h; python-ptrace has the older half of these
 _CONT, _SYSCALL, _GETEVENTMSG, _SEIZE, _LISTEN, _GET_SYSCALL_INFO = 7, 24, 0x4201, 0x4206, 0x4208, 0x420E
@@ -74,10 +79,10 @@ _HEAD = struct.Struct("<4xI16xQi")  # arch, number, and the first argument as a 
 _ARGUMENTS, _ARGUMENTS_AT = struct.Struct("<6q"), 32
 _RESULT, _RESULT_AT = struct.Struct("<q"), 24
 
-_WANTED = tuple(dict.fromkeys((
+WANTED = tuple(dict.fromkeys((
     "pread64", "read", "lseek", "write", "preadv", *HANDLERS, *Rings.HANDLED, "clone", "clone3",
 )))  # fmt: skip
-"""The hot calls first: the filter compares in this order."""
+"""The calls that the tracer follows, the hot ones first: the filter compares in this order."""
 _ON_DESCRIPTOR = frozenset((
     "read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev",
     "pwritev2", "lseek",
@@ -120,13 +125,30 @@ def probe() -> Probe:
 
 
 class Ptrace:
-    """Launches one program and records its file reads. See `tracer.Tracer`."""
+    """Launches one program and records its file reads. See `tracer.Tracer`.
+
+    leave: calls of the machine's own kind that do not stop, because the kernel tracer sees them otherwise;
+    it needs the `journal` for that. attached: called with the process id before the program starts. owner:
+    the user whom the program is to run as; None: the one who runs coldseek.
+    """
 
     name = "ptrace"
 
-    def __init__(self) -> None:
-        self._recorder = Recorder()
-        self._descriptors = Descriptors()
+    def __init__(
+        self,
+        *,
+        leave: Collection[str] = (),
+        journal: Journal | None = None,
+        attached: Callable[[int], None] = lambda pid: None,
+        owner: Owner | None = None,
+    ) -> None:
+        self.recorder = self._recorder = Recorder()
+        self._journal = journal
+        self._descriptors = Descriptors() if journal is None else journal
+        self._leave = leave
+        self._attached = attached
+        self._owner = owner
+        self.processes: dict[int, int] = {}  # each task there was -> its process
         self._tasks: dict[int, _Task] = {}
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
         self._ending = False  # everything is to end: no new task may run
@@ -151,22 +173,36 @@ class Ptrace:
         silent: bool = False,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
+        return self._recorder.trace(self.run(command, started, silent=silent))
+
+    def run(
+        self,
+        command: Sequence[str],
+        started: Callable[[Recorder], None] | None = None,
+        *,
+        silent: bool = False,
+    ) -> Meta:
+        """`record` without making a Trace of what is in `recorder` then."""
         self._ptrace = _binding()
         known = abis.native()
         self._native = known[0]
+        wanted = [
+            (one, [name for name in WANTED if one is not known[0] or name not in self._leave])
+            for one in known
+        ]
         self._rows = {
             (one.audit, one.numbers[name]): (name, one, one.arrange.get(name))
-            for one in known
-            for name in _WANTED
+            for one, names in wanted
+            for name in names
             if name in one.numbers
         }
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        code = seccomp.program(known, _WANTED)
+        code = seccomp.program(wanted)
         launched = self._launched = launch.launch(
-            command, self._attach, partial(seccomp.install, code), silent
+            command, self._attach, partial(seccomp.install, code), silent, self._owner
         )
         self._main = launched.pid
-        self._tasks[launched.pid] = _Task(launched.pid, known[0])
+        self._began(launched.pid, launched.pid, known[0])
         with Interrupts(launched.pid, self._kill) as interrupts:
             try:
                 if started is not None:
@@ -180,24 +216,32 @@ class Ptrace:
         if not self._start_ns:
             raise ColdseekError("the program ended before it began; run it without coldseek to see why")
         self._note_gaps()
-        return self._recorder.trace(
-            Meta(
-                command=tuple(command),
-                cwd=launch.working_directory(),
-                started_at=started_at,
-                tracer=self.name,
-                tracer_version=__version__,
-                wall_s=(self._end_ns - self._start_ns) / 1e9,
-                exit_status=self._exit_status,
-                device_read_bytes=self._device_bytes,
-                partial=interrupts.partial,
-                unseen=("exec", "readahead"),
-            )
+        return Meta(
+            command=tuple(command),
+            cwd=launch.working_directory(),
+            started_at=started_at,
+            tracer=self.name,
+            tracer_version=__version__,
+            wall_s=(self._end_ns - self._start_ns) / 1e9,
+            exit_status=self._exit_status,
+            device_read_bytes=self._device_bytes,
+            partial=interrupts.partial,
+            unseen=("exec", "readahead"),
         )
+
+    @property
+    def start_ns(self) -> int:
+        """When the program began, on the monotonic clock: the zero of all recorded times."""
+        return self._start_ns
+
+    def _began(self, tid: int, pid: int, abi: abis.Abi) -> None:
+        self._tasks[tid] = _Task(pid, abi)
+        self.processes[tid] = pid
 
     def _attach(self, pid: int) -> None:
         if self._ptrace(_SEIZE, pid, 0, _OPTIONS) == _FAILED:
             raise ColdseekError(f"the kernel does not allow tracing ({_last_error().strerror})")
+        self._attached(pid)
 
     # -- the loop ----------------------------------------------------------------------------------------
 
@@ -308,6 +352,7 @@ class Ptrace:
         if call.name == "close":
             # by the time it returned another thread might own the number again
             task.call = None
+            self._overlooked(call.tid, [call.args[0]])
             self._calls.finish(call)
         elif call.name == "clone":
             task.call, task.clone_flags = None, call.args[0]
@@ -345,6 +390,8 @@ class Ptrace:
             self._executed(tid, self._event_message(tid), now)
         elif event == _EVENT_EXIT:
             self._rings.collect(task.pid, now - self._start_ns)
+            if self._journal is not None and self._start_ns:
+                self._overlooked(tid, procfs.descriptors(tid))
             read = procfs.device_bytes_read(task.pid, tid)
             if read is not None and self._start_ns:
                 self._device_bytes = read + (self._device_bytes or 0)
@@ -363,7 +410,7 @@ class Ptrace:
         else:
             self._descriptors.fork(parent, child)
         above = self._tasks[parent]
-        self._tasks[child] = _Task(above.pid if flags & CLONE_THREAD else child, above.abi)
+        self._began(child, above.pid if flags & CLONE_THREAD else child, above.abi)
         waited = child in self._newborn
         self._newborn.discard(child)
         self._let_go(child, waited)
@@ -388,7 +435,7 @@ class Ptrace:
         processes = {task.pid for task in self._tasks.values()}
         for child in [one for one in self._newborn if procfs.maker(one) not in processes]:
             self._newborn.discard(child)
-            self._tasks[child] = _Task(child, self._native)
+            self._began(child, child, self._native)
             self._descriptors.table(child)  # what it inherited is looked up when it is used
             self._let_go(child, True)
 
@@ -411,6 +458,9 @@ class Ptrace:
             self._descriptors.exec(tid)
             for descriptor in set(self._descriptors.table(tid).opens).difference(open_now):
                 self._descriptors.close(tid, descriptor)
+        if self._journal is not None:  # what the kernel read to start it has names
+            for key, facts in procfs.mapped(tid):
+                self._recorder.file(key, facts)
         refused = procfs.lost_privileges(task.pid)
         if refused:
             self._recorder.notes.append(
@@ -424,6 +474,17 @@ class Ptrace:
         for descriptor in open_now:
             position, flags = procfs.position_and_flags(tid, descriptor)
             self._calls.appeared(call, descriptor, flags, position=position)
+
+    def _overlooked(self, tid: int, descriptors: Iterable[int]) -> None:
+        """Where reads do not stop, files whose descriptors were passed by another process are found out
+        before these are closed."""
+        opens = self._descriptors.table(tid).opens
+        for descriptor in descriptors:
+            if self._journal is not None and descriptor not in opens:
+                key, facts = procfs.identify(tid, descriptor)
+                if facts.kind in DATA_KINDS:
+                    file, handle = self._recorder.file(key, facts), self._recorder.handle()
+                    self._journal.late(tid, descriptor, Open(file, handle, None))
 
     def _gone(self, tid: int, status: int, now: int, interrupts: Interrupts) -> None:
         del self._tasks[tid]

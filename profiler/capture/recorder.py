@@ -37,9 +37,10 @@ OPS = (
     "fadvise_noreuse", "readahead", *CACHE_OPS, *DEVICE_OPS,
 )  # fmt: skip
 OP_CODES = {name: code for code, name in enumerate(OPS)}
+_LAYER_CODES = np.array([1 if op in CACHE_OPS else 2 if op in DEVICE_OPS else 0 for op in OPS], np.int8)
 
 _EVENT = struct.Struct("<qqqqqiiiihhB")
-_EVENT_DTYPE = np.dtype(
+EVENT_DTYPE = np.dtype(
     [
         ("time_ns", "<i8"), ("duration_ns", "<i8"), ("offset", "<i8"), ("requested", "<i8"), ("size", "<i8"),
         ("pid", "<i4"), ("tid", "<i4"), ("file", "<i4"), ("handle", "<i4"),
@@ -137,13 +138,23 @@ class Recorder:
 
     def extend(self, columns: dict[str, np.ndarray]) -> None:
         """Append many events at once: arrays of equal length, keyed by the names of the packed columns."""
-        events = np.zeros(len(columns["time_ns"]), _EVENT_DTYPE)
+        events = np.zeros(len(columns["time_ns"]), EVENT_DTYPE)
         for name, values in columns.items():
             events[name] = values
         self._log += events.tobytes()
         got = (events["op"] < len(READ_OPS)) & (events["size"] > 0)
         self.reads += int(got.sum())
         self.read_bytes += int(events["size"][got].sum())
+
+    def rows(self) -> np.ndarray:
+        """All events so far: a copy, of dtype EVENT_DTYPE, in the order in which they came."""
+        return np.frombuffer(bytes(self._log), EVENT_DTYPE).copy()
+
+    def replace(self, rows: np.ndarray) -> None:
+        """Take these events (of dtype EVENT_DTYPE) in place of all so far."""
+        self._log = bytearray(rows.tobytes())
+        got = (rows["op"] < len(READ_OPS)) & (rows["size"] > 0)
+        self.reads, self.read_bytes = int(got.sum()), int(rows["size"][got].sum())
 
     def trace(self, meta: Meta) -> Trace:
         """Everything recorded so far as a Trace without extents and structures; the recorder stays usable.
@@ -152,7 +163,7 @@ class Recorder:
         """
         import pandas as pd  # late, see profiler/trace.py
 
-        packed = np.frombuffer(bytes(self._log), _EVENT_DTYPE)
+        packed = np.frombuffer(bytes(self._log), EVENT_DTYPE)
         times = packed["time_ns"]
         if (times[1:] < times[:-1]).any():
             packed = packed[np.argsort(times, kind="stable")]
@@ -160,7 +171,7 @@ class Recorder:
         for name, dtype in EVENT_COLUMNS.items():
             if name == "layer":
                 columns[name] = pd.Categorical.from_codes(
-                    np.zeros(len(packed), np.int8), categories=pd.Index(LAYERS)
+                    _LAYER_CODES[packed["op"]], categories=pd.Index(LAYERS)
                 )
             elif name == "op":
                 used = np.unique(packed["op"])

@@ -27,19 +27,18 @@ _X32_BIT = 0x40000000  # asm/unistd.h: system calls of the x32 mode have this bi
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 
-def program(abis: Iterable[Abi], names: Iterable[str]) -> list[Instruction]:
-    """The filter: stop for the calls `names` of each of `abis` (and for x32 calls, which nobody decodes);
-    else run.
+def program(wanted: Iterable[tuple[Abi, Iterable[str]]]) -> list[Instruction]:
+    """The filter: stop for the named calls of each way of calling (and for x32 calls, which nobody
+    decodes); else run.
 
     mmap stops only for mappings of files, fcntl only for commands that make or change a descriptor.
     """
-    wanted = list(names)
     code: list[Instruction] = []
-    for abi in abis:
+    for abi, names in wanted:
         body: list[Instruction] = [(_LOAD, 0, 0, _NUMBER)]
         if abi.audit == AUDIT_X86_64:
             body += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _TRACE)]
-        for name in wanted:
+        for name in names:
             if name in abi.numbers:
                 body += _one_call(name, abi.numbers[name])
         body.append((_RETURN, 0, 0, _ALLOW))

@@ -43,7 +43,11 @@ class Tracer(Protocol):
     ) -> Trace: ...
 
 
-_MODULES = {"ptrace": "profiler.capture.ptrace", "strace": "profiler.capture.strace"}
+_MODULES = {
+    "kernel": "profiler.capture.kernel.tracer",
+    "ptrace": "profiler.capture.ptrace",
+    "strace": "profiler.capture.strace",
+}
 """In order of preference. Each module offers `probe() -> Probe` and `make() -> Tracer`."""
 
 NAMES = tuple(_MODULES)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.capture.recorder import OP_CODES, OPS, UNKNOWN, FileFacts, Recorder
-from profiler.trace import LAYERS, Meta, validate
+from profiler.trace import CACHE_OPS, DEVICE_OPS, Meta, validate
 
 READ, WRITE, OPEN = OP_CODES["pread64"], OP_CODES["write"], OP_CODES["open"]
 
@@ -127,7 +127,8 @@ def test_whatever_goes_in_comes_out(rows: list[tuple[int, int, int, int, bool, i
     assert events["tid"].tolist() == [row[3] for row in expected]
     assert events["direct"].tolist() == [row[4] for row in expected]
     assert events["errno"].tolist() == [row[5] for row in expected]
-    assert set(events["layer"]) <= {LAYERS[0]}
+    layers = {**dict.fromkeys(CACHE_OPS, "cache"), **dict.fromkeys(DEVICE_OPS, "device")}
+    assert events["layer"].tolist() == [layers.get(op, "syscall") for op in events["op"]]
 
 
 @pytest.mark.parametrize("name", ["pread64", "uring_read", "sendfile"])

@@ -14,7 +14,7 @@ from profiler.capture.seccomp import Instruction, program
 
 ALLOW, TRACE = 0x7FFF0000, 0x7FF00000
 KNOWN = abis.native()
-CODE = program(KNOWN, HANDLERS)
+CODE = program([(one, HANDLERS) for one in KNOWN])
 
 
 def run(code: list[Instruction], number: int, audit: int, *args: int) -> int:

@@ -1,0 +1,93 @@
+"""The cache layer: pages brought into the page cache and faults on mapped files, as rows of the log.
+
+The kernel names a file by the device of its file system and its inode number. Most are known from the opens
+and mappings that the tracer saw. What a file system reads for itself (inodes, directories, bitmaps) are
+pages of the block device's own inode, whose number is the device's (linux: bdev_add).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler.capture.kernel.syscalls import Columns, processes_of
+from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
+
+ADDED, FAULTED = "mm_filemap_add_to_page_cache", "mm_filemap_fault"
+FIELDS = {ADDED: ["s_dev", "i_ino", "index", "order"], FAULTED: ["s_dev", "i_ino", "index"]}
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MINOR_BITS = 20  # of a dev_t inside the kernel (linux/kdev_t.h)
+_MOST = 2**62
+
+
+def rows(
+    tables: Mapping[str, Columns], recorder: Recorder, processes: Mapping[int, int], start_ns: int
+) -> npt.NDArray[np.void]:
+    """Rows of ops `miss` and `fault`; files that the recorder does not know yet are added to it."""
+    parts = []
+    for event, op in ((ADDED, "miss"), (FAULTED, "fault")):
+        table = tables.get(event)
+        if table is None:
+            continue
+        table = _since(table, start_ns)
+        made = np.zeros(len(table["time_ns"]), EVENT_DTYPE)
+        made["time_ns"] = table["time_ns"] - start_ns
+        made["duration_ns"] = UNKNOWN
+        made["tid"] = table["tid"]
+        made["pid"] = processes_of(table["tid"], processes)
+        made["file"] = _files(table, recorder)
+        made["handle"] = -1
+        made["op"] = OP_CODES[op]
+        made["offset"] = np.clip(table["index"], 0, _MOST // _PAGE) * _PAGE
+        pages = np.int64(1) << np.clip(table["order"], 0, 20).astype(np.int64) if "order" in table else 1
+        made["size"] = made["requested"] = pages * _PAGE
+        parts.append(made)
+    return np.concatenate(parts) if parts else np.zeros(0, EVENT_DTYPE)
+
+
+def _since(table: Columns, start_ns: int) -> dict[str, npt.NDArray[Any]]:
+    late = table["time_ns"] >= start_ns
+    return {name: values[late] for name, values in table.items()}
+
+
+def _files(table: Columns, recorder: Recorder) -> npt.NDArray[np.int64]:
+    """The recorder's number of each row's file."""
+    inodes = np.stack([table["s_dev"].astype(np.int64), table["i_ino"].astype(np.int64)])
+    distinct, which = np.unique(inodes, axis=1, return_inverse=True)
+    known: dict[tuple[str, int | None], int] = {}
+    for number, facts in enumerate(recorder.files):
+        known.setdefault((facts.device, None if facts.kind == "block" else facts.inode), number)
+    numbers = [_file(int(device), int(inode), known, recorder) for device, inode in distinct.T]
+    return np.array(numbers, np.int64)[which.reshape(-1)] if numbers else np.zeros(0, np.int64)
+
+
+def _file(device: int, inode: int, known: dict[tuple[str, int | None], int], recorder: Recorder) -> int:
+    name = device_name(device)
+    found = known.get((name, inode))
+    if found is not None:
+        return found
+    if device >> _MINOR_BITS == 0 and (node := block_node(inode)):
+        of_device = device_name(inode)  # opened as a file, or else read by its file system
+        facts = FileFacts(node, of_device, kind="metadata")
+        found = known.get((of_device, None))
+        return recorder.file(("metadata", inode), facts) if found is None else found
+    facts = FileFacts(f"(inode {inode} of {name})".encode(), name, inode if 0 <= inode < 2**63 else None)
+    return recorder.file((device, inode), facts)
+
+
+def device_name(device: int) -> str:
+    """A dev_t of the kernel's as "major:minor"."""
+    return f"{device >> _MINOR_BITS}:{device & ((1 << _MINOR_BITS) - 1)}"
+
+
+def block_node(device: int) -> bytes:
+    """The name of a block device's node; b"" if there is no such device."""
+    try:
+        return b"/dev/" + os.path.basename(os.readlink(f"/sys/dev/block/{device_name(device)}")).encode()
+    except OSError:
+        return b""

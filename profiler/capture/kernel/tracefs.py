@@ -1,0 +1,297 @@
+"""tracefs: where the kernel offers its trace events, and instances of it, each a buffer of its own.
+
+See Documentation/trace/ftrace.rst, "Instances". An instance shares nothing with other users of tracefs but
+the list of events. It is removed again whatever happens: by `close`, after a kill -9 by a guard process, and
+where that was killed too, at coldseek's next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+
+from profiler.errors import ColdseekError
+
+_MOUNTED = "/sys/kernel/tracing"
+# asm-generic/unistd.h: the same numbers on every machine; linux/mount.h
+_FSOPEN, _FSCONFIG, _FSMOUNT, _CREATE, _CLOEXEC = 430, 431, 432, 6, 1
+_LOSSES = ("overrun", "commit overrun", "dropped events")  # of per_cpu/cpuN/stats
+_NAME = re.compile(r"coldseek-(\d+)-(\d+)-(\d+)-[a-z]+")
+_DESCRIPTORS = 65536  # nobody has more open, as good as ever
+_BUSY_S = 2.0  # an instance cannot be removed while a reader holds a page of it
+
+
+def open_root() -> int:
+    """A descriptor of tracefs' top directory.
+
+    Where it is not mounted it is not mounted by us either: a mount that is in no directory serves as well
+    (fsmount(2)), and is gone with its last descriptor. Raises ColdseekError, saying what is missing.
+    """
+    if os.geteuid() != 0:
+        raise ColdseekError("only root can read the kernel's trace events; use sudo")
+    with contextlib.suppress(OSError):
+        root = os.open(_MOUNTED, os.O_RDONLY | os.O_DIRECTORY)
+        if _exists(root, "instances"):
+            return root
+        os.close(root)
+    libc = ctypes.CDLL(None, use_errno=True)
+    context = libc.syscall(_FSOPEN, b"tracefs", _CLOEXEC)
+    if context < 0:
+        raise _refused("open tracefs")
+    try:
+        if libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0) < 0:
+            raise _refused("make a mount of tracefs")
+        mount = libc.syscall(_FSMOUNT, context, _CLOEXEC, 0)
+        if mount < 0:
+            raise _refused("mount tracefs")
+    finally:
+        os.close(context)
+    try:
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=mount)
+    finally:
+        os.close(mount)
+
+
+def _refused(what: str) -> ColdseekError:
+    reason = os.strerror(ctypes.get_errno())
+    locked = _text_of("/sys/kernel/security/lockdown")
+    if "[integrity]" in locked or "[confidentiality]" in locked:
+        reason += ", it is locked down"
+    return ColdseekError(f"the kernel does not let coldseek {what} ({reason})")
+
+
+class Instance:
+    """An own trace buffer. To be closed.
+
+    root: descriptor of tracefs' top directory. role: a word of small letters for its name.
+    """
+
+    def __init__(self, root: int, role: str) -> None:
+        self._root = root
+        self._name = f"instances/coldseek-{_namespace()}-{os.getpid()}-{_started(os.getpid())}-{role}"
+        try:
+            os.mkdir(self._name, 0o700, dir_fd=root)
+        except OSError as error:
+            raise ColdseekError(f"cannot make a trace buffer: {os.strerror(error.errno or 0)}") from error
+        try:
+            self._top = os.open(self._name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=root)
+        except OSError:
+            os.rmdir(self._name, dir_fd=root)
+            raise
+        self._pipes: list[int] = []
+
+    def close(self) -> None:
+        """Stop recording and remove the buffer with all its settings."""
+        for pipe in self._pipes:
+            os.close(pipe)
+        os.close(self._top)
+        _remove(self._root, self._name)
+
+    # -- settings ----------------------------------------------------------------------------------------
+
+    def set(self, path: str, text: str) -> None:
+        """Write a setting. Raises ColdseekError naming it where the kernel refuses."""
+        try:
+            _write(self._top, path, text)
+        except OSError as error:
+            raise ColdseekError(
+                f"the kernel refuses the trace setting {path}={text}: {os.strerror(error.errno or 0)}"
+            ) from error
+
+    def read(self, path: str) -> str:
+        """The text of one of its files. Raises OSError."""
+        return _read(self._top, path)
+
+    def enable(self, event: str, filter: str = "") -> None:
+        """Record an event, named "system/event", from now on. Raises ColdseekError."""
+        if filter:
+            self.set(f"events/{event}/filter", filter)
+        self.set(f"events/{event}/enable", "1")
+
+    def stop(self) -> None:
+        """Record no more; what was recorded can still be read."""
+        self.set("tracing_on", "0")
+        self.set("events/enable", "0")
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    def processors(self) -> list[int]:
+        """The numbers of the processors, each of which has a buffer of its own."""
+        listing = os.open("per_cpu", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._top)
+        try:
+            return sorted(int(name.removeprefix("cpu")) for name in os.listdir(listing))
+        finally:
+            os.close(listing)
+
+    def pipes(self) -> list[int]:
+        """Descriptors to read the binary pages of each processor from, without waiting."""
+        if not self._pipes:
+            for processor in self.processors():
+                path = f"per_cpu/cpu{processor}/trace_pipe_raw"
+                self._pipes.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK, dir_fd=self._top))
+        return self._pipes
+
+    def page_bytes(self) -> int:
+        """Bytes of one page of the buffer."""
+        with contextlib.suppress(OSError, ValueError):  # Linux 6.8 or later
+            return int(self.read("buffer_subbuf_size_kb")) * 1024
+        return os.sysconf("SC_PAGE_SIZE")
+
+    def lost(self) -> dict[int, int]:
+        """Events that found no room, by processor; without those that lost none."""
+        found = {}
+        for processor in self.processors():
+            fields = dict(
+                line.split(":", 1) for line in self.read(f"per_cpu/cpu{processor}/stats").splitlines()
+            )
+            count = sum(int(fields.get(name, "0")) for name in _LOSSES)
+            if count:
+                found[processor] = count
+        return found
+
+
+def has_event(root: int, event: str) -> bool:
+    """Whether this kernel has an event, named "system/event"."""
+    return _exists(root, f"events/{event}/enable")
+
+
+def format_of(root: int, event: str) -> str:
+    """The text in which the kernel tells how an event lies in the buffer. Raises ColdseekError."""
+    return _told(root, f"events/{event}/format")
+
+
+def headers(root: int) -> tuple[str, str]:
+    """The same of a page of the buffer and of the head of each event. Raises ColdseekError."""
+    return _told(root, "events/header_page"), _told(root, "events/header_event")
+
+
+def _told(root: int, path: str) -> str:
+    try:
+        return _read(root, path)
+    except OSError as error:
+        raise ColdseekError(
+            f"this kernel's tracefs has no {path}: {os.strerror(error.errno or 0)}"
+        ) from error
+
+
+# ---- leaving nothing behind -------------------------------------------------------------------------------
+
+
+def remove_stale(root: int) -> None:
+    """Remove the instances of coldseeks that are no more."""
+    for name in _names(root):
+        namespace, pid, started = (int(part) for part in _NAME.fullmatch(name).groups())  # type: ignore[union-attr]
+        if namespace == _namespace() and _started(pid) != started:
+            _remove(root, f"instances/{name}", 0)
+
+
+def _names(root: int) -> list[str]:
+    listing = os.open("instances", os.O_RDONLY | os.O_DIRECTORY, dir_fd=root)
+    try:
+        return [name for name in os.listdir(listing) if _NAME.fullmatch(name)]
+    finally:
+        os.close(listing)
+
+
+@contextlib.contextmanager
+def guarded(root: int) -> Iterator[None]:
+    """While entered, a process of its own waits to remove this process's instances should it be killed.
+
+    It is nobody's child, so that a tracer that waits for all of its children never meets it.
+    """
+    watched = os.getpid()
+    waits, held = os.pipe()
+    between = os.fork()
+    if between == 0:
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                _guard(root, waits, watched)
+        finally:
+            os._exit(0)
+    os.close(waits)
+    os.waitpid(between, 0)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _guard(root: int, waits: int, watched: int) -> None:
+    """Wait until the process `watched` closes its end of the pipe, by its death perhaps, then clear up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    low, high = sorted((root, waits))
+    for first, last in ((0, low), (low + 1, high), (high + 1, _DESCRIPTORS)):
+        os.closerange(first, last)
+    os.chdir("/")
+    os.read(waits, 1)
+    deadline = time.monotonic() + _BUSY_S
+    while time.monotonic() < deadline:
+        remove_stale(root)  # leaves alone those of the living
+        if not any(name.split("-")[2] == str(watched) for name in _names(root)):
+            return
+        time.sleep(0.05)
+
+
+def _remove(root: int, name: str, patience_s: float = _BUSY_S) -> None:
+    """Remove an instance; its events stop. Left alone where it stays busy, or is gone already."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            os.rmdir(name, dir_fd=root)
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.01)
+
+
+def _namespace() -> int:
+    """Which process ids we speak of: containers have their own, and tracefs is one for all of them."""
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def _started(pid: int) -> int:
+    """When a process started, in the kernel's ticks; -1 if there is none. Numbers are used again."""
+    fields = _text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else -1
+
+
+# ---- small files ------------------------------------------------------------------------------------------
+
+
+def _exists(top: int, path: str) -> bool:
+    try:
+        os.stat(path, dir_fd=top)
+    except OSError:
+        return False
+    return True
+
+
+def _read(top: int, path: str) -> str:
+    with open(os.open(path, os.O_RDONLY, dir_fd=top), "rb") as source:
+        return source.read().decode()
+
+
+def _write(top: int, path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY, dir_fd=top)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as source:
+            return source.read()
+    except OSError:
+        return ""
