@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +25,25 @@ _MOST = 2**62
 
 
 def rows(
-    tables: Mapping[str, Columns], recorder: Recorder, processes: Mapping[int, int], start_ns: int
+    mine: Mapping[str, Columns],
+    everyone: Mapping[str, Columns],
+    recorder: Recorder,
+    processes: Mapping[int, int],
+    start_ns: int,
 ) -> npt.NDArray[np.void]:
-    """Rows of ops `miss` and `fault`; files that the recorder does not know yet are added to it."""
+    """Rows of ops `miss` and `fault`; files that the recorder does not know yet are added to it.
+
+    mine: events of the observed tasks. everyone: of others too, of which those in `processes` count.
+    """
     parts = []
-    for event, op in ((ADDED, "miss"), (FAULTED, "fault")):
-        table = tables.get(event)
-        if table is None:
-            continue
-        table = _since(table, start_ns)
+    both = [(table, event) for table in (mine, everyone) for event in (ADDED, FAULTED) if event in table]
+    for tables, event in both:
+        op = "miss" if event == ADDED else "fault"
+        table = tables[event]
+        wanted = table["time_ns"] >= start_ns
+        if tables is everyone:
+            wanted &= np.isin(table["tid"], list(processes))
+        table = {name: values[wanted] for name, values in table.items()}
         made = np.zeros(len(table["time_ns"]), EVENT_DTYPE)
         made["time_ns"] = table["time_ns"] - start_ns
         made["duration_ns"] = UNKNOWN
@@ -48,11 +57,6 @@ def rows(
         made["size"] = made["requested"] = pages * _PAGE
         parts.append(made)
     return np.concatenate(parts) if parts else np.zeros(0, EVENT_DTYPE)
-
-
-def _since(table: Columns, start_ns: int) -> dict[str, npt.NDArray[Any]]:
-    late = table["time_ns"] >= start_ns
-    return {name: values[late] for name, values in table.items()}
 
 
 def _files(table: Columns, recorder: Recorder) -> npt.NDArray[np.int64]:

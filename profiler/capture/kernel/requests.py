@@ -23,7 +23,7 @@ FIELDS = {
     COMPLETED: ["dev", "sector", "nr_sector"],
     REMAPPED: ["dev", "sector", "nr_sector", "old_dev", "old_sector"],
 }
-_WORKER = re.compile(rb"iou-(?:wrk|sqp)-(\d+)")  # threads of io_uring are named for who made them
+_WORKER = re.compile(rb"iou-(?:wrk|sqp)-(\d+)")
 
 
 def rows(
@@ -31,7 +31,7 @@ def rows(
 ) -> npt.NDArray[np.void]:
     """Rows of ops `request` and `kernel_request`; the disks are added to the recorder's files."""
     bios = tables[QUEUED]
-    owned = _owned(bios, processes) & (bios["time_ns"] >= start_ns)
+    owned = np.isin(bios["tid"], list(processes)) & (bios["time_ns"] >= start_ns)
     named = [bios["dev"], tables[REMAPPED]["dev"], tables[REMAPPED]["old_dev"]]
     disks = _disks(np.unique(np.concatenate(named)).tolist())
     found = requests(bios, owned, tables[ISSUED], tables[COMPLETED], tables[REMAPPED], disks)
@@ -39,7 +39,8 @@ def rows(
     made["time_ns"] = np.maximum(found.time_ns - start_ns, 0)
     made["duration_ns"] = np.where(found.duration_ns < 0, UNKNOWN, found.duration_ns)
     made["tid"] = found.tid
-    made["pid"] = processes_of(found.tid, processes)
+    # a worker of the kernel's issues for somebody
+    made["pid"] = processes_of(np.where(found.deferred, bios["tid"][found.bio], found.tid), processes)
     made["file"] = _files(found.dev, recorder)
     made["handle"] = -1
     made["op"] = np.where(found.deferred, OP_CODES["kernel_request"], OP_CODES["request"])
@@ -48,14 +49,18 @@ def rows(
     return made
 
 
-def _owned(bios: Columns, processes: Mapping[int, int]) -> npt.NDArray[np.bool_]:
-    """Which were queued by the observed tasks, or by the threads in which io_uring works for them."""
-    owned = np.isin(bios["tid"], np.fromiter(processes, np.int64, len(processes)))
-    for name in np.unique(bios["comm"]):
-        worker = _WORKER.match(bytes(name))
+def workers(tables: Mapping[str, Columns], processes: Mapping[int, int]) -> dict[int, int]:
+    """The threads in which io_uring reads for the observed tasks, with their processes.
+
+    No event tells that they are made (linux: create_io_thread), but they are named for their makers.
+    """
+    bios, found = tables[QUEUED], {}
+    for name in np.unique(bios["comm"]).tolist():
+        worker = _WORKER.match(name)
         if worker is not None and int(worker[1]) in processes:
-            owned |= bios["comm"] == name
-    return owned
+            for tid in np.unique(bios["tid"][bios["comm"] == name]).tolist():
+                found[tid] = processes[int(worker[1])]
+    return found
 
 
 def _disks(devices: Iterable[int]) -> dict[int, int]:

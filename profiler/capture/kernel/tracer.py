@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from profiler.capture.journal import Journal
+from profiler.capture.journal import History, Journal
 from profiler.capture.kernel import pagecache, requests, syscalls, tracefs
 from profiler.capture.kernel.drain import Drain
 from profiler.capture.kernel.formats import check_header_event, parse_format, parse_header_page
@@ -48,7 +48,7 @@ def make() -> Kernel:
 def probe() -> Probe:
     """Whether the tracer works here, by making a buffer and enabling all events in it."""
     try:
-        with _root() as root, Observer(root, _LEAST_KIB) as observer:
+        with opened_root() as root, Observer(root, _LEAST_KIB) as observer:
             observer.follow(os.getpid())
             if not observer.layers:
                 return Probe(False, "this kernel has no events of the page cache or of block devices",
@@ -60,7 +60,8 @@ def probe() -> Probe:
 
 
 @contextlib.contextmanager
-def _root() -> Iterator[int]:
+def opened_root() -> Iterator[int]:
+    """tracefs' top directory, cleared of what a killed coldseek may have left there."""
     root = tracefs.open_root()
     try:
         tracefs.remove_stale(root)
@@ -73,12 +74,13 @@ class Observer:
     """Two buffers: `mine` of what the observed tasks do, `all` of what all tasks read from devices, as a
     request is often issued by a worker of the kernel's. A context manager.
 
-    kib: room for each processor; 0: as the machine allows. layers: which of "cache" and "device" this
-    kernel can show.
+    kib: room for each processor; 0: as the machine allows. also: further events of the observed tasks,
+    name -> fields. layers: which of "cache" and "device" this kernel can show.
     """
 
-    def __init__(self, root: int, kib: int = 0) -> None:
+    def __init__(self, root: int, kib: int = 0, also: Mapping[str, Sequence[str]] | None = None) -> None:
         self._root = root
+        self._also = {name: fields for name, fields in (also or {}).items() if self._has(_path(name))}
         self._kib = kib or _buffer_kib()
         self._stack = contextlib.ExitStack()
         self.layers: tuple[str, ...] = ()
@@ -127,7 +129,13 @@ class Observer:
         if "device" in self.layers:
             for event in requests.FIELDS:
                 self._all.enable(f"block/{event}", _READS_ONLY)
+        for event in self._also:
+            self._mine.enable(_path(event))
         self._enable(syscalls.READS)
+
+    def follow_more(self, *tasks: int) -> None:
+        """Tasks that were there already and had been overlooked."""
+        self._mine.set("set_event_pid", " ".join(map(str, tasks)))
 
     def follow_writes(self) -> None:
         """Record writes too, which move the positions of descriptors: only once a file is open for it."""
@@ -159,12 +167,12 @@ class Observer:
         return [drain.failure for drain in self._drains if drain.failure]
 
     def decode(self) -> tuple[Tables, Tables]:
-        """The events of `mine` and of `all`, by name: columns sorted by time."""
+        """The events of `mine` and of `all`, by name: columns sorted by time. Once."""
         calls = syscalls.wanted(self.calls)
         cache = {name: fields for name, fields in pagecache.FIELDS.items() if self._has(f"filemap/{name}")}
         block = requests.FIELDS if "device" in self.layers else {}
         return (
-            self._decode(self._mine, self._drains[0], {**calls, **cache}),
+            self._decode(self._mine, self._drains[0], {**calls, **cache, **self._also}),
             self._decode(self._all, self._drains[1], {**cache, **block}),
         )
 
@@ -182,7 +190,7 @@ class Observer:
 
 
 def _path(event: str) -> str:
-    systems = {"sys": "syscalls", "mm": "filemap", "block": "block"}
+    systems = {"sys": "syscalls", "mm": "filemap", "block": "block", "sched": "sched"}
     return f"{systems[event.partition('_')[0]]}/{event}"
 
 
@@ -208,7 +216,7 @@ class Kernel:
         silent: bool = False,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
-        with _root() as root, Observer(root) as observer:
+        with opened_root() as root, Observer(root) as observer:
             journal = Journal(wrote=observer.follow_writes)
             control = Ptrace(
                 leave=observer.calls, journal=journal, attached=observer.follow, owner=self._owner
@@ -217,29 +225,31 @@ class Kernel:
                 meta = control.run(command, started, silent=silent)
             finally:
                 observer.stop()
-            return assemble(observer, journal, control.recorder, control.processes, control.start_ns, meta)
+            return assemble(
+                observer, observer.decode(), journal.history(), control.recorder, control.processes,
+                control.start_ns, meta,
+            )  # fmt: skip
 
 
 def assemble(
     observer: Observer,
-    journal: Journal,
+    tables: tuple[Tables, Tables],
+    history: History,
     recorder: Recorder,
-    processes: dict[int, int],
+    processes: Mapping[int, int],
     start_ns: int,
     meta: Meta,
 ) -> Trace:
-    """All layers on one time line, from what was seen by the two ways."""
+    """All layers on one time line. recorder: holds what was seen otherwise, and the files. processes: task
+    -> process, of all observed tasks. start_ns: the zero of the trace's times."""
+    mine, everyone = tables
     lost, failures = observer.lost(), observer.failures()
-    mine, everyone = observer.decode()
-    history = journal.history()
-    made = syscalls.pairs(mine)
-    log = np.concatenate([recorder.rows(), syscalls.rows(made, history, processes, start_ns)])
-    layers = [
-        syscalls.place(log, history, start_ns),
-        pagecache.rows(mine, recorder, processes, start_ns),
-    ]
+    log = syscalls.rows(syscalls.pairs(mine), history, processes, start_ns)
+    layers = [syscalls.place(np.concatenate([recorder.rows(), log]), history, start_ns)]
     if "device" in observer.layers:
+        processes = {**processes, **requests.workers(everyone, processes)}
         layers.append(requests.rows(everyone, recorder, processes, start_ns))
+    layers.append(pagecache.rows(mine, everyone, recorder, processes, start_ns))
     recorder.replace(np.concatenate(layers))
     seen = {"mmap", "exec", "readahead"} if len(observer.layers) == 2 else set()
     recorder.unseen -= seen
