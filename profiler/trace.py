@@ -144,7 +144,9 @@ UNSEEN: dict[str, str] = {
     "completions": "results of some asynchronous reads (submitted, end not seen)",
     "readahead": "which reads the page cache answered, and what reached the device",
     "abi": "calls of programs for another processor mode",
-    "early": "everything before the log begins",
+    "early": "everything before the trace begins",
+    "transfers": "sendfile, splice and copy_file_range",
+    "aio": "reads by libaio, but for what they brought in and requested",
     "threads": "threads and child processes (the log was made without -f)",
 }
 """What may be unseen, key -> words. A trace may hold keys that are not here: they are shown as they are."""

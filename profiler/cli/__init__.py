@@ -15,6 +15,7 @@ __all__ = ["app", "main"]
 _COMMANDS = (
     "open_image",
     "record",
+    "attach",
     "import_log",
     "report",
     "plot",
