@@ -65,7 +65,8 @@ def _files(table: Columns, recorder: Recorder) -> npt.NDArray[np.int64]:
     distinct, which = np.unique(inodes, axis=1, return_inverse=True)
     known: dict[tuple[str, int | None], int] = {}
     for number, facts in enumerate(recorder.files):
-        known.setdefault((facts.device, None if facts.kind == "block" else facts.inode), number)
+        if facts.inode is not None:  # disks of which only the device layer tells have none
+            known.setdefault((facts.device, None if facts.kind == "block" else facts.inode), number)
     numbers = [_file(int(device), int(inode), known, recorder) for device, inode in distinct.T]
     return np.array(numbers, np.int64)[which.reshape(-1)] if numbers else np.zeros(0, np.int64)
 
