@@ -64,6 +64,7 @@ class Journal(Descriptors):
         self._states: list[tuple[int, int, int, int]] = []
         self._handles: dict[int, tuple[int, int, bool]] = {}
         self._changed: dict[tuple[int, int], int] = {}  # table, descriptor -> when it last changed
+        self._sought: tuple[int, int] | None = None  # task, descriptor: in use, and not known until now
 
     def history(self) -> History:
         """Everything written so far."""
@@ -93,7 +94,16 @@ class Journal(Descriptors):
             self._uses(task)
         return found
 
+    def get(self, task: int, descriptor: int) -> Open | None:
+        found = super().get(task, descriptor)
+        self._sought = (task, descriptor) if found is None else None
+        return found
+
     def open(self, task: int, descriptor: int, opened: Open, close_on_exec: bool = False) -> None:
+        if self._sought == (task, descriptor):  # it was open before this call
+            opened.position = None  # where it stands now, not where it stood
+            self.late(task, descriptor, opened)
+        self._sought = None
         super().open(task, descriptor, opened, close_on_exec)
         self._know(opened, self._clock())
         self._slot(self.tables[task], descriptor, opened.handle)
