@@ -166,9 +166,9 @@ class Progress:
         while not self._ended.wait(0.5):
             recorder, elapsed = self._recorder, time.monotonic() - self._began
             if recorder is not None and elapsed > 2:
-                print(
-                    f"\r\x1b[K{show_count(recorder.reads)} reads, {show_bytes(recorder.read_bytes)}, "
-                    f"{show_seconds(round(elapsed, 1))}",
-                    end="", file=sys.stderr, flush=True,
-                )  # fmt: skip
+                # the kernel tracer counts when the program has ended
+                done = f"{show_count(recorder.reads)} reads, {show_bytes(recorder.read_bytes)}"
+                words = done if recorder.reads else "recording"
+                line = f"\r\x1b[K{words}, {show_seconds(round(elapsed, 1))}"
+                print(line, end="", file=sys.stderr, flush=True)
                 self._drawn = True
