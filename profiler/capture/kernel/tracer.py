@@ -249,7 +249,7 @@ def assemble(
     if "device" in observer.layers:
         processes = {**processes, **requests.workers(everyone, processes)}
         layers.append(requests.rows(everyone, recorder, processes, start_ns))
-    layers.append(pagecache.rows(mine, everyone, recorder, processes, start_ns))
+    layers.append(pagecache.rows(mine, everyone, layers[0], recorder, processes, start_ns))
     recorder.replace(np.concatenate(layers))
     seen = {"mmap", "exec", "readahead"} if len(observer.layers) == 2 else set()
     recorder.unseen -= seen
