@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from profiler.errors import ColdseekError
+from profiler.units import show_path
+
 _LAST_ID = 2**32 - 2  # the one above it means "leave as it is" to the kernel
 
 
@@ -39,6 +42,14 @@ class Owner:
         os.setgid(self.gid)
         os.setuid(self.uid)  # last: it takes the right to the others away
         os.environ.update(self.environment({}))
+
+
+def refused(owner: Owner, number: int) -> ColdseekError:
+    """The error for a program that could not be made `owner`'s, with the errno of that."""
+    return ColdseekError(
+        f"the program cannot run as user {show_path(owner.name)}: {os.strerror(number)}; "
+        f"use --as-root to run it as root"
+    )
 
 
 def invoker(environ: Mapping[str, str] = os.environ) -> Owner | None:
@@ -68,16 +79,19 @@ def acting_as(owner: Owner | None) -> Iterator[None]:
     """This process as `owner`, for as long as it takes to spawn a program: the program then is the owner's
     for good, as exec drops the way back. None: nothing happens.
 
-    For what starts a program without a moment between fork and exec. Raises OSError.
+    For what starts a program without a moment between fork and exec. Raises ColdseekError if it may not be.
     """
     if owner is None:
         yield
         return
     users, primary, groups = os.getresuid(), os.getresgid(), os.getgroups()
     try:
-        os.setgroups(owner.groups)
-        os.setresgid(owner.gid, owner.gid, owner.gid)
-        os.setresuid(owner.uid, owner.uid, 0)  # the saved one, which exec sets to the effective one
+        try:
+            os.setgroups(owner.groups)
+            os.setresgid(owner.gid, owner.gid, owner.gid)
+            os.setresuid(owner.uid, owner.uid, 0)  # the saved one, which exec sets to the effective one
+        except OSError as error:
+            raise refused(owner, error.errno or 0) from error
         yield
     finally:
         os.setresuid(*users)

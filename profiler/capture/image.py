@@ -37,7 +37,8 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     except FileNotFoundError:
         raise ColdseekError(f"{shown}: no such file; name a disk image") from None
     except OSError as error:
-        raise ColdseekError(f"cannot read {shown}: {error.strerror}; run as a user who may") from error
+        remedy = "run as a user who may, with sudo --as-root"
+        raise ColdseekError(f"cannot read {shown}: {error.strerror}; {remedy}") from error
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise ColdseekError(f"{shown} is neither a file nor a block device; name a disk image")
     qemu_img = shutil.which("qemu-img")

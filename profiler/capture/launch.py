@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
+from profiler.owner import refused
 from profiler.units import show_path
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ def launch(
             except OSError as error:
                 os.write(news_write, f"filter {error.errno or 0}\n".encode())
                 os._exit(125)
-            if owner is not None:
-                owner.become()  # after the filter, which root may install without giving up set-user-ID
+            try:
+                if owner is not None:
+                    owner.become()  # after the filter, which root may install without giving up set-user-ID
+            except OSError as error:
+                os.write(news_write, f"owner {error.errno or 0}\n".encode())
+                os._exit(125)
             os.write(news_write, f"exec {time.monotonic_ns()}\n".encode())
             os.execvp(command[0], list(command))  # noqa: S606
         except OSError as error:
@@ -73,7 +78,7 @@ def launch(
         with contextlib.suppress(OSError):
             os.write(go_write, b"x")
         os.close(go_write)
-    return Launched(pid, news_read)
+    return Launched(pid, news_read, owner)
 
 
 def working_directory() -> str:
@@ -87,8 +92,9 @@ def working_directory() -> str:
 class Launched:
     """A child on its way to become a program. Its news are to be had when it has ended or has become one."""
 
-    def __init__(self, pid: int, news: int) -> None:
+    def __init__(self, pid: int, news: int, owner: Owner | None = None) -> None:
         self.pid = pid
+        self._owner = owner
         self._news = news
 
     @cached_property
@@ -110,12 +116,14 @@ class Launched:
             return ColdseekError(
                 f"the system call filter cannot be installed ({reason}); use --tracer strace"
             )
-        return exec_error(command[0], self._told["failed"]) if "failed" in self._told else None
+        if self._owner is not None and "owner" in self._told:
+            return refused(self._owner, self._told["owner"])
+        return exec_error(command[0], self._told["failed"], self._owner) if "failed" in self._told else None
 
 
-def exec_error(program: str, number: int) -> ColdseekError:
+def exec_error(program: str, number: int, owner: Owner | None = None) -> ColdseekError:
     """The error for a program whose exec failed with this errno, in the shell's manner: 127 not found, 126
-    else."""
+    else. owner: the user whom it was to run as; None: the one who runs coldseek."""
     shown = show_path(program)
     if number in (errno.ENOENT, errno.ENOTDIR):
         if os.path.exists(program):
@@ -127,4 +135,6 @@ def exec_error(program: str, number: int) -> ColdseekError:
         errno.EACCES: "make it executable (chmod +x) or name its interpreter",
         errno.ENOEXEC: "it is no program for this machine, or a script without a #! line",
     }.get(number, "run it without coldseek to see more")
+    if owner is not None and number == errno.EACCES:
+        shown, remedy = f"{shown} as user {show_path(owner.name)}", f"{remedy}, or use --as-root"
     return CannotRunError(f"cannot run {shown}: {os.strerror(number)}; {remedy}")

@@ -108,9 +108,9 @@ _Row = tuple[str, abis.Abi, Callable[[abis.Args], abis.Args] | None]
 """What is known of a call by its number: name, way of calling, how to lay its arguments."""
 
 
-def make() -> Ptrace:
-    """A new tracer; it traces one run."""
-    return Ptrace()
+def make(owner: Owner | None = None) -> Ptrace:
+    """A new tracer; it traces one run. owner: see `Ptrace`."""
+    return Ptrace(owner=owner)
 
 
 def probe() -> Probe:

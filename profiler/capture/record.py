@@ -13,6 +13,7 @@ from profiler.capture import cache, environment
 from profiler.capture.recorder import Recorder
 from profiler.capture.tracer import Tracer, choose
 from profiler.errors import CannotRunError, CommandNotFoundError, UsageError
+from profiler.owner import Owner
 from profiler.trace import DATA_KINDS, Trace
 
 Started = Callable[[Recorder], None]
@@ -24,6 +25,7 @@ def record(
     cache_state: str = "keep",
     *,
     image: str = "",
+    owner: Owner | None = None,
     started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Trace:
@@ -31,26 +33,28 @@ def record(
 
     tracer: a name of `tracer.NAMES`, or "auto". cache_state: "keep" leaves the page cache as it is, "cold"
     empties it of what the program reads and "warm" runs the program once before; both are measured. image:
-    the disk image the run is about. started: called with the Recorder as it begins to fill, for progress.
-    say: called with each line worth telling, such as which tracer was taken.
+    the disk image the run is about. owner: the user whom it runs as, such as the one who called sudo
+    (`owner.invoker()`); None: the caller, also under sudo. started: called with the Recorder as it begins to
+    fill, for progress. say: called with each line worth telling, such as which tracer was taken.
 
     Raises ColdseekError (and its kinds) if the program cannot be started or traced.
     """
     if cache_state not in ("keep", "cold", "warm"):
         raise UsageError(f"no cache state named {cache_state!r}; there are cold, warm and keep")
     find_program(command[0])
-    made, why = choose(tracer)
+    made, why = choose(tracer, owner)
     say(why)
     if cache_state == "cold":
         if cache.can_drop_all():
             files = named_files(command)
         else:
             say("a first run finds out which files to drop from the page cache")
-            files = [*named_files(command), *data_files(discover(command, tracer))]
+            files = [*named_files(command), *data_files(discover(command, tracer, owner))]
         return record_cold(made, command, files, image=image, started=started, say=say)
     if cache_state == "warm":
         say("a first run warms the page cache")
-        return record_warm(made, command, discover(command, tracer), image=image, started=started, say=say)
+        earlier = discover(command, tracer, owner)
+        return record_warm(made, command, earlier, image=image, started=started, say=say)
     found = made.record(command, started)
     return _finish(found, image=image, cache="keep", cache_asked="keep")
 
@@ -119,10 +123,10 @@ def _proved(
     )
 
 
-def discover(command: Sequence[str], tracer: str = "auto") -> Trace:
+def discover(command: Sequence[str], tracer: str = "auto", owner: Owner | None = None) -> Trace:
     """A traced run for the sake of its list of files: stdin, stdout and stderr of the program are
     /dev/null."""
-    made, _ = choose(tracer)
+    made, _ = choose(tracer, owner)
     return made.record(command, silent=True)
 
 

@@ -119,7 +119,7 @@ def run(
             wall = time.perf_counter_ns() - start
             child = None
     except OSError as error:
-        raise exec_error(command[0], error.errno or 0) from error
+        raise exec_error(command[0], error.errno or 0, owner) from error
     finally:
         if child is not None:
             _kill(child)

@@ -46,9 +46,9 @@ _LITTLE_SPACE = 1 << 16
 _REMEDY = "install it (apt install strace), or use --tracer ptrace"
 
 
-def make() -> StraceTracer:
-    """A tracer for one run."""
-    return StraceTracer()
+def make(owner: Owner | None = None) -> StraceTracer:
+    """A tracer for one run. owner: see `StraceTracer`."""
+    return StraceTracer(owner)
 
 
 def probe() -> Probe:

@@ -19,6 +19,7 @@ from profiler.capture.record import (
 )
 from profiler.capture.tracer import choose
 from profiler.errors import ColdseekError
+from profiler.owner import Owner
 from profiler.trace import Trace
 from profiler.units import show_plural
 
@@ -29,6 +30,7 @@ def study(
     tracer: str = "auto",
     *,
     image: str = "",
+    owner: Owner | None = None,
     started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
     keep: Callable[[str, Trace], None] = lambda _name, _trace: None,
@@ -36,22 +38,22 @@ def study(
     """Trace one cold and one warm run of `command`, then time `runs` untraced pairs of them.
 
     A first run finds out which files it is about: so each cold run is proved cold on all of them. The
-    program's stdin and outputs are /dev/null, as it runs many times. keep("cold" or "warm", trace) is
-    called as soon as a trace is there and again when its measured times are, so that what was recorded
-    survives whatever comes after.
+    program's stdin and outputs are /dev/null, as it runs many times. owner: the user whom it always runs
+    as; None: the one who runs this. keep("cold" or "warm", trace) is called as soon as a trace is there and
+    again when its measured times are, so that what was recorded survives whatever comes after.
 
     Gives the cold and the warm trace, both with all times in `meta.measured`.
     """
     find_program(command[0])
-    made, why = choose(tracer)
+    made, why = choose(tracer, owner)
     say(why)
-    first = discover(command, tracer)
+    first = discover(command, tracer, owner)
     files = [*named_files(command), *data_files(first)]
     traces = {}
     for name in ("cold", "warm"):
         say(f"traced run, {name}")
         # a tracer traces one run: each has one of its own
-        one, _ = choose(made.name)
+        one, _ = choose(made.name, owner)
         if name == "cold":
             found = record_cold(one, command, files, image=image, started=started, say=say, silent=True)
         else:
@@ -68,7 +70,8 @@ def study(
         say(f"untraced run {done} of {2 * runs}: {state}, {run.wall_s:.3f} s")
 
     try:
-        pairs = timed.pairs(command, files, runs, told, must=[os.fsencode(image)] if image else [])
+        must = [os.fsencode(image)] if image else []
+        pairs = timed.pairs(command, files, runs, told, must=must, owner=owner)
     except KeyboardInterrupt as error:
         raise InterruptedStudyError(str(error)) from error
     measured = pairs.as_dict()

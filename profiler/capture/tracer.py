@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from profiler.capture.recorder import Recorder
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import Trace
+
+if TYPE_CHECKING:
+    from profiler.owner import Owner
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ _MODULES = {
     "ptrace": "profiler.capture.ptrace",
     "strace": "profiler.capture.strace",
 }
-"""In order of preference. Each module offers `probe() -> Probe` and `make() -> Tracer`."""
+"""In order of preference. Each module offers `probe() -> Probe` and `make(owner) -> Tracer`."""
 
 NAMES = tuple(_MODULES)
 
@@ -59,29 +62,33 @@ def probe(name: str) -> Probe:
     return found
 
 
-def choose(name: str = "auto") -> tuple[Tracer, str]:
+def choose(name: str = "auto", owner: Owner | None = None) -> tuple[Tracer, str]:
     """The tracer of that name, or the first that works here, and one line saying which it is and why.
+
+    owner: the user whom the program is to run as, whom the line names then; None: the one who runs this.
 
     Raises ColdseekError, naming the remedy, if it (or none) works here.
     """
+    whose = [] if owner is None else [f"the program runs as user {owner.name}"]
     if name != "auto":
         if name not in _MODULES:
             raise UsageError(f"no tracer named {name!r}; there are auto, {', '.join(NAMES)}")
         result = probe(name)
         if not result.works:
             raise ColdseekError(f"the {name} tracer does not work here: {result.why}; {result.remedy}")
-        return _make(name), f"tracer {name}: as asked"
+        return _make(name, owner), "; ".join([f"tracer {name}: as asked", *whose])
     refused: list[str] = []
     for candidate in NAMES:
         result = probe(candidate)
         if result.works:
-            return _make(candidate), "; ".join([f"tracer {candidate}: {result.why}", *refused])
+            why = [f"tracer {candidate}: {result.why}", *refused, *whose]
+            return _make(candidate, owner), "; ".join(why)
         refused.append(f"{candidate} does not work here: {result.why}")
     raise ColdseekError(
         "no tracer works here: " + "; ".join(refused) + "; 'coldseek doctor' names the remedies"
     )
 
 
-def _make(name: str) -> Tracer:
-    made: Tracer = import_module(_MODULES[name]).make()
+def _make(name: str, owner: Owner | None) -> Tracer:
+    made: Tracer = import_module(_MODULES[name]).make(owner)
     return made

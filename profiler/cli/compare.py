@@ -10,10 +10,10 @@ import typer
 
 from profiler.cli.app import app
 from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, say, width
-from profiler.cli.record import TRACER
+from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import FORMAT, emit_json
 from profiler.errors import UsageError
-from profiler.owner import invoker, make_folder
+from profiler.owner import Owner, invoker, make_folder
 from profiler.units import show_path
 
 
@@ -33,6 +33,7 @@ def compare(
         str, typer.Option("-o", "--output", help="Keep cold and warm trace in this folder.", metavar="DIR")
     ] = "",
     tracer: TRACER = "auto",
+    as_root: AS_ROOT = False,
 ) -> None:
     """Compare a cold start with a warm one, or two traces.
 
@@ -50,16 +51,18 @@ def compare(
     else:
         if any(word.endswith(".trace.parquet") for word in words[:1]):
             raise UsageError("compare takes two traces; one of these is missing or does not exist")
-        comparison = compare_summary(*run_both(words, runs, tracer, output))
+        comparison = compare_summary(*run_both(words, runs, tracer, output, runs_as(as_root)))
     if form is Format.JSON:
         emit_json(json.compare(comparison))
     else:
         text.write(text.compare(comparison, width()), sys.stdout)
 
 
-def run_both(words: list[str], runs: int, tracer: str, folder: str, image: str = ""):  # type: ignore[no-untyped-def]
-    """Study a command; cold.trace.parquet and warm.trace.parquet go to `folder`, if one is given, as they
-    come."""
+def run_both(  # type: ignore[no-untyped-def]
+    words: list[str], runs: int, tracer: str, folder: str, owner: Owner | None, image: str = ""
+):
+    """Study a command, which runs as `owner`; cold.trace.parquet and warm.trace.parquet go to `folder`, if
+    one is given, as they come."""
     from profiler.capture.study import study
 
     if folder:
@@ -75,8 +78,9 @@ def run_both(words: list[str], runs: int, tracer: str, folder: str, image: str =
                 keep(trace, os.path.join(folder, f"{name}.trace.parquet"))
 
         found = study(
-            words, runs, tracer, image=image, started=progress.started, say=progress.say, keep=save
-        )
+            words, runs, tracer, image=image, owner=owner, started=progress.started, say=progress.say,
+            keep=save,
+        )  # fmt: skip
     if folder and not image:
         say(f"traces: {show_path(folder)}/cold.trace.parquet and warm.trace.parquet")
     return found

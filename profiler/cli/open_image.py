@@ -11,8 +11,9 @@ import typer
 from profiler.cli.app import app
 from profiler.cli.compare import run_both
 from profiler.cli.output import say, width
-from profiler.cli.record import TRACER
+from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import to_file
+from profiler.owner import acting_as
 from profiler.units import show_path
 
 PLOTS = ("offsets", "gaps", "cost")
@@ -44,6 +45,7 @@ def open_image(
         int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.", metavar="N")
     ] = 3,
     tracer: TRACER = "auto",
+    as_root: AS_ROOT = False,
 ) -> None:
     """Profile opening a disk image, cold and warm: what it costs.
 
@@ -51,9 +53,11 @@ def open_image(
     """
     from profiler.capture.image import open_command
 
-    path, command = open_command(image, way)
+    owner = runs_as(as_root)
+    with acting_as(owner):  # whoever is to run qemu-img on the image may not be allowed to
+        path, command = open_command(image, way)
     folder = output or os.path.basename(path) + ".coldseek"
-    cold, warm = run_both(command, runs, tracer, folder, image=path)
+    cold, warm = run_both(command, runs, tracer, folder, owner, image=path)
 
     from profiler.report import figures, json, text
     from profiler.report.comparison import compare_summary

@@ -12,13 +12,12 @@ from profiler.cli.output import Progress, can_be_made, command_line, keep, sum_u
 from profiler.owner import Owner, invoker
 
 COMMAND = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The program and its arguments.")]
-TRACER = Annotated[str, typer.Option(help="auto, ptrace or strace; see coldseek doctor.", metavar="NAME")]
+TRACER = Annotated[str, typer.Option(help="auto, kernel, ptrace or strace; see doctor.", metavar="NAME")]
 AS_ROOT = Annotated[
     bool,
     typer.Option(
         "--as-root",
-        help="with sudo: run the program as root too, not as the user who called sudo.",
-        hidden=True,
+        help="With sudo: run the program as root too, not as the user who called sudo.",
     ),
 ]
 RUNS_A_PROGRAM = {"allow_interspersed_args": False}
@@ -52,6 +51,7 @@ def record(
             metavar="TRACE",
         ),
     ] = "",
+    as_root: AS_ROOT = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
 ) -> None:
     """Run a program, record every file read, and save the trace.
@@ -65,8 +65,9 @@ def record(
 
     with Progress(quiet) as progress:
         trace = run(
-            words, tracer, cache, started=progress.started, say=(lambda _: None) if quiet else progress.say
-        )
+            words, tracer, cache, owner=runs_as(as_root), started=progress.started,
+            say=(lambda _: None) if quiet else progress.say,
+        )  # fmt: skip
     keep(trace, path)
     if not quiet:
         sum_up(trace, path)

@@ -8,17 +8,19 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import need_root, need_tool
+from conftest import ROOT, need, need_root, need_tool
 
-from profiler.capture import runs
+from profiler.capture import runs, tracer
+from profiler.capture.record import record
 from profiler.capture.strace import StraceTracer
 from profiler.errors import ColdseekError
 from profiler.owner import Owner, invoker, make_folder
-from profiler.trace import Trace, replacing, save
+from profiler.trace import Trace, load, replacing, save
 
 NOBODY = pwd.getpwnam("nobody")
 TELL = """
@@ -141,6 +143,93 @@ def test_folders_that_are_made_are_the_users(sudo: Owner, tmp_path: Path) -> Non
     make_folder(str(tmp_path / "a" / "b"), sudo)
     assert {(tmp_path / name).stat().st_uid for name in ("a", "a/b")} == {sudo.uid}
     assert tmp_path.stat().st_uid == 0
+
+
+def coldseek(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "profiler", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(params=tracer.NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    """The name of a tracer that works here."""
+    found = tracer.probe(request.param)
+    need(found.works, f"tracer {request.param}: {found.why}")
+    return str(request.param)
+
+
+def test_under_every_tracer_the_program_is_the_users(sudo: Owner, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "id.trace.parquet"
+    done = coldseek(
+        "record", "--tracer", name, "-o", path, "--", "/usr/bin/env", "python3", "-I", "-c", TELL
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == expected(sudo)
+    assert f"tracer {name}: as asked; the program runs as user {sudo.name}\n" in done.stderr
+    assert (path.stat().st_uid, path.stat().st_gid) == (sudo.uid, sudo.gid)
+    assert not load(path).reads().empty
+
+
+def test_as_root_the_program_is_roots_and_the_trace_is_not(sudo: Owner, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "id.trace.parquet"
+    done = coldseek("record", "--as-root", "--tracer", name, "-o", path, "--", "id", "-u")
+    assert (done.returncode, done.stdout) == (0, "0\n")
+    assert "runs as user" not in done.stderr
+    assert path.stat().st_uid == sudo.uid
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+def test_all_runs_of_a_comparison_are_the_same_users(sudo: Owner, as_root: bool) -> None:
+    """The one that finds the files, the two traced ones, and the two that are timed."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are root's alone
+        os.chmod(folder, 0o777)
+        script = f"touch {folder}/$$"
+        done = coldseek("compare", "--runs", "1", *["--as-root"] * as_root, "--", "sh", "-c", script)
+        assert done.returncode == 0, done.stderr
+        assert [path.stat().st_uid for path in Path(folder).iterdir()] == [0 if as_root else sudo.uid] * 5
+
+
+def test_a_library_call_keeps_the_rights_of_its_caller(
+    sudo: Owner, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert record(["id", "-u"], "ptrace").meta.exit_status == 0
+    assert record(["id", "-u"], "ptrace", owner=sudo).meta.exit_status == 0
+    assert capfd.readouterr().out.split() == ["0", str(sudo.uid)]
+
+
+@pytest.mark.parametrize("name", ["kernel", "ptrace"])
+def test_a_traced_program_that_the_user_may_not_run(sudo: Owner, name: str, tmp_path: Path) -> None:
+    """strace says it in its own words."""
+    need(tracer.probe(name).works, f"needs tracer {name}")
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    with pytest.raises(ColdseekError, match=rf"as user {sudo.name}: Permission denied.*--as-root"):
+        record([str(program)], name, owner=sudo)
+    assert record([str(program)], name).meta.exit_status == 0
+
+
+@pytest.mark.parametrize("name", ["kernel", "ptrace", ""])
+def test_who_cannot_become_the_user_is_told_of_the_way_out(name: str, sudo: Owner) -> None:
+    """As in a container that maps no such user."""
+    nobody = Owner(sudo.uid, sudo.gid, "ann", "/", (2**32 - 1,))  # a number that no group can have
+    need(not name or tracer.probe(name).works, f"needs tracer {name}")
+    with pytest.raises(ColdseekError, match=r"cannot run as user ann: .*; use --as-root"):
+        record(["true"], name, owner=nobody) if name else runs.run(["true"], owner=nobody)
+    assert os.getresuid() == (0, 0, 0)
+
+
+def test_an_image_that_the_user_may_not_read(sudo: Owner, tmp_path: Path) -> None:
+    need_tool("qemu-img")
+    image = tmp_path / "image"
+    image.write_bytes(bytes(65536))
+    image.chmod(0o600)
+    done = coldseek("open", "--runs", "1", "-o", tmp_path / "out", image)
+    assert done.returncode == 125
+    assert "Permission denied" in done.stderr
+    assert "--as-root" in done.stderr
 
 
 def test_the_command_line_gives_what_it_writes(sudo: Owner, tmp_path: Path) -> None:

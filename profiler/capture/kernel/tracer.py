@@ -40,9 +40,9 @@ _SHARE = 64  # part of the free memory that buffers may take
 Tables = dict[str, dict[str, "np.ndarray"]]
 
 
-def make() -> Kernel:
-    """A new tracer; it traces one run."""
-    return Kernel()
+def make(owner: Owner | None = None) -> Kernel:
+    """A new tracer; it traces one run. owner: the user whom the program is to run as."""
+    return Kernel(owner)
 
 
 def probe() -> Probe:
