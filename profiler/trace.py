@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import stat
 import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -291,14 +292,39 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
         pq.write_table(events, temporary, compression="zstd")
 
 
+def destination(path: str | os.PathLike[str]) -> str:
+    """The file to write for `path`: what a link names, there or not, as everywhere else.
+
+    Raises ColdseekError for what is there and is no regular file: root could replace even a device.
+    """
+    target = os.fspath(path)
+    try:
+        # the kernel is asked first: in /tmp it does not follow another's link (fs.protected_symlinks)
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    if stat.S_ISDIR(mode):
+        raise ColdseekError(f"{show_path(target)} is a directory; name a file")
+    if not stat.S_ISREG(mode):
+        raise ColdseekError(f"{show_path(target)} is no regular file and would be replaced; name another")
+    return os.path.realpath(target) if os.path.islink(target) else target
+
+
+def _cannot_write(target: str, error: OSError) -> ColdseekError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return ColdseekError(f"cannot write {show_path(target)}: {reason}; give another place with -o")
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
     """Give a temporary name beside `path` to write to; rename it to `path` on success, remove it on failure.
 
     Under sudo the file becomes that of the user who called it. Raises ColdseekError, naming `path`, in place
-    of OSError.
+    of OSError, and as `destination` does.
     """
-    target = os.fspath(path)
+    target = destination(path)
     handle = temporary = None
     try:
         handle, temporary = tempfile.mkstemp(
@@ -312,10 +338,7 @@ def replacing(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ColdseekError(
-            f"cannot write {show_path(target)}: {reason}; give another place with -o"
-        ) from error
+        raise _cannot_write(os.fspath(path), error) from error
     finally:
         if handle is not None:
             os.close(handle)

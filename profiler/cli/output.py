@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import sys
 import tempfile
 import threading
@@ -45,13 +44,11 @@ def can_be_made(path: str, *sources: str) -> None:
     """Raise ColdseekError unless a file of this name can be made: better before a long run than after it.
 
     sources: the files that it is made from. As it is written beside its place and renamed, it would replace
-    one of those, and for root a device such as /dev/null too.
+    one of those.
     """
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path):
-        raise ColdseekError(f"{show_path(path)} is a directory; name a file")
-    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        raise ColdseekError(f"{show_path(path)} is no regular file and would be replaced; name another")
+    from profiler.trace import destination
+
+    folder = os.path.dirname(destination(path)) or "."
     if any(os.path.exists(one) and os.path.exists(path) and os.path.samefile(path, one) for one in sources):
         raise ColdseekError(f"{show_path(path)} is read and would be replaced; name another with -o")
     if not os.path.isdir(folder):

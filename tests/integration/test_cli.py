@@ -314,15 +314,24 @@ def test_results_replace_nothing_but_results(bad: Path, trace: Path) -> None:
     """Root could replace even a device: /dev/null is a likely name behind -o."""
     log, link, pipe = bad / "log", bad / "link", bad / "pipe"
     log.write_text('openat(AT_FDCWD, "/a", O_RDONLY) = 3\n')
-    link.symlink_to(log)
     os.mkfifo(pipe)
-    before = sorted(os.lstat(path) for path in bad.iterdir())
+    link.symlink_to(pipe)
+
+    def there() -> list[tuple[int, int]]:
+        return sorted((path.lstat().st_ino, path.lstat().st_mtime_ns) for path in bad.iterdir())
+
+    before = there()
     for special in (link, pipe):
         one_line(coldseek("record", "-o", special, "--", "true"), 125, str(special), "no regular file")
         one_line(coldseek("report", trace, "-o", special), 125, str(special), "no regular file")
     one_line(coldseek("import", "strace", log, "-o", log), 125, str(log), "is read")
     one_line(coldseek("report", trace, "-o", trace), 125, str(trace), "is read")
-    assert sorted(os.lstat(path) for path in bad.iterdir()) == before
+    assert there() == before
+    link.unlink()
+    link.symlink_to(log)
+    one_line(coldseek("import", "strace", log, "-o", link), 125, str(link), "is read")
+    assert coldseek("report", trace, "-o", link).returncode == 0
+    assert (link.is_symlink(), "reads" in log.read_text()) == (True, True)
 
 
 def test_wrong_usage_exits_with_2() -> None:

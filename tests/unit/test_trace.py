@@ -414,6 +414,34 @@ def test_an_interrupted_writing_leaves_no_temporary_file(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """Root could do so even with a device."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for special in (pipe, link):
+        with pytest.raises(ColdseekError, match=f"{special.name} is no regular file and would be replaced"):
+            save(Trace(), special)
+    assert (pipe.is_fifo(), link.is_symlink()) == (True, True)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_link_stays_and_what_it_names_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    real, link = tmp_path / "there" / "real", tmp_path / "link"
+    link.symlink_to("there/real")
+    for _ in range(2):  # first it leads nowhere
+        save(Trace(), link)
+        assert link.is_symlink()
+        assert not real.is_symlink()
+        load(real)
+    assert list(real.parent.iterdir()) == [real]
+    link.unlink()
+    link.symlink_to("link")
+    with pytest.raises(ColdseekError, match=r"cannot write .*link: Too many levels of symbolic links"):
+        save(Trace(), link)
+
+
 def test_a_saved_trace_has_the_usual_permissions(tmp_path: Path) -> None:
     former = os.umask(0o027)
     try:
