@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -36,8 +37,9 @@ class Drain:
 
     def stop(self) -> None:
         """Take what is left and end. To be called once, when nothing more is recorded."""
-        os.close(self._end)
+        os.write(self._end, b"x")  # to close it were not enough: a child that became no program yet has it too
         self._thread.join()
+        os.close(self._end)
         os.close(self._ends)
 
     def pages(self, chunk_bytes: int = 32 << 20) -> Iterator[bytes]:
@@ -50,6 +52,8 @@ class Drain:
                     yield got
 
     def _run(self) -> None:
+        # for the main thread, which waits for the program and would not hear of what is delivered here
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         poll = select.poll()
         poll.register(self._ends, select.POLLIN)
         for pipe in self._pipes:
