@@ -131,11 +131,18 @@ def discover(command: Sequence[str], tracer: str = "auto", owner: Owner | None =
 
 
 def data_files(trace: Trace) -> list[bytes]:
-    """The names of the files that hold data: those that a page cache can hold."""
+    """The names of the files whose pages the program needs: those of its calls, and those that it maps.
+
+    A disk counts where the program itself opens it: that a file system reads it and that requests reach it
+    is no reason to drop, or to measure, all that is cached of it.
+    """
+    events, kinds = trace.events, trace.files["kind"]
+    called = set(events["file"][events["layer"] == "syscall"])
+    mapped = set(events["file"][events["layer"] == "cache"])
     return [
         path
-        for path, kind in zip(trace.files["path"], trace.files["kind"], strict=True)
-        if kind in DATA_KINDS
+        for number, (path, kind) in enumerate(zip(trace.files["path"], kinds, strict=True))
+        if (number in called and kind in DATA_KINDS) or (number in mapped and kind == "regular")
     ]
 
 
