@@ -16,8 +16,6 @@ from profiler.cli.report import to_file
 from profiler.owner import acting_as
 from profiler.units import show_path
 
-PLOTS = ("offsets", "gaps", "cost")
-
 
 @app.command("open", epilog="Example: coldseek open disk0.qcow2 --with check")
 def open_image(
@@ -68,14 +66,16 @@ def open_image(
     page = text.report(summary, width())
     to_file(page.plain + "\n", into["report.txt"])
     to_file(json.dumps(json.compare(compare_summary(cold, warm))), into["report.json"])
-    for kind in PLOTS:
-        figures.save(
-            figures.draw([cold] if kind == "cost" else [cold, warm], kind),
-            os.path.join(folder, f"{kind}.png"),
-        )
+    pair, alone = [cold, warm], [cold]
+    plots = {"offsets.png": (pair, "offsets"), "gaps.png": (pair, "gaps"), "cost.png": (alone, "cost")}
+    if cold.saw("cache"):
+        plots["hits.png"] = (alone, "offsets")  # of a single trace, the colours tell hits from misses
+    for file, (traces, kind) in plots.items():
+        figures.save(figures.draw(traces, kind), os.path.join(folder, file))
+    first, *others = plots
     text.write(page, sys.stdout)
     sys.stdout.write(
-        f"\nplot    {show_path(os.path.join(folder, 'offsets.png'))} (also gaps.png, cost.png)\n"
+        f"\nplot    {show_path(os.path.join(folder, first))} (also {', '.join(others)})\n"
         f"trace   {show_path(os.path.join(folder, 'cold.trace.parquet'))} (also warm.trace.parquet)\n"
         f"report  {show_path(into['report.txt'])} (also report.json)\n"
     )

@@ -238,7 +238,8 @@ def draw_offsets(
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.margins(x=0.02)
-    note = " (hit or miss: observed)" if answered else ""
+    state = f"{traces[0].meta.cache}, " if traces[0].meta.cache in ("cold", "warm") else ""
+    note = f" ({state}hit or miss: observed)" if answered else ""
     return _finish(figure, left, tables, f"Reads of {shown}{note}")
 
 

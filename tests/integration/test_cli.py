@@ -215,6 +215,7 @@ def test_open_in_every_way(way: str, disk_directory: Path) -> None:
     assert cold.meta.measured["cold"][0]["wall_s"] > 0
     assert (cold.reads()["path"] == os.fsencode(image.resolve())).any()
     assert len(cold.extents) > 0
+    assert (out / "hits.png").exists() == load(out / "cold.trace.parquet").saw("cache")
     for line in (str(out / "offsets.png"), str(out / "cold.trace.parquet"), "projected", "cold here"):
         assert line in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 100 + len(str(out))

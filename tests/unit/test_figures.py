@@ -79,7 +79,7 @@ def test_hits_and_misses_are_told_apart() -> None:
     assert misses.get_xdata()[:2049].tolist() == [*range(1, 2049), 4097]
     assert "in the page cache: 4,032 reads" in texts(figure)
     assert "missed the page cache: 2,112 reads" in texts(figure)
-    assert "(hit or miss: observed)" in texts(figure)
+    assert "(cold, hit or miss: observed)" in texts(figure)
     assert "observed" not in texts(figures.draw([check()]))
 
 
