@@ -54,8 +54,7 @@ def probe() -> Probe:
                 return Probe(False, "this kernel has no events of the page cache or of block devices",
                              "use --tracer ptrace")  # fmt: skip
     except ColdseekError as error:
-        remedy = "run coldseek with sudo" if os.geteuid() else "use --tracer ptrace"
-        return Probe(False, str(error), remedy)
+        return Probe(False, str(error), "or take --tracer ptrace" if os.geteuid() else "use --tracer ptrace")
     return Probe(True, "sees every read, every page cache miss and every device request, hardly slows down")
 
 
