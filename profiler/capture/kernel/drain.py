@@ -37,7 +37,7 @@ class Drain:
 
     def stop(self) -> None:
         """Take what is left and end. To be called once, when nothing more is recorded."""
-        os.write(self._end, b"x")  # to close it were not enough: a child that became no program yet has it too
+        os.write(self._end, b"x")  # closing it is not enough: a child that is no program yet has it too
         self._thread.join()
         os.close(self._end)
         os.close(self._ends)
