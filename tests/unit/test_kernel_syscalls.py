@@ -265,7 +265,7 @@ def test_places_are_what_one_step_after_the_other_gives(
         else:
             offset = wanted = 1000 + number
         # of calls that overlap, the one that ends first was first: some begin before those that end earlier
-        begins = chance.randint(0, 50) if what not in ("write", "writev") else 0
+        begins = chance.randint(0, 500) if what not in ("write", "writev") else 0
         time_ns = max(0, time - start_ns - begins)
         log.append((time_ns, time - start_ns - time_ns, offset, size, handle, OP_CODES[what]))
         expected.append(wanted)
