@@ -150,11 +150,11 @@ def fio(directory: Path, engine: str, direct: bool, reads: int, jobs: int) -> tu
     ("engine", "direct", "reads", "jobs"),
     [
         ("psync", False, ALL, 1),
-        ("psync", True, ALL, 1),
+        ("psync", True, 10_007, 1),
         ("libaio", False, 2_503, 1),  # the submission of each read that waits is a stop of its own
         ("libaio", True, 10_007, 1),
-        ("io_uring", False, 10_007, 1),
-        ("io_uring", True, ALL, 1),
+        ("io_uring", False, ALL, 1),
+        ("io_uring", True, 10_007, 1),
         ("mmap", False, ALL, 1),
         ("psync", False, 1_009, JOBS),
         ("psync", True, 1_009, JOBS),
