@@ -39,6 +39,9 @@ MAX_STRIDES = 3
 MAX_BROUGHT = 3
 """Files that are named for how much of them was brought into the page cache; JSON has them all."""
 
+SLOWER = 1.05
+"""A traced run that took less than this times the untraced ones was not measurably slowed down."""
+
 _LABEL = 11  # columns of the labels on the left
 _LOUD, _WARN, _HEAD, _DIM = "bold red", "yellow", "bold", "dim"
 
@@ -138,8 +141,16 @@ def _run(page: _Page, summary: Summary) -> None:
     state = "complete" if meta.complete else "NOT COMPLETE, see above"
     page.row("trace", f"{state}; tracer {tracer}", "" if meta.complete else _LOUD)
     if meta.wall_s is not None:
-        times = f", {summary.slowdown:.1f} times as long as untraced" if summary.slowdown else ""
-        page.row("", f"took {show_seconds(meta.wall_s)} while traced{times}", _DIM)
+        cost = _tracing(summary.slowdown, " as untraced")
+        page.row("", f"took {show_seconds(meta.wall_s)} while traced{cost}", _DIM)
+
+
+def _tracing(slowdown: float | None, untraced: str = "") -> str:
+    """What tracing cost, if that is known; a program does not become faster by it, as its runs vary."""
+    if not slowdown:
+        return ""
+    no_slower = "; tracing made no measurable difference"
+    return f", {slowdown:.1f} times as long{untraced}" if slowdown >= SLOWER else no_slower
 
 
 def _cache(meta: Meta) -> str:
@@ -385,10 +396,8 @@ def _run_table(page: _Page, sides: Sequence[tuple[str, tuple[Run, ...]]]) -> Non
 def _slowdown(page: _Page, side: Side) -> None:
     wall = side.summary.meta.wall_s
     if wall is not None:
-        times = f"{side.slowdown:.1f} times as long; " if side.slowdown else ""
-        page.row(
-            "traced", f"{side.name}: {show_seconds(wall)}, {times}the tracer's time, not the program's", _DIM
-        )
+        whose = "" if side.slowdown and side.slowdown < SLOWER else "; the tracer's time, not the program's"
+        page.row("traced", f"{side.name}: {show_seconds(wall)}{_tracing(side.slowdown)}{whose}", _DIM)
 
 
 def _side_by_side(page: _Page, comparison: Comparison) -> None:

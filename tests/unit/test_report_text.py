@@ -117,6 +117,18 @@ def test_a_traced_time_is_never_the_programs() -> None:
     assert all("tracer's time" in line for line in shown.split("\n") if "5.5 s" in line)
 
 
+def test_a_traced_run_that_is_no_slower_is_not_called_so() -> None:
+    fast = compare_summary(check(wall_s=2.2), check(cache="warm", wall_s=1.25))
+    shown = text.compare(fast).plain.replace("\n           ", "")
+    assert "cold: 2.2 s; tracing made no measurable difference\n" in shown
+    assert "warm: 1.25 s; tracing made no measurable difference\n" in shown
+    assert "while traced; tracing made no measurable difference" in " ".join(
+        text.report(fast.first.summary).plain.split()
+    )
+    slow = text.compare(compare_summary(check(), check(cache="warm"))).plain
+    assert "cold: 5.5 s, 2.4 times as long; the tracer's" in slow
+
+
 def test_many_runs_share_lines() -> None:
     runs = {"cold": RUNS["cold"] * 20, "warm": RUNS["warm"][:1]}
     shown = text.compare(compare_summary(check(measured=runs), check(cache="warm"))).plain
