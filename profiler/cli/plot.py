@@ -35,6 +35,9 @@ def plot(
 
     figures.check_suffix(output)
     can_be_made(output, *traces)
-    figure = figures.draw([load(trace) for trace in traces], kind, file or None, find_devices(device or []))
+    figure = figures.draw(
+        [load(trace) for trace in traces], kind, file or None, find_devices(device or []),
+        figures.file_names(traces),
+    )  # fmt: skip
     figures.save(figure, output)
     say(f"plot: {show_path(output)}")

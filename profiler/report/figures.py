@@ -7,6 +7,7 @@ as formulas.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from profiler.analysis import access, observed
 from profiler.analysis.projection import project, requests
 from profiler.devices.model import Device
 from profiler.errors import ColdseekError, UsageError
-from profiler.trace import Meta, Trace, replacing
+from profiler.trace import SUFFIX, Meta, Trace, replacing
 from profiler.units import show_bytes, show_count, show_path, show_plural, show_seconds
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ COLUMNS = 3_000
 MAX_POINTS = 5_000
 """Points of a cumulative line; of longer ones every n-th is drawn, and the last."""
 
+MAX_NAME = 30
+"""A longer name of a trace's file would crowd the legend."""
+
 MAX_LABELS = 12
 """Bars of one trace that are labelled with their counts; more would run into each other."""
 
@@ -82,15 +86,20 @@ def draw(
     kind: str = "offsets",
     file: str | bytes | None = None,
     devices: Sequence[Device] | None = None,
+    names: Sequence[str] = (),
 ) -> Figure:
     """The picture of `kind` (see KINDS) of one trace or of two, such as a cold and a warm one.
 
     file: path or name of the file to look at (offsets, gaps); None: the one in focus of the first trace.
-    devices: those of the cost picture; None: all presets.
+    devices: those of the cost picture; None: all presets. names: what to call the traces, unless they are
+    the cold and the warm one of a command.
 
     Raises UsageError for an unknown kind or a number of traces other than 1 and 2, ColdseekError for a file
     that was not read.
     """
+    logger = logging.getLogger("matplotlib")
+    if not logger.level:  # of a home where it cannot write it would complain, and makes do without
+        logger.setLevel(logging.ERROR)
     import matplotlib
 
     if kind not in KINDS:
@@ -98,7 +107,7 @@ def draw(
     if not 1 <= len(traces) <= 2:
         raise UsageError(f"a picture shows one trace or two, not {len(traces)}")
     with matplotlib.rc_context(_STYLE):
-        return KINDS[kind](traces, file, devices)
+        return KINDS[kind](traces, file, devices, names)
 
 
 def save(figure: Figure, path: str) -> None:
@@ -165,12 +174,22 @@ def _cut(text: str, length: int = 90) -> str:
     return text if len(text) <= length else f"{text[: length // 2 - 2]} ... {text[-length // 2 + 3 :]}"
 
 
-def _names(traces: Sequence[Trace]) -> list[str]:
-    """What to call each trace: by its cache state if that tells them apart."""
+def file_names(paths: Sequence[str]) -> list[str]:
+    """What to call the traces in two files: by what tells their paths apart; nothing if that is long."""
+    if len(paths) != 2:
+        return []
+    shared = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    names = [show_path(os.path.relpath(path, shared).removesuffix(SUFFIX)) for path in paths]
+    return names if names[0] != names[1] and max(map(len, names)) <= MAX_NAME else []
+
+
+def _names(traces: Sequence[Trace], names: Sequence[str] = ()) -> list[str]:
+    """What to call each trace: by its cache state if that tells them apart, and is all that does."""
     states = [trace.meta.cache for trace in traces]
-    if len(set(states)) == len(states) and set(states) <= {"cold", "warm"}:
+    alike = len({trace.meta.command for trace in traces}) == 1
+    if len(set(states)) == len(states) and set(states) <= {"cold", "warm"} and (alike or not names):
         return states
-    return ["first", "second"] if len(traces) > 1 else [""]
+    return list(names) or (["first", "second"] if len(traces) > 1 else [""])
 
 
 def _prefix(name: str) -> str:
@@ -204,7 +223,10 @@ def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
 
 
 def draw_offsets(
-    traces: Sequence[Trace], file: str | bytes | None = None, devices: Sequence[Device] | None = None
+    traces: Sequence[Trace],
+    file: str | bytes | None = None,
+    devices: Sequence[Device] | None = None,
+    names: Sequence[str] = (),
 ) -> Figure:
     """Offset against time and against the number of the read, on one offset axis. The reads of a single
     trace are coloured by how the page cache answered, where that was observed.
@@ -215,7 +237,7 @@ def draw_offsets(
     left, right = figure.subplots(1, 2, sharey=True)
     low, high = _range(tables)
     answered = len(traces) == 1 and traces[0].saw("cache")
-    groups = _by_answer(tables[0]) if answered else _by_trace(traces, tables)
+    groups = _by_answer(tables[0]) if answered else _by_trace(_names(traces, names), tables)
     for name, mark, table in groups:
         words = f"{show_plural(len(table), 'read')}, {show_plural(int(table['seek'].sum()), 'seek')}"
         label = f"{_prefix(name)}{words}, {show_bytes(int(table['size'].sum()))}"
@@ -243,9 +265,9 @@ def draw_offsets(
     return _finish(figure, left, tables, f"Reads of {shown}{note}")
 
 
-def _by_trace(traces: Sequence[Trace], tables: Sequence[pd.DataFrame]) -> list[Group]:
+def _by_trace(names: Sequence[str], tables: Sequence[pd.DataFrame]) -> list[Group]:
     marks = PAIR if len(tables) > 1 else (ALONE,)
-    return list(zip(_names(traces), marks, tables, strict=True))
+    return list(zip(names, marks, tables, strict=True))
 
 
 def _by_answer(table: pd.DataFrame) -> list[Group]:
@@ -321,7 +343,10 @@ def gaps_table(trace: Trace, file: int) -> pd.DataFrame:
 
 
 def draw_gaps(
-    traces: Sequence[Trace], file: str | bytes | None = None, devices: Sequence[Device] | None = None
+    traces: Sequence[Trace],
+    file: str | bytes | None = None,
+    devices: Sequence[Device] | None = None,
+    names: Sequence[str] = (),
 ) -> Figure:
     """How far each read starts from where the previous one ended."""
     shown, numbers = _file_of_all(traces, file)
@@ -329,7 +354,7 @@ def draw_gaps(
     figure = _figure()
     axes = figure.subplots()
     width = 0.84 / len(tables)
-    for position, (name, table) in enumerate(zip(_names(traces), tables, strict=True)):
+    for position, (name, table) in enumerate(zip(_names(traces, names), tables, strict=True)):
         place = table["power"].to_numpy() + (position - (len(tables) - 1) / 2) * width
         counts = table["count"].to_numpy()
         seeks = int(counts[table["power"] != 0].sum())
@@ -397,12 +422,15 @@ def cost_table(trace: Trace, devices: Sequence[Device] | None = None) -> pd.Data
 
 
 def draw_cost(
-    traces: Sequence[Trace], file: str | bytes | None = None, devices: Sequence[Device] | None = None
+    traces: Sequence[Trace],
+    file: str | bytes | None = None,
+    devices: Sequence[Device] | None = None,
+    names: Sequence[str] = (),
 ) -> Figure:
     """Where along the reads a cold start spends its time, on each device. Of a cold and a warm trace the
     cold one."""
-    names = _names(traces)
-    kept = [position for position, name in enumerate(names) if name != "warm" or len(names) == 1]
+    names = _names(traces, names)
+    kept = [names.index("cold")] if sorted(names) == ["cold", "warm"] else list(range(len(names)))
     tables = [cost_table(traces[position], devices) for position in kept]
     figure = _figure()
     axes = figure.subplots()

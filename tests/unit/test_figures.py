@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from report_cases import CASES, check, kernel, python_import
 from profiler import devices
 from profiler.errors import ColdseekError, UsageError
 from profiler.report import figures
+from profiler.trace import Trace
 
 
 def lines(axes: Any, gid: str) -> list[Any]:
@@ -118,6 +120,33 @@ def test_a_chosen_file() -> None:
 def test_a_file_that_only_the_first_trace_read() -> None:
     figure = figures.draw([seed_2010(), python_import()])
     assert "second: 0 reads" in texts(figure)
+
+
+def test_two_traces_may_be_called_by_their_files() -> None:
+    assert figures.file_names(["cold.trace.parquet"]) == []
+    assert figures.file_names(["a.trace.parquet", "b.parquet"]) == ["a", "b.parquet"]
+    assert figures.file_names(["/x/y/a/cold.trace.parquet", "/x/y/b/c/cold.trace.parquet"]) == [
+        "a/cold", "b/c/cold",
+    ]  # fmt: skip
+    assert figures.file_names(["a.trace.parquet", "./a.trace.parquet"]) == []
+    assert figures.file_names(["a" * 40, "b"]) == []
+    assert figures.file_names(["a\x1b[31m", "b"])[0] == "a\\x1b[31m"
+
+
+@pytest.mark.parametrize("kind", figures.KINDS)
+def test_the_names_of_files_stand_in_for_first_and_second(kind: str) -> None:
+    def words(pair: list[Trace]) -> str:
+        figure = figures.draw(pair, kind, names=["ann", "bob"])
+        legend = texts(figure) if figure.legends else ""
+        return legend + "".join(text.get_text() for text in figure.axes[0].texts)
+
+    other = python_import()
+    others = words([seed_2010(), other])
+    assert "ann" in others and "bob" in others and "second" not in others
+    warm = dataclasses.replace(other.meta, cache="warm", command=("other",))
+    pair = words([check(), dataclasses.replace(other, meta=warm)])  # cold and warm, but of two commands
+    assert "ann" in pair and "bob" in pair
+    assert "ann" not in words([check(), check(cache="warm")])
 
 
 def test_joined_segments_cover_the_same() -> None:
