@@ -382,7 +382,14 @@ def _judge(method: str, found: Residency, must: list[bytes]) -> Coldness:
         parts.append("names and inodes stay cached (only root can drop them)")
     if not found.files:
         parts = ["no file could be looked at"]
+    if blind:
+        parts += remedy(found)
     return Coldness(method, found, dropped and not blind, "; ".join(parts), not blind or not dropped)
+
+
+def remedy(found: Residency) -> list[str]:
+    """What to do where too little could be looked at, if anything."""
+    return ["run coldseek with sudo: root may look at all"] if found.unchecked and os.geteuid() else []
 
 
 def unlooked(found: Residency) -> str:

@@ -15,6 +15,7 @@ from profiler.capture.tracer import Tracer, choose
 from profiler.errors import CannotRunError, CommandNotFoundError, UsageError
 from profiler.owner import Owner
 from profiler.trace import DATA_KINDS, Trace
+from profiler.units import show_count, show_plural
 
 Started = Callable[[Recorder], None]
 
@@ -95,7 +96,7 @@ def record_warm(
         fault = "NOT WARM: part of what the program reads was not in the page cache before it started"
     elif cache.is_blind(proof, [os.fsencode(image)] if image else []):
         looked = "too few of its files" if proof.files else "no file"
-        fault = f"NOT PROVED WARM: {looked} could be looked at"
+        fault = "; ".join([f"NOT PROVED WARM: {looked} could be looked at", *cache.remedy(proof)])
     return _proved(found, image, "warm", fault, proof, say)
 
 
@@ -111,6 +112,10 @@ def _proved(
         say(fault)
     elif proof.unchecked:
         notes.append(f"{cache.unlooked(proof)}: whether they were cached before is not known")
+    past = past_cache(trace) if state == "warm" else ""
+    if past:
+        say(past)
+        notes.append(past)
     resident, checked = proof.known
     return _finish(
         trace,
@@ -121,6 +126,14 @@ def _proved(
         resident_checked_bytes=checked,
         notes=(*trace.meta.notes, *notes),
     )
+
+
+def past_cache(trace: Trace) -> str:
+    """What to say of reads that a warm cache does not help; "" if there are none."""
+    reads = trace.reads()
+    direct = int(reads["direct"].sum())
+    past = f"{show_count(direct)} of {show_plural(len(reads), 'read')} with O_DIRECT, past the page cache"
+    return f"{past}: a warm start does not help these" if direct else ""
 
 
 def discover(command: Sequence[str], tracer: str = "auto", owner: Owner | None = None) -> Trace:

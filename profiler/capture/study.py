@@ -14,6 +14,7 @@ from profiler.capture.record import (
     discover,
     find_program,
     named_files,
+    past_cache,
     record_cold,
     record_warm,
 )
@@ -82,7 +83,8 @@ def study(
             f"{faults[0]} ({len(faults)} of {show_plural(len(pairs.coldness), 'untraced cold run')})"
         )
     if not pairs.all_warm:
-        notes.append("NOT WARM: not every untraced warm run was, some had to read from the device")
+        why = "; reads with O_DIRECT always do" if past_cache(traces["warm"]) else ""
+        notes.append(f"NOT WARM: not every untraced warm run was, some had to read from the device{why}")
     for name, trace in traces.items():
         meta = dataclasses.replace(trace.meta, measured=measured, notes=(*trace.meta.notes, *notes))
         traces[name] = dataclasses.replace(trace, meta=meta)

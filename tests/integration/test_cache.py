@@ -237,7 +237,7 @@ def test_without_root_a_file_that_cannot_be_looked_at_is_not_called_cold(public_
     path = written(public_directory / "file", PAGE)
     os.chmod(path, 0)
     told = as_nobody(lambda: f"{make_cold([path], must=[path]).cold} {make_cold([path]).why}")
-    assert told == "False no file could be looked at"
+    assert told == "False no file could be looked at; run coldseek with sudo: root may look at all"
 
 
 def test_root_makes_a_start_cold_with_everything_it_needs(disk_directory: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, need
 
 from profiler.capture import cache, calls, procfs
 from profiler.capture.interrupts import Interrupts
@@ -23,6 +23,7 @@ from profiler.capture.ptrace import Ptrace, probe
 from profiler.capture.record import record
 from profiler.capture.recorder import Recorder
 from profiler.capture.study import study
+from profiler.capture.tracer import NAMES
 from profiler.cli.output import Progress
 from profiler.report import text
 from profiler.report.comparison import compare_summary
@@ -207,7 +208,7 @@ def test_closed_standard_streams(closed: tuple[int, ...], tmp_path: Path) -> Non
         env=ENVIRONMENT, preexec_fn=close, timeout=60,
     )  # fmt: skip
     assert done.returncode == (1 if 1 in closed else 0)  # cat needs its stdout
-    assert load(trace).meta.tracer == "ptrace"
+    assert load(trace).meta.tracer in NAMES
     done = subprocess.run(
         coldseek("compare", "--runs", "1", "-o", tmp_path, "--", "cat", "/etc/passwd"),
         env=ENVIRONMENT, preexec_fn=close, timeout=60, stdout=None if 1 in closed else subprocess.DEVNULL,
@@ -342,6 +343,7 @@ def test_a_state_of_the_cache_that_nobody_could_look_at_is_not_claimed(
     assert (found.meta.cache, found.meta.cache_asked) == ("unknown", state)
     assert (found.meta.resident_before_bytes, found.meta.resident_checked_bytes) == (None, None)
     assert found.meta.notes[-1].startswith(f"NOT PROVED {state.upper()}: no file ")
+    assert found.meta.notes[-1].endswith("with sudo: root may look at all") == (os.geteuid() != 0)
     assert said[-1] == found.meta.notes[-1]
 
 
@@ -353,6 +355,28 @@ def test_a_comparison_of_what_nobody_could_look_at_keeps_its_times(monkeypatch: 
     words = text.compare(made).plain
     assert words.startswith("NOT PROVED COLD")
     assert "0 B of 0 B" not in words and "not measured" not in words
+
+
+@pytest.fixture
+def past_the_cache(disk_directory: Path) -> list[str]:
+    """A program that reads with O_DIRECT."""
+    file = disk_directory / "file"
+    file.write_bytes(os.urandom(1 << 20))
+    command = ["dd", f"if={file}", "of=/dev/null", "bs=256K", "iflag=direct", "status=none"]
+    need(subprocess.run(command).returncode == 0, "needs a disk that can be read with O_DIRECT")
+    return command
+
+
+def test_reads_past_the_cache_are_never_warm_and_that_is_said(past_the_cache: list[str]) -> None:
+    said: list[str] = []
+    found = record(past_the_cache, "ptrace", "warm", say=said.append)
+    words = "with O_DIRECT, past the page cache: a warm start does not help these"
+    assert found.meta.notes[-1] == said[-1]
+    assert said[-1].startswith("4 of ") and said[-1].endswith(words)
+    cold, warm = study(past_the_cache, 1, "ptrace")
+    assert warm.meta.notes[-1].startswith("NOT WARM: ")
+    assert warm.meta.notes[-1].endswith("; reads with O_DIRECT always do")
+    assert not any(words in note for note in cold.meta.notes)
 
 
 def test_files_that_could_not_be_looked_at_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
