@@ -71,7 +71,8 @@ def launch(
     except BaseException:
         os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+            while os.WIFSTOPPED(os.waitpid(pid, 0)[1]):
+                pass  # it is traced: it stops once more on its way out, and must be waited for again
         os.close(news_read)
         raise
     finally:
@@ -124,7 +125,7 @@ class Launched:
 def exec_error(program: str, number: int, owner: Owner | None = None) -> ColdseekError:
     """The error for a program whose exec failed with this errno, in the shell's manner: 127 not found, 126
     else. owner: the user whom it was to run as; None: the one who runs coldseek."""
-    shown = show_path(program)
+    shown = show_path(program) or "''"
     if number in (errno.ENOENT, errno.ENOTDIR):
         if os.path.exists(program):
             return CannotRunError(f"cannot run {shown}: its interpreter is missing; look at its first line")

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 
 from profiler.cli.app import app
+from profiler.cli.output import say
 from profiler.errors import ColdseekError
 
 __all__ = ["app", "main"]
@@ -40,20 +41,20 @@ def main() -> None:
     try:
         app(prog_name="coldseek")
     except ColdseekError as error:
-        print(f"coldseek: {error}", file=sys.stderr)
+        say(str(error))
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # whoever read our output has seen enough; Python must not complain when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
-        print("coldseek: interrupted", file=sys.stderr)
+        say("interrupted")
         sys.exit(130)
     except MemoryError:
-        print("coldseek: out of memory; record a shorter run", file=sys.stderr)
+        say("out of memory; record a shorter run")
         sys.exit(ColdseekError.exit_code)
     except OSError as error:
-        print(f"coldseek: {error}", file=sys.stderr)
+        say(str(error))
         sys.exit(ColdseekError.exit_code)
 
 

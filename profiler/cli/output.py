@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -32,7 +33,8 @@ class Format(StrEnum):
 
 def say(words: str) -> None:
     """A line of coldseek's own, on stderr: stdout belongs to results and to the traced program."""
-    print(f"coldseek: {words}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk or a closed pipe behind stderr is no reason not to go on
+        print(f"coldseek: {words}", file=sys.stderr, flush=True)
 
 
 def width() -> int:
@@ -160,6 +162,8 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
+        # signals are for the main thread, which waits for the program and would not notice
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._ended.wait(0.5):
             recorder, elapsed = self._recorder, time.monotonic() - self._began
             if recorder is not None and elapsed > 2:

@@ -279,6 +279,7 @@ def test_commands_that_cannot_run(bad: Path) -> None:
             need_tool("strace")
         for arguments, code in (
             (["no-such-program"], 127),
+            ([""], 127),
             ([bad / "text"], 126),
             ([bad], 126),
             ([bad / "no"], 127),
@@ -364,6 +365,24 @@ def test_a_full_disk_keeps_what_was_recorded(tmp_path: Path) -> None:
         assert list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_words_that_find_no_room_do_not_keep_a_program_from_running(tmp_path: Path) -> None:
+    where = tmp_path / "t.trace.parquet"
+    for arguments, code in ((["sh", "-c", "exit 7"], 7), (["no-such-program"], 127)):
+        command = [PYTHON, "-m", "profiler", "record", "-o", where, "--", *arguments]
+        with open("/dev/full", "w") as full:
+            assert subprocess.run(command, cwd=ROOT, stderr=full).returncode == code
+    assert load(where).meta.exit_status == 7
+
+
+def test_a_home_that_takes_no_files_is_no_matter(trace: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "x.png"
+    done = subprocess.run(
+        [PYTHON, "-m", "profiler", "plot", trace, trace, "-o", picture], cwd=ROOT, capture_output=True,
+        text=True, env={"PATH": os.environ["PATH"], "HOME": "/proc", "COLUMNS": "200"},
+    )  # fmt: skip
+    assert (done.stderr, done.returncode) == (f"coldseek: plot: {picture}\n", 0)
 
 
 def test_a_closed_pipe_is_no_error(trace: Path) -> None:
