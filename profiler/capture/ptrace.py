@@ -83,6 +83,8 @@ WANTED = tuple(dict.fromkeys((
     "pread64", "read", "lseek", "write", "preadv", *HANDLERS, *Rings.HANDLED, "clone", "clone3",
 )))  # fmt: skip
 """The calls that the tracer follows, the hot ones first: the filter compares in this order."""
+_EXECS = ("execve", "execveat")
+"""Where reads do not stop: exec closes descriptors."""
 _ON_DESCRIPTOR = frozenset((
     "read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev",
     "pwritev2", "lseek",
@@ -186,8 +188,9 @@ class Ptrace:
         self._ptrace = _binding()
         known = abis.native()
         self._native = known[0]
+        names = WANTED if self._journal is None else (*WANTED, *_EXECS)
         wanted = [
-            (one, [name for name in WANTED if one is not known[0] or name not in self._leave])
+            (one, [name for name in names if one is not known[0] or name not in self._leave])
             for one in known
         ]
         self._rows = {
@@ -354,6 +357,15 @@ class Ptrace:
             task.call = None
             self._overlooked(call.tid, [call.args[0]])
             self._calls.finish(call)
+        elif call.name in ("dup2", "dup3"):
+            self._overlooked(call.tid, [call.args[1]])
+        elif call.name == "close_range":
+            first, last = call.args[0] & 0xFFFFFFFF, call.args[1] & 0xFFFFFFFF
+            open_now = procfs.descriptors(call.tid) if self._journal is not None else []
+            self._overlooked(call.tid, [one for one in open_now if first <= one <= last])
+        elif call.name in _EXECS:
+            task.call = None
+            self._overlooked(call.tid, procfs.descriptors(call.tid))
         elif call.name == "clone":
             task.call, task.clone_flags = None, call.args[0]
         elif call.name == "clone3":  # struct clone_args begins with the flags
