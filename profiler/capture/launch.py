@@ -71,8 +71,7 @@ def launch(
     except BaseException:
         os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
-            while os.WIFSTOPPED(os.waitpid(pid, 0)[1]):
-                pass  # it is traced: it stops once more on its way out, and must be waited for again
+            os.waitpid(pid, 0)
         os.close(news_read)
         raise
     finally:

@@ -242,9 +242,9 @@ class Ptrace:
         self.processes[tid] = pid
 
     def _attach(self, pid: int) -> None:
+        self._attached(pid)  # first: where it fails, a traced child would stop on its way out
         if self._ptrace(_SEIZE, pid, 0, _OPTIONS) == _FAILED:
             raise ColdseekError(f"the kernel does not allow tracing ({_last_error().strerror})")
-        self._attached(pid)
 
     # -- the loop ----------------------------------------------------------------------------------------
 
