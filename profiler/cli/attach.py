@@ -24,9 +24,9 @@ def attach(
     ] = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
 ) -> None:
-    """Record the file reads of a running process, and of those it makes, by the kernel's trace events.
+    """Record the file reads of a process that runs already.
 
-    Needs root. Ctrl-C ends the observation, never the process. What it had read before is not seen; which
+    And of those it makes, by the kernel's trace events. Needs root. Ctrl-C ends the observation, never the process. What it had read before is not seen; which
     files its descriptors name is looked up as it runs.
     """
     path = output or f"{pid}.trace.parquet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def work():
         done.append([time.monotonic_ns(), turn * 4096, len(os.pread(early, 10, turn * 4096))])
         later = os.open(image, os.O_RDONLY)
         read(later, 7); os.lseek(later, 5000 + turn, os.SEEK_SET); read(later, 13)
-        time.sleep(0.06)
+        time.sleep(0.1)
         os.close(later)
 thread = threading.Thread(target=work)
 thread.start()
@@ -78,11 +79,17 @@ def reads_of(found: Trace, path: Path) -> list[list[int]]:
     return [[int(row.offset), int(row.size)] for row in mine.itertuples()]
 
 
+def missing(found: Trace) -> int:
+    """Reads of descriptors that came and went between two looks, by the note on them: a machine is busy."""
+    counts = [re.match(r"([\d,]+) reads? of descriptors that", note) for note in found.meta.notes]
+    return sum(int(count[1].replace(",", "")) for count in counts if count)
+
+
 @pytest.mark.usefixtures("kernel")
-def test_every_read_of_the_time_is_there(reader: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_every_read_of_the_time_is_there_or_counted(reader: subprocess.Popen[str], tmp_path: Path) -> None:
     where = tmp_path / "t.trace.parquet"
     done = subprocess.run(
-        attach(reader.pid, "--for", "1.5", "-o", str(where)), capture_output=True, text=True
+        attach(reader.pid, "--for", "2.5", "-o", str(where)), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert reader.poll() is None
@@ -91,7 +98,11 @@ def test_every_read_of_the_time_is_there(reader: subprocess.Popen[str], tmp_path
     own = [[offset, size] for _, offset, size in stop(reader, tmp_path)]
     assert len(got) > 40
     begins = own.index(got[0])
-    assert got == own[begins : begins + len(got)]
+    window = own[begins : len(own) - own[::-1].index(got[-1])]
+    rest = iter(window)
+    assert all(read in rest for read in got)  # in this order; what is missing between them was counted
+    assert len(window) - len(got) <= missing(found)
+    assert len(got) > 0.5 * len(window)
     assert found.meta.command[0] == sys.executable
     assert "early" in found.meta.unseen
     assert found.meta.lost_events == 0

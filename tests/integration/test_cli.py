@@ -40,7 +40,18 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_command() -> None:
     done = coldseek("--help")
     assert done.returncode == 0
-    for name in ("open", "record", "import", "report", "plot", "compare", "project", "devices", "doctor"):
+    for name in (
+        "open",
+        "record",
+        "attach",
+        "import",
+        "report",
+        "plot",
+        "compare",
+        "project",
+        "devices",
+        "doctor",
+    ):
         assert f"\n  {name} " in done.stdout
         assert coldseek(name, "--help").returncode == 0
     assert "..." not in done.stdout.partition("\nCommands:\n")[2]  # none was too long for its line
