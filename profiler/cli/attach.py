@@ -26,8 +26,8 @@ def attach(
 ) -> None:
     """Record the file reads of a process that runs already.
 
-    And of those it makes, by the kernel's trace events. Needs root. Ctrl-C ends the observation, never the process. What it had read before is not seen; which
-    files its descriptors name is looked up as it runs.
+    And of those it makes, by the kernel's trace events. Needs root. Ctrl-C ends the observation, never the
+    process. What it had read before is not seen; which files its descriptors name is looked up as it runs.
     """
     path = output or f"{pid}.trace.parquet"
     can_be_made(path)
