@@ -111,7 +111,7 @@ class Meta:
     command: tuple[str, ...] = ()
     cwd: str = ""
     started_at: str = ""  # UTC, ISO 8601
-    tracer: str = ""  # ptrace | strace | kernel | import
+    tracer: str = ""  # kernel | ptrace | strace | import
     tracer_version: str = ""
     cache: str = (
         "unknown"  # one of CACHE_STATES: what was asked for and, for cold and warm, measured to be so

@@ -13,8 +13,8 @@ from profiler.cli.app import app
 def doctor() -> None:
     """Say what works on this machine, and what to do where not.
 
-    That is each tracer and each way to empty the page cache and to look at it. Exits with 0 if a start can
-    be traced and made cold here, with 1 if not.
+    That is each tracer (kernel, ptrace, strace) and each way to empty the page cache and to look at it.
+    Exits with 0 if a start can be traced and made cold here, with 1 if not.
     """
     from profiler.capture import cache, tracer
 
