@@ -55,7 +55,7 @@ def probe() -> Probe:
                              "use --tracer ptrace")  # fmt: skip
     except ColdseekError as error:
         return Probe(False, str(error), "or take --tracer ptrace" if os.geteuid() else "use --tracer ptrace")
-    return Probe(True, "sees every read, every page cache miss and every device request, hardly slows down")
+    return Probe(True, "sees reads, page cache misses and device requests, and hardly slows down")
 
 
 @contextlib.contextmanager
