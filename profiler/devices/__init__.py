@@ -1,6 +1,6 @@
-"""Storage devices as models: arrays of device offsets and sizes in, an array of service times out."""
+"""Storage devices as models: arrays of offsets, sizes and arrivals in, service times out."""
 
-from profiler.devices.loading import find, presets
+from profiler.devices.loading import find, presets, usual
 from profiler.devices.model import Device, Model
 
-__all__ = ["Device", "Model", "find", "presets"]
+__all__ = ["Device", "Model", "find", "presets", "usual"]

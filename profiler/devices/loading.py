@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import os
 import tomllib
 from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
-from profiler.devices.model import Device, Disk, Flash, Flat, Network
+from profiler.devices.disk import Disk
+from profiler.devices.flash import Flash
+from profiler.devices.flat import Flat
+from profiler.devices.model import Curve, Device
+from profiler.devices.network import Network
 from profiler.errors import ColdseekError, UsageError
 from profiler.units import show_path
 
@@ -27,12 +32,23 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "full_stroke_ms": (0.01, 1000),
     "command_ms": (0, 100),
     "capacity_gb": (0.001, 1e9),
-    "latency_us": (0.1, 1e6),
+    "inner_mb_per_s": (0.1, 1e6),
+    "buffer_mb": (0, 1e5),
+    "queue_depth": (1, 65536),
+    "channels": (1, 65536),
     "round_trip_us": (0.1, 1e7),
     "low_ratio": (0.01, 1),
     "high_ratio": (1, 100),
 }
 """What a number may be; the unit is in its key. Outside of this it is a slip of the pen, not a device."""
+
+CURVES: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
+    "latency_us": ((1, 2**40), (0.1, 1e7)),
+    "seek_curve_ms": ((0, 1e9), (0.01, 1000)),
+}
+"""What the points [x, y] of a curve may be: bytes and microseconds, gigabytes and milliseconds."""
+
+MAX_POINTS = 1000
 
 _MAX_FILE = 65536  # bytes; the presets have one thousand
 _TEXTS = ("kind", "title", "source")
@@ -47,7 +63,18 @@ def presets() -> list[Device]:
     return [_preset(name) for name in names]
 
 
-_ORDER = ("iops-120", "hdd-7200", "nas-1g", "sata-ssd", "nvme")
+_ORDER = (
+    "iops-120", "hdd-5400", "hdd-7200", "hdd-7200-now", "hdd-15k", "nas-1g", "nas-10g", "cloud-3000",
+    "sata-ssd", "nvme", "nvme-gen4",
+)  # fmt: skip
+
+
+def usual() -> list[Device]:
+    """Those of the presets that differ most, for a report of one screen; slowest first."""
+    return [_preset(name) for name in USUAL]
+
+
+USUAL = ("iops-120", "hdd-7200", "nas-1g", "sata-ssd", "nvme")
 
 
 def find(name: str) -> Device:
@@ -91,13 +118,23 @@ def parse(text: str, name: str, shown: str) -> Device:
             else f"a {values['kind']} device has {', '.join(sorted(needed))}"
         )
         raise ColdseekError(f"{shown}: unknown key {show_path(unknown[0])}; {hint}")
-    numbers = {key: _number(values, key, shown) for key in sorted(needed - {"server"})}
+    fields = {
+        item.name: _value(values, item.name, shown)
+        for item in dataclasses.fields(model)
+        if item.name in values or item.default is dataclasses.MISSING
+    }
     ratios = {key: _number(values, key, shown) for key in ("low_ratio", "high_ratio") if key in values}
-    if model is Disk and not numbers["settle_ms"] <= numbers["average_seek_ms"] <= numbers["full_stroke_ms"]:
+    made = model(**fields)
+    if isinstance(made, Disk) and not made.settle_ms <= made.average_seek_ms <= made.full_stroke_ms:
         raise ColdseekError(f"{shown}: average_seek_ms does not lie between settle_ms and full_stroke_ms")
-    made = model(**numbers, **({"server": _server(values, shown)} if "server" in needed else {}))
     title, source = (" ".join(values[key].split()) for key in ("title", "source"))
     return Device(name, title, source, values["kind"], made, **ratios)
+
+
+def _value(values: dict[str, Any], key: str, shown: str) -> float | Curve | Device:
+    if key == "server":
+        return _server(values, shown)
+    return _curve(values, key, shown) if key in CURVES else _number(values, key, shown)
 
 
 def _number(values: dict[str, Any], key: str, shown: str) -> float:
@@ -105,9 +142,39 @@ def _number(values: dict[str, Any], key: str, shown: str) -> float:
     low, high = BOUNDS[key]
     if value is None:
         raise ColdseekError(f"{shown}: {key} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+    if not _is_number(value, low, high):
         raise ColdseekError(f"{shown}: {key} = {str(value)[:40]} is not a number from {low:g} to {high:g}")
     return float(value)
+
+
+def _curve(values: dict[str, Any], key: str, shown: str) -> Curve:
+    """The points of a curve. For latency_us a single number will do: that of 4 KiB."""
+    points = values.get(key)
+    (least, most), (low, high) = CURVES[key]
+    if points is None:
+        raise ColdseekError(f"{shown}: {key} is missing")
+    if key == "latency_us" and _is_number(points, low, high):
+        return ((4096.0, float(points)),)
+    good = (
+        isinstance(points, list)
+        and 0 < len(points) <= MAX_POINTS
+        and all(
+            isinstance(point, list)
+            and len(point) == 2
+            and _is_number(point[0], least, most)
+            and _is_number(point[1], low, high)
+            for point in points
+        )
+        and all(before[0] < after[0] for before, after in itertools.pairwise(points))
+    )
+    if not good:
+        bounds = f"x from {least:g} to {most:g} and rising, y from {low:g} to {high:g}"
+        raise ColdseekError(f"{shown}: {key} is no list of points [x, y], {bounds}")
+    return tuple((float(x), float(y)) for x, y in points)
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def _server(values: dict[str, Any], shown: str) -> Device:

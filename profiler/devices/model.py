@@ -1,8 +1,10 @@
-"""What a model of a storage device is, and the models there are.
+"""What a model of a storage device is.
 
-A model is told the requests that reach a device, in order: two arrays of equal length, the device offset and
-the size of each, in bytes. It gives the service time of each request in seconds, as named parts that add up.
-Requests are served one after another: what a single program does that waits for every read.
+A model is told the requests that reach a device, in the order in which they are served: arrays of equal
+length with the device offset and the size of each in bytes, and its arrival in seconds. Arrivals are on the
+clock of the program, which stands still while the program waits for the device; requests that arrive at the
+same time are queued together. It gives the service of each request: the parts of the time from its start to
+its completion, and how long the device is occupied by it.
 """
 
 from __future__ import annotations
@@ -15,16 +17,45 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.int64]
+Curve = tuple[tuple[float, float], ...]
+"""Points (x, y) of a measured curve, x rising; between them it is a straight line."""
 
 MEGA = 1e6
 """Device makers' megabyte, that of every `_mb_per_s`."""
 
 
+@dataclass(frozen=True)
+class Service:
+    """How requests are served, one number a request, in seconds.
+
+    parts: name of what the time is spent on -> seconds; they add up to the time from start to completion.
+    occupied: time from a request's start until the device can start another: less than the time to
+    completion where it serves several at once, more where it is held to a number of requests a second.
+    spread_s: standard deviation of the sum of all times, as far as chance is part of the model (rotation).
+    sooner_s, later_s: by so much the sum would be smaller or larger if what is queued were served in the
+    best order, or in that of its arrival.
+    """
+
+    parts: dict[str, Floats]
+    occupied: Floats
+    spread_s: float = 0.0
+    sooner_s: float = 0.0
+    later_s: float = 0.0
+
+    @property
+    def latency(self) -> Floats:
+        """From the start of each request to its completion."""
+        total = np.zeros(len(self.occupied))
+        for part in self.parts.values():
+            total += part
+        return total
+
+
 class Model(Protocol):
     """One kind of device. Its fields are the keys of its presets and of calibrated device files."""
 
-    def parts(self, offsets: Bytes, sizes: Bytes) -> dict[str, Floats]:
-        """What each request spends its time on: name of the part -> seconds, one a request."""
+    def serve(self, offsets: Bytes, sizes: Bytes, arrivals: Floats) -> Service:
+        """How each request is served, in the given order."""
         ...
 
 
@@ -44,120 +75,13 @@ class Device:
     low_ratio: float = 1.0
     high_ratio: float = 1.0
 
-    def service_times(self, offsets: Bytes, sizes: Bytes) -> Floats:
-        """Seconds for each request; device offsets and sizes in bytes, in the order in which they are
-        served."""
-        total = np.zeros(len(offsets))
-        for part in self.model.parts(offsets, sizes).values():
-            total += part
-        return total
-
-
-@dataclass(frozen=True)
-class Flat:
-    """Every request costs 1 / iops, wherever it lies, or the time of its bytes where that is longer.
-
-    A request that starts where the previous one ended is no random I/O and costs the time of its bytes only.
-    """
-
-    iops: float
-    transfer_mb_per_s: float
-
-    def parts(self, offsets: Bytes, sizes: Bytes) -> dict[str, Floats]:
-        transfer = sizes / (self.transfer_mb_per_s * MEGA)
-        operation = np.where(continues(offsets, sizes), 0.0, np.maximum(1 / self.iops - transfer, 0.0))
-        return {"operations": operation, "transferring": transfer}
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A disk with an arm: command overhead, seek, half a turn, transfer.
-
-    The seek curve has the usual two branches, after Ruemmler and Wilkes, "An introduction to disk drive
-    modeling", IEEE Computer 27(3), 1994: with the square root of the distance while the arm still
-    accelerates, linear beyond. It runs through three published numbers: settle_ms (track to track) at 0,
-    average_seek_ms at a third of the stroke, which is the mean distance of random places, and full_stroke_ms
-    at the whole. Distances are taken as shares of the capacity. The first request comes from an unknown
-    place and pays the average seek.
-
-    A request that starts where the previous one ended is transfer only: the disk reads on into its buffer. A
-    short way forward costs no more than reading over the gap.
-    """
-
-    rpm: float
-    settle_ms: float
-    average_seek_ms: float
-    full_stroke_ms: float
-    command_ms: float
-    transfer_mb_per_s: float
-    capacity_gb: float
-
-    def parts(self, offsets: Bytes, sizes: Bytes) -> dict[str, Floats]:
-        transfer = sizes / (self.transfer_mb_per_s * MEGA)
-        gap = gaps(offsets, sizes)
-        seek = self.seek_s(np.abs(gap))
-        turn = np.full(len(offsets), 30 / self.rpm)
-        seek[:1] = self.average_seek_ms / 1e3
-        over = gap / (self.transfer_mb_per_s * MEGA)  # the gap passes under the head without a seek
-        passed = (gap >= 0) & (over < seek + turn)
-        passed[:1] = False
-        return {
-            "command": np.where(continues(offsets, sizes), 0.0, self.command_ms / 1e3),
-            "seeking": np.where(passed, 0.0, seek),
-            "turning": np.where(passed, over, turn),
-            "transferring": transfer,
-        }
-
-    def seek_s(self, distance: Floats) -> Floats:
-        """Seconds to move the arm over `distance` bytes and settle."""
-        share = np.minimum(distance / (self.capacity_gb * 1e9), 1.0) * 3  # 1: a third of the stroke
-        near = self.settle_ms + (self.average_seek_ms - self.settle_ms) * np.sqrt(share)
-        far = self.average_seek_ms + (self.full_stroke_ms - self.average_seek_ms) * (share - 1) / 2
-        seek_ms: Floats = np.where(share < 1, near, far)
-        return seek_ms / 1e3
-
-
-@dataclass(frozen=True)
-class Flash:
-    """A drive without moving parts, one request at a time: a latency up to 4 KiB, then the bandwidth.
-
-    A request that starts where the previous one ended pays for its bytes only: such runs are fetched ahead,
-    by the kernel in larger requests and by the drive.
-    """
-
-    latency_us: float
-    transfer_mb_per_s: float
-
-    def parts(self, offsets: Bytes, sizes: Bytes) -> dict[str, Floats]:
-        going_on = continues(offsets, sizes)
-        beyond = np.where(going_on, sizes, np.maximum(sizes - 4096, 0))
-        return {
-            "latency": np.where(going_on, 0.0, self.latency_us / 1e6),
-            "transferring": beyond / (self.transfer_mb_per_s * MEGA),
-        }
-
-
-@dataclass(frozen=True)
-class Network:
-    """A file server: a round trip and the bytes over the wire, on top of the time of the server's own
-    device.
-
-    In a run of requests that follow one another the round trips overlap and the slower of wire and device
-    counts.
-    """
-
-    round_trip_us: float
-    transfer_mb_per_s: float
-    server: Device
-
-    def parts(self, offsets: Bytes, sizes: Bytes) -> dict[str, Floats]:
-        going_on = continues(offsets, sizes)
-        served = self.server.service_times(offsets, sizes)
-        wire = sizes / (self.transfer_mb_per_s * MEGA)
-        return {
-            "server": served,
-            "network": np.where(going_on, np.maximum(wire - served, 0.0), self.round_trip_us / 1e6 + wire),
-        }
+    def serve(self, offsets: Bytes, sizes: Bytes, arrivals: Floats | None = None) -> Service:
+        """How each request is served; see `Model`. arrivals: None for one after another without a pause,
+        each when the one before it is complete.
+        """
+        # on the program's clock hardly any time passes then, and still no two arrive together
+        one_by_one = np.arange(len(offsets), dtype=np.float64) * 1e-9
+        return self.model.serve(offsets, sizes, one_by_one if arrivals is None else arrivals)
 
 
 def gaps(offsets: Bytes, sizes: Bytes) -> Floats:
@@ -172,3 +96,9 @@ def continues(offsets: Bytes, sizes: Bytes) -> npt.NDArray[np.bool_]:
     going_on = np.equal(gaps(offsets, sizes), 0)
     going_on[:1] = False
     return np.asarray(going_on, np.bool_)
+
+
+def pauses(arrivals: Floats) -> Floats:
+    """Seconds in which the device had nothing to do before each request: the program was busy otherwise.
+    None before the first."""
+    return np.maximum(np.diff(arrivals, prepend=arrivals[:1]), 0.0)

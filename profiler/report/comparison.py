@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiler.analysis.measured import Run, median_s
 from profiler.analysis.pagecache import MEMORY_FILESYSTEMS
 from profiler.devices.model import Device
-from profiler.report.summary import Run, Summary, median_s, slowdown, summarise
+from profiler.report.summary import Summary, slowdown, summarise
 from profiler.trace import Trace
 
 

@@ -91,8 +91,8 @@ def draw(
     """The picture of `kind` (see KINDS) of one trace or of two, such as a cold and a warm one.
 
     file: path or name of the file to look at (offsets, gaps); None: the one in focus of the first trace.
-    devices: those of the cost picture; None: all presets. names: what to call the traces, unless they are
-    the cold and the warm one of a command.
+    devices: those of the cost picture; None: the usual presets. names: what to call the traces, unless they
+    are the cold and the warm one of a command.
 
     Raises UsageError for an unknown kind or a number of traces other than 1 and 2, ColdseekError for a file
     that was not read.
@@ -409,15 +409,21 @@ def _gap_label(power: int) -> str:
 
 
 def cost_table(trace: Trace, devices: Sequence[Device] | None = None) -> pd.DataFrame:
-    """Cumulative projected cold seconds along all reads of the trace: number (1 for the first read), then a
-    column for each device by its name.
+    """Cumulative projected cold seconds along all reads of the trace: number (1 for the first read), then
+    three columns for each device: by its name, and with " low" and " high" behind it the band. What is
+    waited for outside of all reads, such as mapped files, counts with the read after it.
     """
     reads = trace.reads()
-    placement = requests(trace, reads)
+    cold = requests(trace, reads)
+    read = pd.Series(cold.requests["read"].to_numpy()).where(lambda row: row >= 0).bfill().ffill().fillna(0)
     columns: dict[str, Any] = {"number": np.arange(1, len(reads) + 1)}
-    for device in device_models.presets() if devices is None else devices:
-        made = project(placement, device)
-        columns[device.name] = np.cumsum(np.bincount(made.reads, weights=made.times, minlength=len(reads)))
+    for device in device_models.usual() if devices is None else devices:
+        made = project(cold, device)
+        spent = np.bincount(read.astype(np.int64), weights=made.times, minlength=len(reads))[: len(reads)]
+        columns[device.name] = np.cumsum(spent)
+        for which, end in (("low", made.low_s), ("high", made.high_s)):
+            ratio = end / made.seconds if made.seconds else 1.0
+            columns[f"{device.name} {which}"] = columns[device.name] * ratio
     return pd.DataFrame(columns)
 
 
@@ -427,39 +433,47 @@ def draw_cost(
     devices: Sequence[Device] | None = None,
     names: Sequence[str] = (),
 ) -> Figure:
-    """Where along the reads a cold start spends its time, on each device. Of a cold and a warm trace the
-    cold one."""
+    """Where along the reads a cold start spends its time, a line with its band for each device. Of a cold
+    and a warm trace the cold one."""
     names = _names(traces, names)
     kept = [names.index("cold")] if sorted(names) == ["cold", "warm"] else list(range(len(names)))
     tables = [cost_table(traces[position], devices) for position in kept]
     figure = _figure()
     axes = figure.subplots()
     ends: list[tuple[float, str, str]] = []
+    highest = 0.0
     for style, position, table in zip(("-", "--"), kept, tables, strict=False):
-        for number, device in enumerate(table.columns[1:]):
-            total = float(table[device].iloc[-1]) if len(table) else 0.0
-            colour = COLOURS[number % len(COLOURS)]
+        for number, device in enumerate(table.columns[1::3]):
             line = _thinned(table)
+            total, high = (
+                float(line[name].iloc[-1]) if len(line) else 0.0 for name in (device, f"{device} high")
+            )
+            highest = max(highest, high)
+            colour = COLOURS[number % len(COLOURS)]
             which = f" ({names[position]})" if len(kept) > 1 else ""
             label = f"{device}{which}: {show_seconds(total)}"
             axes.plot(line["number"], line[device], style, color=colour, linewidth=2, gid=label)
+            low, top = line[f"{device} low"], line[f"{device} high"]
+            axes.fill_between(line["number"], low, top, color=colour, alpha=0.15, linewidth=0)
             if total > 0:
                 ends.append((total, label, colour))
     totals = [total for total, _, _ in ends]
     if totals and max(totals) > LOG_FROM * min(totals):
         axes.set_yscale("log")
-        axes.set_ylim(min(totals) / 100, max(totals) * 2)
+        axes.set_ylim(min(totals) / 100, highest * 1.5)
     else:
-        axes.set_ylim(0, max(totals, default=1) * 1.06)
+        axes.set_ylim(0, (highest or 1) * 1.06)
     axes.set_xlim(0, max([len(table) for table in tables] + [1]))
     axes.set_xlabel("number of the read (all files)")
-    axes.set_ylabel("cumulative seconds waiting for the device")
+    axes.set_ylabel("cumulative seconds waiting for the device (shaded: the band)")
     axes.xaxis.set_major_formatter(_counts())
     axes.yaxis.set_major_formatter(_durations())
     axes.grid(alpha=0.25)
     _label_ends(axes, ends)
     command = _command(traces[kept[0]].meta) or "the reads"
-    return _finish(figure, axes, tables, f"Projected cold cost of {command}")
+    return _finish(
+        figure, axes, tables, f"Projected cold cost of {command}, with the bands it is expected in"
+    )
 
 
 def _thinned(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from profiler.analysis.measured import Run, median_s
 from profiler.analysis.observed import DeviceRequests, PageCache
 from profiler.analysis.projection import Projection
 from profiler.report.comparison import Comparison, Side
-from profiler.report.summary import FileSummary, Run, Summary, median_s
+from profiler.report.summary import FileSummary, Summary
 from profiler.report.verdict import verdict
 
 Json = dict[str, Any]
@@ -150,8 +151,8 @@ def _projection(one: Projection) -> Json:
     return {
         name: getattr(one, name)
         for name in (
-            "device", "title", "copies", "requests", "bytes", "seconds", "low_s", "high_s", "placed",
-            "shares",
+            "device", "title", "copies", "requests", "bytes", "seconds", "low_s", "high_s", "busy_s",
+            "start_s", "start_low_s", "start_high_s", "placed", "shares",
         )
     }  # fmt: skip
 

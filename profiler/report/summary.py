@@ -4,7 +4,6 @@ disagree."""
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 from profiler import devices as device_models
 from profiler.analysis import access, observed
 from profiler.analysis.intervals import exact_sum
+from profiler.analysis.measured import Run, measured, median_s
 from profiler.analysis.projection import Projection, project, requests
 from profiler.devices.model import Device
 from profiler.trace import Meta, Trace
@@ -70,17 +70,6 @@ class Others:
 
 
 @dataclass(frozen=True)
-class Run:
-    """An untraced run as it was measured; see capture/runs.py. None: not known."""
-
-    wall_s: float
-    exit_status: int | None
-    resident_before_bytes: int | None
-    resident_checked_bytes: int | None
-    device_read_bytes: int | None
-
-
-@dataclass(frozen=True)
 class Bin:
     """Values from `low` to `high` bytes, as in `access.log2_histogram`."""
 
@@ -120,8 +109,8 @@ class Summary:
 
 
 def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 1) -> Summary:
-    """Work out everything there is to report. devices: to project on; None: all presets. copies: starts at
-    once."""
+    """Work out everything there is to report. devices: to project on; None: the usual presets. copies:
+    starts at once."""
     reads = trace.reads()
     classified = access.classify(reads)
     placement = requests(trace, reads)
@@ -152,14 +141,9 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         device=observed.device_requests(trace),
         projections=tuple(
             project(placement, device, copies)
-            for device in (device_models.presets() if devices is None else devices)
+            for device in (device_models.usual() if devices is None else devices)
         ),
     )
-
-
-def median_s(runs: Sequence[Run]) -> float | None:
-    """The median wall time in seconds; None without runs."""
-    return statistics.median(run.wall_s for run in runs) if runs else None
 
 
 def slowdown(meta: Meta, runs: Sequence[Run]) -> float | None:
@@ -167,34 +151,6 @@ def slowdown(meta: Meta, runs: Sequence[Run]) -> float | None:
     state."""
     usual = median_s(runs)
     return meta.wall_s / usual if meta.wall_s is not None and usual else None
-
-
-def measured(meta: Meta, state: str) -> tuple[tuple[Run, ...], int]:
-    """The untraced runs in `meta.measured[state]`, and how many entries are no runs. A trace may hold
-    anything."""
-    entries = meta.measured.get(state, [])
-    if not isinstance(entries, list):
-        return (), 1
-    runs = [_run(entry) for entry in entries]
-    good = tuple(run for run in runs if run is not None)
-    return good, len(runs) - len(good)
-
-
-def _run(entry: Any) -> Run | None:
-    if not isinstance(entry, dict):
-        return None
-    wall = entry.get("wall_s")
-    counts = [
-        entry.get(key)
-        for key in ("exit_status", "resident_before_bytes", "resident_checked_bytes", "device_read_bytes")
-    ]
-    if isinstance(wall, bool) or not isinstance(wall, int | float) or not 0 <= wall < 1e12:
-        return None
-    if not all(
-        n is None or (isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63) for n in counts
-    ):
-        return None
-    return Run(float(wall), *counts)
 
 
 def _files(trace: Trace, classified: pd.DataFrame) -> tuple[FileSummary, ...]:

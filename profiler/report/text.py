@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.text import Text
 
 from profiler.analysis.access import PATTERNS
+from profiler.analysis.measured import Run, median_s
 from profiler.analysis.observed import DeviceRequests, FileBroughtIn, PageCache
 from profiler.analysis.projection import Projection
 from profiler.report.comparison import Comparison, Side
-from profiler.report.summary import Run, Summary, median_s
+from profiler.report.summary import Summary
 from profiler.report.verdict import name, verdict
 from profiler.trace import UNSEEN, Meta
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
@@ -38,6 +39,9 @@ MAX_STRIDES = 3
 
 MAX_BROUGHT = 3
 """Files that are named for how much of them was brought into the page cache; JSON has them all."""
+
+LEAST_PART = 0.005
+"""A part of a device's time with less than this share of it is not named."""
 
 SLOWER = 1.05
 """A traced run that took less than this times the untraced ones was not measurably slowed down."""
@@ -70,7 +74,8 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     page.blank()
     _measured(page, summary)
     page.blank()
-    _projected(page, summary.projections, summary.page_cache is not None)
+    here = median_s(summary.cold), median_s(summary.warm)
+    _projected(page, summary.projections, summary.page_cache is not None, here)
     page.blank()
     _unseen(page, [summary.meta])
     return page.text()
@@ -310,25 +315,51 @@ def _facts(runs: Sequence[Run]) -> str:
     return ", ".join(parts) or "what was resident before is not known"
 
 
-def _projected(page: _Page, projections: Sequence[Projection], observed: bool = False) -> None:
-    """observed: what happened stands elsewhere on the page, and must not be mixed up with the model."""
+def _projected(
+    page: _Page, projections: Sequence[Projection], observed: bool = False, here: Here = (None, None)
+) -> None:
+    """observed: what happened stands elsewhere on the page, and must not be mixed up with the model. here:
+    what the same start took on this machine, cold and warm."""
     if not projections:
         page.row("projected", "on no device")
         return
     first = projections[0]
     copies = "" if first.copies == 1 else f", {first.copies} starts at once"
     requests = f"{show_plural(first.requests, 'request')}, {show_bytes(first.bytes)}"
-    model = ", modelled from the reads, not observed" if observed else ""
-    page.row("projected", f"cold{copies}{model}: {requests}; a re-read of a page is free")
-    widest = max(len(one.device) for one in projections)
+    model = ", modelled, not observed" if observed else ""
+    page.row("projected", f"cold{copies}: {requests}{model}")
+    lines = [["", "waits", "band", "start"]]
     for one in projections:
-        band = f"({show_seconds(one.low_s)} to {show_seconds(one.high_s)})"
-        arm = [f"{one.shares[part]:.0%} {part}" for part in ("turning", "seeking") if part in one.shares]
-        cells = [(one.device, widest), (show_seconds(one.seconds), 8), (band, 20), (", ".join(arm), 0)]
-        page.columns("", cells)
+        band = f"{show_seconds(one.low_s)} to {show_seconds(one.high_s)}"
+        start = "" if one.start_s is None else show_seconds(one.start_s)
+        lines.append([one.device, show_seconds(one.seconds), band, start])
+    cold, warm = here
+    if cold is not None and warm is not None and first.copies == 1:
+        lines.append(["here", show_seconds(max(cold - warm, 0)), "measured", show_seconds(cold)])
+    lines = lines if first.start_s is not None else [line[:3] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    room = page.width - _LABEL - 1 - sum(width + 2 for width in widths)
+    shares = ["device time", *(_shares(one.shares, room) for one in projections), ""]
+    for number, (line, share) in enumerate(zip(lines, shares, strict=False)):
+        cells = [*zip(line, widths, strict=True), (share, 0)]
+        page.columns("", cells, _DIM if number == 0 else "")
     if first.placed != "all" and first.requests:
         what = "file offsets" if first.placed == "none" else "where extents are not known, file offsets"
         page.row("", f"{what} taken as device offsets", _DIM)
+
+
+Here = tuple[float | None, float | None]
+
+
+def _shares(shares: dict[str, float], room: int) -> str:
+    """What the device's time goes into, the most first, as far as there is room."""
+    said = ""
+    for part, share in sorted(shares.items(), key=lambda share: -share[1]):
+        more = f"{', ' if said else ''}{share:.0%} {part}"
+        if share < LEAST_PART or len(said + more) > room:
+            break
+        said += more
+    return said
 
 
 def _unseen(page: _Page, metas: Iterable[Meta]) -> None:
@@ -416,7 +447,8 @@ def _side_by_side(page: _Page, comparison: Comparison) -> None:
     for label, a, b in _observed_of_both(one, two):
         page.columns(label, [(a, 14), (b, 14), ("observed", 0)])
     if comparison.is_pair:
-        _projected(page, one.projections, one.page_cache is not None)
+        here = comparison.first.median_s, comparison.second.median_s
+        _projected(page, one.projections, one.page_cache is not None, here)
     else:
         page.blank()
         for label, a, b in zip(("projected", *[""] * 99), one.projections, two.projections, strict=False):

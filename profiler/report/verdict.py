@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 
 from profiler.analysis.access import Totals
+from profiler.analysis.measured import median_s
 from profiler.analysis.projection import Projection
-from profiler.report.summary import FileSummary, Stride, Summary, median_s
+from profiler.report.summary import FileSummary, Stride, Summary
 from profiler.units import show_bytes, show_path, show_percent, show_plural, show_seconds
 
 SCATTERED = 0.2

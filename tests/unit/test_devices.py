@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler import devices
-from profiler.devices.loading import BOUNDS, parse
-from profiler.devices.model import Device, Disk, Flash, Flat, Network, continues
+from profiler.devices.disk import Disk
+from profiler.devices.flash import Flash
+from profiler.devices.flat import Flat
+from profiler.devices.loading import BOUNDS, CURVES, parse
+from profiler.devices.model import Device, continues, pauses
+from profiler.devices.network import Network
 from profiler.errors import ColdseekError
 
 DISK = Disk(
@@ -24,7 +29,7 @@ DISK = Disk(
     capacity_gb=100,
 )
 FLAT = Flat(iops=100, transfer_mb_per_s=50)
-FLASH = Flash(latency_us=100, transfer_mb_per_s=500)
+FLASH = Flash(latency_us=((4096, 100),), transfer_mb_per_s=500)
 
 
 def device(model: object) -> Device:
@@ -33,7 +38,7 @@ def device(model: object) -> Device:
 
 def times(model: object, *requests: tuple[int, int]) -> list[float]:
     offsets, sizes = (np.array(column, np.int64) for column in zip(*requests, strict=True))
-    return list(device(model).service_times(offsets, sizes))
+    return list(device(model).serve(offsets, sizes).latency)
 
 
 def test_continues() -> None:
@@ -69,14 +74,32 @@ def test_a_short_gap_is_read_over() -> None:
 
 
 def test_flash() -> None:
-    got = times(FLASH, (0, 512), (10**6, 4096), (10**7, 4096 + 500_000), (10**7 + 504_096, 500_000))
-    assert got == pytest.approx([1e-4, 1e-4, 1.1e-3, 1e-3])
+    got = times(FLASH, (0, 512), (10**6, 4096), (10**7, 4096 + 500_000))
+    assert got == pytest.approx([1e-4, 1e-4, 1.1e-3])
+
+
+def test_flash_with_a_measured_curve() -> None:
+    curve = Flash(latency_us=((4096, 100), (8192, 120), (16384, 200)), transfer_mb_per_s=500)
+    got = times(curve, (0, 512), (0, 6144), (0, 16384), (0, 16384 + 500_000))
+    assert got == pytest.approx([100e-6, 110e-6, 200e-6, 1.2e-3])
+
+
+def test_flash_is_occupied_by_its_channels_its_bandwidth_or_its_limit() -> None:
+    sizes = np.array([4096, 5_000_000])
+    eight = Flash(((4096, 100),), 500, channels=8).serve(np.zeros(2, np.int64), sizes, np.zeros(2))
+    assert eight.occupied == pytest.approx([100e-6 / 8, 1e-2])
+    held = Flash(((4096, 100),), 500, iops=120).serve(np.zeros(2, np.int64), sizes, np.zeros(2))
+    long = 1e-4 + (5e6 - 4096) / 5e8
+    assert held.occupied == pytest.approx([1 / 120, long])
+    assert held.latency == pytest.approx([1e-4, long])
 
 
 def test_network_adds_the_server() -> None:
     network = Network(round_trip_us=200, transfer_mb_per_s=100, server=device(FLASH))
-    got = times(network, (0, 4096), (4096, 500_000))
-    assert got == pytest.approx([2e-4 + 4096e-8 + 1e-4, 5e-3])  # then the wire is slower than the drive
+    served = device(network).serve(np.array([0, 4096]), np.array([4096, 500_000]))
+    drive = 1e-4 + (500_000 - 4096) / 5e8
+    assert served.latency == pytest.approx([2e-4 + 4096e-8 + 1e-4, 2e-4 + 5e-3 + drive])
+    assert served.occupied == pytest.approx([1e-4, 5e-3])  # then the wire is slower than the drive
 
 
 @pytest.mark.parametrize("preset", devices.presets(), ids=lambda preset: preset.name)
@@ -84,31 +107,94 @@ def test_presets_are_complete(preset: Device) -> None:
     assert preset.title and preset.source
     assert 0 < preset.low_ratio <= 1 <= preset.high_ratio
     assert devices.find(preset.name) == preset
-    assert list(preset.service_times(np.zeros(0, np.int64), np.zeros(0, np.int64))) == []
+    nothing = preset.serve(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    assert len(nothing.latency) == len(nothing.occupied) == nothing.spread_s == nothing.later_s == 0
 
 
 def test_presets_come_from_slow_to_fast() -> None:
     names = [preset.name for preset in devices.presets()]
-    assert names == ["iops-120", "hdd-7200", "nas-1g", "sata-ssd", "nvme"]
+    assert names == [
+        "iops-120", "hdd-5400", "hdd-7200", "hdd-7200-now", "hdd-15k", "nas-1g", "nas-10g", "cloud-3000",
+        "sata-ssd", "nvme", "nvme-gen4",
+    ]  # fmt: skip
+    assert {preset.name for preset in devices.usual()} < set(names)
 
 
 @pytest.mark.parametrize("preset", devices.presets(), ids=lambda preset: preset.name)
-@given(requests=st.lists(st.tuples(st.integers(0, 2**62), st.integers(1, 2**60)), min_size=1, max_size=9))
-def test_service_times_are_positive_and_finite(preset: Device, requests: list[tuple[int, int]]) -> None:
-    offsets, sizes = (np.array(column, np.int64) for column in zip(*requests, strict=True))
-    got = preset.service_times(offsets, sizes)
-    assert got.shape == (len(requests),)
-    assert np.isfinite(got).all() and (got > 0).all()
-    for part in preset.model.parts(offsets, sizes).values():
+@given(
+    requests=st.lists(
+        st.tuples(st.integers(0, 2**62), st.integers(1, 2**60), st.sampled_from([0.0, 1e-9, 0.1])),
+        min_size=1, max_size=99,
+    )
+)  # fmt: skip
+def test_service_times_are_positive_and_finite(
+    preset: Device, requests: list[tuple[int, int, float]]
+) -> None:
+    offsets, sizes = (np.array([row[k] for row in requests], np.int64) for k in (0, 1))
+    got = preset.serve(offsets, sizes, np.cumsum([row[2] for row in requests]))
+    assert got.latency.shape == got.occupied.shape == (len(requests),)
+    assert np.isfinite(got.latency).all() and (got.latency > 0).all()
+    assert np.isfinite(got.occupied).all() and (got.occupied > 0).all()
+    assert got.spread_s >= 0 and got.later_s >= 0 and 0 <= got.sooner_s <= got.latency.sum()
+    for part in got.parts.values():
         assert (part >= 0).all()
 
 
 def test_scattered_reads_cost_more_than_the_same_in_a_row() -> None:
     sizes = np.full(1000, 4096)
     for preset in devices.presets():
-        row = preset.service_times(np.arange(1000) * 4096, sizes).sum()
-        scattered = preset.service_times(np.arange(1000) * 2**23, sizes).sum()
-        assert scattered > 10 * row, preset.name
+        row = preset.serve(np.arange(1000) * 4096, sizes).latency.sum()
+        scattered = preset.serve(np.arange(1000) * 2**23, sizes).latency.sum()
+        if preset.kind in ("disk", "flat"):
+            assert scattered > 10 * row, preset.name
+        else:
+            assert scattered >= row, preset.name
+
+
+def test_zones_read_slower_inside() -> None:
+    zoned = dataclasses.replace(DISK, inner_mb_per_s=50)
+    assert zoned.rate(np.array([0, 5 * 10**10, 10**11, 10**15])) == pytest.approx([1e8, 7.5e7, 5e7, 5e7])
+    assert DISK.rate(np.array([0, 10**11])) == pytest.approx([1e8, 1e8])
+
+
+def test_a_measured_seek_curve() -> None:
+    measured = dataclasses.replace(DISK, seek_curve_ms=((0, 1.0), (10, 5.0), (100, 9.0)))
+    assert measured.seek_s(np.array([0, 5e9, 1e10, 1e11, 1e13])) * 1e3 == pytest.approx([1, 3, 5, 9, 9])
+
+
+def test_a_disk_reads_on_while_it_is_not_asked() -> None:
+    sizes, row = np.array([10**6, 10**6]), np.array([0, 10**6])
+    paused = DISK.serve(row, sizes, np.array([0, 0.004])).latency  # 400 kB in that time
+    assert paused[1] == pytest.approx(600_000 / 1e8 + 400_000 / 3e8)
+    long = DISK.serve(row, sizes, np.array([0, 9.0])).latency
+    assert long[1] == pytest.approx(1e6 / 3e8)  # all of it was in the buffer
+
+
+def test_queued_requests_are_served_in_order_of_place() -> None:
+    rng = np.random.default_rng(1)
+    offsets, sizes = rng.integers(0, 10**11, 320), np.full(320, 4096)
+    queue = np.repeat(np.arange(10), 32) * 1e-9
+    ncq = dataclasses.replace(DISK, queue_depth=32)
+    sorted_in_each = np.concatenate([np.sort(part) for part in np.split(offsets, 10)])
+    got = ncq.serve(offsets, sizes, queue)
+    assert got.latency.sum() == pytest.approx(DISK.serve(sorted_in_each, sizes, queue).latency.sum())
+    as_they_came = DISK.serve(offsets, sizes, queue)
+    assert got.latency.sum() + got.later_s == pytest.approx(as_they_came.latency.sum())
+    assert as_they_came.later_s == as_they_came.sooner_s == 0
+    assert got.sooner_s == pytest.approx(320 * 0.005 * (1 - 2 / 33))
+
+
+def test_the_spread_is_that_of_uniform_rotation() -> None:
+    rng = np.random.default_rng(2)
+    sums = rng.uniform(0, 0.01, (10_000, 100)).sum(axis=1)  # 6,000 rpm: 10 ms a turn
+    offsets = rng.integers(0, 10**11, 100)
+    got = DISK.serve(offsets, np.full(100, 4096), np.arange(100.0))
+    assert got.spread_s == pytest.approx(sums.std(), rel=0.05)
+
+
+def test_pauses() -> None:
+    assert pauses(np.array([1.0, 1.0, 3.5])).tolist() == [0, 0, 2.5]
+    assert pauses(np.zeros(0)).tolist() == []
 
 
 GOOD = 'kind = "flash"\ntitle = "t"\nsource = "s"\nlatency_us = 100\ntransfer_mb_per_s = 500\n'
@@ -119,7 +205,7 @@ def test_a_device_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(GOOD + "high_ratio = 2\n")
     found = devices.find(str(path))
-    assert (found.name, found.model, found.high_ratio) == ("mine", Flash(100, 500), 2.0)
+    assert (found.name, found.model, found.high_ratio) == ("mine", Flash(((4096.0, 100.0),), 500.0), 2.0)
 
 
 @pytest.mark.parametrize(
@@ -130,10 +216,17 @@ def test_a_device_file(tmp_path: Path) -> None:
         (GOOD.replace("flash", "drum"), "kind is 'drum', not one of flat, disk, flash, network"),
         (GOOD.replace("latency_us = 100", ""), "latency_us is missing"),
         (GOOD.replace("latency_us", "latency_ms"), "unknown key latency_ms; did you mean latency_us?"),
-        (GOOD.replace("100", "-1"), "latency_us = -1 is not a number from 0.1 to 1e+06"),
-        (GOOD.replace("100", "nan"), "latency_us = nan is not a number"),
-        (GOOD.replace("100", "true"), "latency_us = True is not a number"),
-        (GOOD.replace("100", '"fast"'), "latency_us = fast is not a number"),
+        (GOOD.replace("100", "-1"), "latency_us is no list of points [x, y], x from 1 to"),
+        (GOOD.replace("100", "nan"), "latency_us is no list"),
+        (GOOD.replace("100", "true"), "latency_us is no list"),
+        (GOOD.replace("100", '"fast"'), "latency_us is no list"),
+        (GOOD.replace("100", "[]"), "latency_us is no list"),
+        (GOOD.replace("100", "[[4096, 100], [4096, 90]]"), "and rising"),
+        (GOOD.replace("100", "[[4096, 100, 3]]"), "latency_us is no list"),
+        (GOOD.replace("100", "[[1, 1]" + ", [2, 2]" * 2000 + "]"), "latency_us is no list"),
+        (GOOD.replace("500", "-1"), "transfer_mb_per_s = -1 is not a number from 0.1 to 1e+06"),
+        (GOOD + "channels = 0", "channels = 0 is not a number from 1 to"),
+        (GOOD + "iops = inf", "iops = inf is not"),
         (GOOD + "low_ratio = 2", "low_ratio = 2 is not"),
         (GOOD + "latency_us = 1", "is no TOML file"),
         (GOOD.replace('title = "t"', 'title = ""'), "title is missing"),
@@ -176,7 +269,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_unknown_names_offer_the_nearest() -> None:
     with pytest.raises(ColdseekError, match="no device named hdd-7300; did you mean hdd-7200"):
         devices.find("hdd-7300")
-    with pytest.raises(ColdseekError, match="there are iops-120, hdd-7200"):
+    with pytest.raises(ColdseekError, match="there are iops-120, hdd-5400"):
         devices.find("zzzzzz")
     with pytest.raises(ColdseekError) as caught:
         devices.find("\x1b[31mred\n")
@@ -185,4 +278,4 @@ def test_unknown_names_offer_the_nearest() -> None:
 
 def test_every_number_of_every_model_has_bounds() -> None:
     for model in (Flat, Disk, Flash, Network):
-        assert {*model.__dataclass_fields__} - {"server"} <= set(BOUNDS)
+        assert {*model.__dataclass_fields__} - {"server"} <= set(BOUNDS) | set(CURVES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,8 @@ from profiler import devices
 from profiler.analysis import projection
 from profiler.analysis.projection import project, requests
 from profiler.capture.recorder import FileFacts
+from profiler.devices.flash import Flash
+from profiler.devices.model import Device
 from profiler.errors import ColdseekError, UsageError
 
 
@@ -37,7 +41,9 @@ def test_four_at_once_take_over_a_minute() -> None:
 
 def test_copies_on_a_disk_move_the_arm_further() -> None:
     disk = devices.find("hdd-7200")
-    assert project(seed_2010(), disk, 4).seconds > 4.4 * project(seed_2010(), disk).seconds
+    one, four = project(seed_2010(), disk), project(seed_2010(), disk, 4)
+    assert four.seconds > 4.4 * one.seconds
+    assert four.low_s < 4 * one.seconds < four.high_s  # if the disk serves its queue in the best order
 
 
 def test_times_add_up_and_know_their_reads() -> None:
@@ -49,9 +55,9 @@ def test_times_add_up_and_know_their_reads() -> None:
 
 
 def test_a_run_of_one_copy_is_not_torn_apart() -> None:
-    run = trace([(0, number * 4096, 4096) for number in range(1024)])  # 4 MiB
+    run = trace([(0, number * 131072, 131072) for number in range(32)])  # 4 MiB
     disk = devices.find("hdd-7200")
-    turns = 4 * 4 * MIB / projection.READ_AHEAD
+    turns = 4 * 32
     assert project(run, disk, 4).seconds < 1.1 * turns * 0.0095
     assert project(run, disk, 4).seconds > turns * 0.004
 
@@ -113,16 +119,43 @@ def test_copies_read_the_same_each_and_are_never_faster(
         assert one.low_s <= one.seconds <= one.high_s
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(1, 2**20)), max_size=20), st.integers(2, 4))
-def test_interleaving_serves_every_request_of_every_copy_once(
-    rows: list[tuple[int, int]], copies: int
-) -> None:
-    offsets, sizes = (np.array([row[k] for row in rows], np.int64) for k in (0, 1))
-    span = 2**41
-    request, served = projection._interleave(offsets, sizes, span, copies)
-    copy = (served - offsets[request]) // span
+@given(st.lists(st.integers(0, 1), max_size=20), st.integers(1, 4))
+def test_interleaving_serves_every_request_of_every_copy_once(steps: list[int], copies: int) -> None:
+    turn = np.cumsum(np.array(steps, np.int64))
+    request, copy = projection._interleave(turn, copies)
     assert sorted(zip(copy.tolist(), request.tolist(), strict=True)) == [
-        (number, index) for number in range(copies) for index in range(len(rows))
+        (number, index) for number in range(copies) for index in range(len(steps))
     ]
+    assert (np.diff(turn[request]) >= 0).all()  # in turns
     for number in range(copies):
         assert (np.diff(request[copy == number]) > 0).all()  # each copy's own order is kept
+
+
+def test_the_whole_start_is_the_warm_time_and_the_waiting() -> None:
+    run = {"wall_s": 0.5, "exit_status": 0}
+    made = trace([(0, GIB, 4096), (0, 2 * GIB, 4096)], measured={"warm": [run, run, run]})
+    got = project(made, devices.find("iops-120"))
+    assert (got.seconds, got.start_s) == (pytest.approx(2 / 120), pytest.approx(0.5 + 2 / 120))
+    assert got.start_low_s == pytest.approx(0.5 + got.low_s)
+    assert got.start_high_s == pytest.approx(0.5 + got.high_s)
+    assert project(trace(), devices.find("iops-120")).start_s is None
+
+
+def test_a_limit_of_requests_passes_while_the_program_is_busy() -> None:
+    held = Device("held", "t", "s", "flash", Flash(((4096, 100),), 500, iops=100))
+    rows = [(0, number * GIB, 4096) for number in range(1, 11)]
+    eager = project(trace(rows), held)
+    assert eager.seconds == pytest.approx(9 * 0.01 + 1e-4, rel=1e-3)  # the first may begin at once
+    slow = project(trace(rows, step_ns=50_000_000), held)  # 50 ms between the reads: the limit is not felt
+    assert slow.seconds == pytest.approx(10 * 1e-4)
+
+
+def test_reads_that_overlap_are_served_together() -> None:
+    rows = [(0, number * GIB, 4096) for number in range(1, 9)]
+    drive = Device("drive", "t", "s", "flash", Flash(((4096, 100),), 500, channels=8))
+    alone = trace(rows, step_ns=1000, duration_ns=500)
+    together = trace(rows, step_ns=1, duration_ns=500)
+    threads = together.events.assign(tid=np.arange(8, dtype=np.int32))
+    together = dataclasses.replace(together, events=threads)
+    assert project(alone, drive).seconds == pytest.approx(8e-4)
+    assert project(together, drive).seconds == pytest.approx(1e-4 + 7 * 1e-4 / 8)

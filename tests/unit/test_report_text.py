@@ -132,7 +132,7 @@ def test_a_traced_run_that_is_no_slower_is_not_called_so() -> None:
 def test_many_runs_share_lines() -> None:
     runs = {"cold": RUNS["cold"] * 20, "warm": RUNS["warm"][:1]}
     shown = text.compare(compare_summary(check(measured=runs), check(cache="warm"))).plain
-    assert shown.count("2.29 s") == 22  # twice as the median
+    assert shown.count("2.29 s") == 23  # twice as the median, and beside the projections
     assert len(shown.split("\n")) <= 45
 
 
@@ -160,7 +160,7 @@ def test_what_was_observed_is_told_from_what_is_modelled() -> None:
     assert "4,032 reads hit, 2,112 missed; 24.5 MiB brought in: 16 MiB by reads, 8 MiB mapped" in shown
     assert "6 MiB of libc.so.6 (mapped)" in shown
     assert "1,320 requests (264 by kernel workers), 10 MiB, 1,297 seeks" in shown
-    assert "modelled from the reads, not observed: 4,096 requests" in shown
+    assert "cold: 4,096 requests, 16 MiB, modelled, not observed" in shown
     unobserved = text.report(summarise(check())).plain
     assert "page cache" not in unobserved and "modelled" not in unobserved
 

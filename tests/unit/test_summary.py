@@ -9,7 +9,8 @@ import pytest
 from made import MIB, trace
 from report_cases import RUNS, check, kernel, run
 
-from profiler.report.summary import Run, measured, summarise
+from profiler.analysis.measured import Run, measured
+from profiler.report.summary import summarise
 from profiler.trace import Meta
 
 
