@@ -153,8 +153,9 @@ def attach(
             observer.stop()
         found.name_mappings()
         tables = observer.decode()
-        history, processes = history_of(found, tables[0], start_ns)
-        unknown = _unknown_reads(tables[0], history, processes, start_ns)
+        calls = syscalls.pairs(tables[0])
+        history, processes = history_of(found, tables[0], calls, start_ns)
+        unknown = _unknown_reads(calls, history, processes, start_ns)
         took = (stop_ns - start_ns) / 1e9
         notes = [f"observed for {show_seconds(took)}, while it {'ran to its end' if ended else 'ran on'}: "
                  f"what it had read before is not in here"]  # fmt: skip
@@ -173,7 +174,7 @@ def attach(
             unseen=("early", "exec", "mmap", "readahead", "transfers", *found.unseen, *_aio(pid)),
             notes=tuple(notes),
         )
-        return assemble(observer, tables, history, recorder, processes, start_ns, meta)
+        return assemble(observer, tables, calls, history, recorder, processes, start_ns, meta)
 
 
 class _Pid:
@@ -229,16 +230,19 @@ def _until_told() -> Iterator[int]:
 # ---- from looks and events to a history -------------------------------------------------------------------
 
 
-def history_of(found: Looks, tables: Tables, start_ns: int) -> tuple[History, dict[int, int]]:
-    """What each descriptor meant when, and each task's process.
+def history_of(
+    found: Looks, tables: Tables, calls: syscalls.Pairs, start_ns: int
+) -> tuple[History, dict[int, int]]:
+    """What each descriptor meant when, and each task's process. calls: `syscalls.pairs` of the tables.
 
     A look holds from the last open or close of its descriptor on, and until the next. The position found at
     the first looks counts, unless it moved before start_ns, from when on reads are counted.
     """
     processes = _with_children(found.processes, tables)
-    made = syscalls.pairs(tables)
-    early = (made.time_ns < start_ns) & (made.offset == UNKNOWN)
-    moved = set((syscalls.processes_of(made.tid[early], processes) << 32 | made.descriptor[early]).tolist())
+    early = (calls.time_ns < start_ns) & (calls.offset == UNKNOWN)
+    moved = set(
+        (syscalls.processes_of(calls.tid[early], processes) << 32 | calls.descriptor[early]).tolist()
+    )
     time_, table, descriptor, opened = _changes(tables, processes)
     changed = table << 32 | descriptor
     looks = _with_repeated(found, changed, time_)
@@ -319,9 +323,10 @@ def _changes(tables: Tables, processes: Mapping[int, int]) -> tuple[Ints, Ints, 
     return time_[order], table[order], descriptor[order], opened[order]
 
 
-def _unknown_reads(tables: Tables, history: History, processes: Mapping[int, int], start_ns: int) -> int:
+def _unknown_reads(
+    made: syscalls.Pairs, history: History, processes: Mapping[int, int], start_ns: int
+) -> int:
     """How many calls got data from descriptors that an open or a close has made unknown."""
-    made = syscalls.pairs(tables)
     gone = history.slot_handle == -1
     key = history.slot_table << 32 | history.slot_descriptor
     slot = asof(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import signal
@@ -21,7 +22,8 @@ _MOUNTED = "/sys/kernel/tracing"
 # asm-generic/unistd.h: the same numbers on every machine; linux/mount.h
 _FSOPEN, _FSCONFIG, _FSMOUNT, _CREATE, _CLOEXEC = 430, 431, 432, 6, 1
 _LOSSES = ("overrun", "commit overrun", "dropped events")  # of per_cpu/cpuN/stats
-_NAME = re.compile(r"coldseek-(\d+)-(\d+)-(\d+)-[a-z]+")
+_NAME = re.compile(r"coldseek-(\d+)-(\d+)-(\d+)-[a-z]+\d*")
+_numbers = itertools.count(1)  # a busy instance that could not be removed must not be in the way of the next
 _DESCRIPTORS = 65536  # nobody has more open, as good as ever
 _BUSY_S = 2.0  # an instance cannot be removed while a reader holds a page of it
 
@@ -73,7 +75,8 @@ class Instance:
 
     def __init__(self, root: int, role: str) -> None:
         self._root = root
-        self._name = f"instances/coldseek-{_namespace()}-{os.getpid()}-{_started(os.getpid())}-{role}"
+        me = f"{_namespace()}-{os.getpid()}-{_started(os.getpid())}"
+        self._name = f"instances/coldseek-{me}-{role}{next(_numbers)}"
         try:
             os.mkdir(self._name, 0o700, dir_fd=root)
         except OSError as error:

@@ -224,26 +224,29 @@ class Kernel:
                 meta = control.run(command, started, silent=silent)
             finally:
                 observer.stop()
+            tables = observer.decode()
             return assemble(
-                observer, observer.decode(), journal.history(), control.recorder, control.processes,
-                control.start_ns, meta,
+                observer, tables, syscalls.pairs(tables[0]), journal.history(), control.recorder,
+                control.processes, control.start_ns, meta,
             )  # fmt: skip
 
 
 def assemble(
     observer: Observer,
     tables: tuple[Tables, Tables],
+    calls: syscalls.Pairs,
     history: History,
     recorder: Recorder,
     processes: Mapping[int, int],
     start_ns: int,
     meta: Meta,
 ) -> Trace:
-    """All layers on one time line. recorder: holds what was seen otherwise, and the files. processes: task
-    -> process, of all observed tasks. start_ns: the zero of the trace's times."""
+    """All layers on one time line. calls: those of the first of the tables. recorder: holds what was seen
+    otherwise, and the files. processes: task -> process, of all observed tasks. start_ns: the zero of the
+    trace's times."""
     mine, everyone = tables
     lost, failures = observer.lost(), observer.failures()
-    log = syscalls.rows(syscalls.pairs(mine), history, processes, start_ns)
+    log = syscalls.rows(calls, history, processes, start_ns)
     layers = [syscalls.place(np.concatenate([recorder.rows(), log]), history, start_ns)]
     if "device" in observer.layers:
         processes = {**processes, **requests.workers(everyone, processes)}
