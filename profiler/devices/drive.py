@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from profiler.devices.geometry import Geometry, Zone
+from profiler.devices.geometry import ROUNDING, Geometry, Zone
 from profiler.devices.seek import SeekCurve
 
 Floats = npt.NDArray[np.float64]
@@ -24,9 +24,6 @@ STREAMING_SEGMENT = 0.5
 """Tracks. A drive whose buffer segments are shorter reads ahead only behind a read that continues another.
 So did the only drive of five with such segments, those of a quarter of a track; the other four, with
 segments of a track and more, read ahead behind every read."""
-
-ROUNDING = 1e-6
-"""Turns that a sector may be late by arithmetic alone, after hours of turning."""
 
 
 @dataclass(frozen=True)

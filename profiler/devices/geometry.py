@@ -8,10 +8,14 @@ sector comes round (Ruemmler and Wilkes, "An introduction to disk drive modeling
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+ROUNDING = 1e-6
+"""Turns, or sectors, by which arithmetic alone may be off."""
 
 
 class Place(NamedTuple):
@@ -65,7 +69,9 @@ class Geometry:
     rotation_ms, head_switch_ms, cylinder_switch_ms: one turn of the disk, and the time to get to the next
     surface or cylinder. Where that takes longer than the skew, the read has to wait for another turn.
 
-    Raises ValueError for no zones, zones without sectors or out of order, and no surfaces.
+    The angle of a zone's first sector is not known; zones are taken to follow each other as cylinders do.
+
+    Raises ValueError for no zones, zones without sectors or out of order, no surfaces, and no sectors.
     """
 
     def __init__(
@@ -78,8 +84,8 @@ class Geometry:
         head_switch_ms: float = 0.0,
         cylinder_switch_ms: float = 0.0,
     ) -> None:
-        if surfaces < 1 or not zones:
-            raise ValueError("a drive has surfaces and zones")
+        if surfaces < 1 or not zones or (sectors is not None and sectors < 1):
+            raise ValueError("a drive has surfaces, zones and sectors")
         ends = [-1, *(zone.last_cylinder for zone in zones)]
         for zone, end in zip(zones, ends, strict=False):
             if zone.sectors_per_track < 1 or not end < zone.first_cylinder <= zone.last_cylinder:
@@ -145,7 +151,7 @@ class Geometry:
         run = self._runs[zone]
         cylinder, rest = divmod(max(turns - run.turns, 0.0), run.cylinder_turns)
         surface = min(int(rest / run.track_turns), self.surfaces - 1)
-        sector = min(int((rest - surface * run.track_turns) * run.sectors + 1e-6), run.sectors)
+        sector = min(int((rest - surface * run.track_turns) * run.sectors + ROUNDING), run.sectors)
         lba = run.lba + int(cylinder) * run.cylinder_sectors + surface * run.sectors + sector
         end = self._lbas[zone + 1] if zone + 1 < len(self._lbas) else self.sectors
         return min(lba, end)
@@ -153,7 +159,4 @@ class Geometry:
 
 def _switch(skew: float, needed: float) -> float:
     """Turns from the end of a track to the start of the next, `skew` and `needed` given in turns."""
-    whole = 0
-    while skew + whole < needed - 1e-9:
-        whole += 1
-    return skew + whole
+    return skew + max(0, math.ceil(needed - skew - ROUNDING))
