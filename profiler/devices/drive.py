@@ -215,7 +215,7 @@ class _Service:
     - Read-ahead begins when a read has left the disk, and ends at its limit or with the next request that
       needs the arm. A limit within a track keeps it on the track, for there is no head switch to be paid for
       a few sectors. A segment keeps its latest sectors only: reading ahead pushes out what was requested.
-    - What was written stays in a segment too and can be read there.
+    - What was written stays in a segment and can be read there; what was read before is given up then.
     - The segment that is longest out of use is given up first.
     """
 
@@ -291,7 +291,9 @@ class _Service:
         first = ready + seeking + turning
         left = first + (self.map.turns_to_end(end - 1) - turns) * self.turn
         self._arrive(end - 1)
-        self.segments = [kept for kept in self.segments if kept.high <= start or end <= kept.low]
+        self.segments = [
+            kept for kept in self.segments if kept.written and (kept.high <= start or end <= kept.low)
+        ]
         if self.room:
             self._use(_Segment(max(start, end - self.room), end, written=True))
         self.free = left

@@ -180,7 +180,9 @@ def test_what_was_written_can_be_read_and_replaces_what_was_read() -> None:
     served = serve(BUFFERED, (0, 4, False), (0, 4), think_s=0.1)
     assert served.hits.tolist() == [False, True]
     assert ms(served.responses)[1] == 0.34
-    served = serve(BUFFERED, (0, 4), (8, 4, False), (20, 4), think_s=0.1)
+    served = serve(BUFFERED, (0, 4), (9000, 4, False), (20, 4), think_s=0.1)
+    assert served.hits.tolist() == [False, False, False]
+    served = serve(BUFFERED, (0, 4, False), (2, 4, False), (0, 1), think_s=0.1)
     assert served.hits.tolist() == [False, False, False]
 
 
