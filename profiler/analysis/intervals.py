@@ -78,7 +78,7 @@ def _unsorted(group: Ints, start: Ints, end: Ints) -> Pieces:
     if count == 0:
         return Pieces(*(np.zeros(0, np.int64) for _ in range(3)))
     first, last, points = _segments(group, start, end)
-    owner = _first_covering(first, last, len(points))
+    owner = first_covering(first, last, len(points))
     owned = owner < count
     # a new piece begins where the owner changes; segments of different groups have different owners
     changes = owner[1:] != owner[:-1]
@@ -139,7 +139,7 @@ def joined(group: Ints, values: Ints) -> tuple[Ints, int, Ints | None]:
     return (which << bits) | values.reshape(-1), bits, distinct  # numpy 2.0 alone gives another shape
 
 
-def _first_covering(first: Ints, last: Ints, segments: int) -> Ints:
+def first_covering(first: Ints, last: Ints, segments: int) -> Ints:
     """For each segment the smallest row whose [first, last) covers it; the number of rows where none
     does."""
     rows = len(first)

@@ -1,13 +1,68 @@
-"""Which reads reach the device. For now the page cache of an unlimited machine without read-ahead: first
-touches."""
+"""What a cold page cache and Linux's read-ahead make of a program's reads: what is asked of the file system,
+in order, each with the read that caused it.
+
+The page cache is empty at the start but for what the caller says, and nothing is evicted but what the
+program itself lets go. See `readahead` for the kernel's part.
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import fresh, spans, to_pages
+from profiler.analysis.intervals import LAST, PAGE, Ints, first_covering, fresh, joined, spans, to_pages
+from profiler.analysis.readahead import CHUNK, MAX_ORDER, SHIFT, FileCache, TooMuchError, Window
+from profiler.trace import DATA_KINDS, READ_OPS, WRITE_OPS, Trace
+
+NEVER = 2**62
+"""In `needed_ns`: no read and no fault ever touched it."""
+
+READ_AHEAD_KB, MAX_SECTORS_KB, MAX_SEGMENTS = 128, 1280, 128
+"""Of a device of which the trace does not say: the kernel's own defaults (VM_READAHEAD_PAGES,
+BLK_DEF_MAX_SECTORS_CAP, BLK_MAX_SEGMENTS)."""
+
+_MOST_KB = 64 * 1024
+"""More than this is believed of no device: a hostile trace may claim anything."""
+
+_MAX_CALL = 2**31
+"""No call moves so many bytes (MAX_RW_COUNT); files of which a trace says so are not followed page by
+page."""
+
+_PIPE = 16 * PAGE
+"""Bytes that sendfile, splice and copy_file_range read at a time: a pipe's room (PIPE_DEF_BUFFERS)."""
+
+_LARGE_FOLIOS = {
+    "ext4": (6, 16), "xfs": (5, 18), "bcachefs": (6, 7), "erofs": (6, 2), "afs": (6, 0), "nfs": (6, 13),
+    "nfs4": (6, 13), "cifs": (6, 14), "smb3": (6, 14), "9p": (6, 14), "zonefs": (6, 0), "": (6, 16),
+}  # fmt: skip
+"""File systems that take folios of several pages, and since which Linux."""
+
+_SIZES = {"read": "int64", "file": "int32", "offset": "int64", "size": "int64", "time_ns": "int64"}
+REQUEST_COLUMNS = {**_SIZES, "needed_ns": "int64", "folio": "int64"}
+"""Of the frame that `simulate` gives."""
+
+_READ, _SPLICED, _HEAD, _FAULT, _WILLNEED, _RANDOM, _NORMAL, _SEQUENTIAL = range(8)
+_DONTNEED, _WRITE, _MAP, _CODE, _MADVISED = range(8, 13)
+_TOUCHING = (_READ, _SPLICED, _HEAD, _FAULT)
+_KINDS = {
+    **dict.fromkeys(READ_OPS, _READ),
+    **dict.fromkeys(("sendfile", "splice", "copy_file_range", "uring_splice"), _SPLICED),
+    **dict.fromkeys(WRITE_OPS, _WRITE),
+    "exec": _HEAD, "fault": _FAULT, "readahead": _WILLNEED, "fadvise_willneed": _WILLNEED,
+    "fadvise_random": _RANDOM, "fadvise_normal": _NORMAL, "fadvise_sequential": _SEQUENTIAL,
+    "fadvise_dontneed": _DONTNEED, "mmap": _MAP, "mmap_exec": _CODE, "madvise_willneed": _WILLNEED,
+    "madvise_normal": _MADVISED, "madvise_random": _MADVISED + 1, "madvise_sequential": _MADVISED + 2,
+}  # fmt: skip
+"""What an event means to the page cache of its file."""
+_ADVICE = ("", "random", "sequential")
+_IN_CHUNK = CHUNK - 1
 
 MEMORY_FILESYSTEMS = frozenset(
     {
@@ -19,6 +74,420 @@ MEMORY_FILESYSTEMS = frozenset(
 )  # fmt: skip
 """File systems without a device behind them: reading them costs no I/O (marked `nodev` in
 /proc/filesystems, less those that are networks or lie on other file systems)."""
+
+
+def simulate(
+    trace: Trace, *, resident: pd.DataFrame | None = None, read_ahead_kb: int | None = None
+) -> pd.DataFrame:
+    """What has to come from the device if nothing is cached at the start: one row a request, in the order of
+    issue.
+
+    Seen are the syscall layer and, where the trace has them, the faults of the layer `cache`: mapped reads
+    of other traces stay unseen. What was observed to miss, or to reach a device, is not looked at.
+
+    resident: what was in the page cache at the start all the same: file, offset, size (bytes).
+    read_ahead_kb: of all devices; None: what the trace says of each file's device, READ_AHEAD_KB where it
+    does not.
+
+    Columns: read (row of `trace.reads()` that caused it; -1: a fault, advice, or the start of a program),
+    file, offset, size (bytes; whole pages, but for O_DIRECT), time_ns (when it was issued), needed_ns (when
+    a read or fault first touches it: time_ns for what somebody waits for, later for what was read ahead,
+    NEVER if nobody does), folio (bytes that lie together in memory: a device takes so many of them at once).
+    Each row is one submission: a request goes to the device for each stretch of it that lies together there
+    (`placement.place`).
+
+    Left out are reads of unknown offset and of memory file systems. Files of which a trace claims more than
+    a machine could do are not read ahead: each page is then fetched by its first read.
+    """
+    accesses = _accesses(trace)
+    direct = np.flatnonzero(accesses.direct & (accesses.kind <= _SPLICED))
+    passing = pd.DataFrame(
+        {
+            "event": direct,
+            "file": accesses.file[direct],
+            "offset": accesses.start[direct],
+            "size": accesses.end[direct] - accesses.start[direct],
+            "folio": PAGE,
+        }
+    )
+    asked = _through_the_cache(trace, accesses, resident, read_ahead_kb)
+    made = pd.concat([asked, passing], ignore_index=True) if len(passing) else asked
+    made = made.iloc[np.argsort(made["event"].to_numpy(), kind="stable")]
+    event = made["event"].to_numpy(np.int64)
+    time = accesses.time[event]
+    made = made.assign(read=accesses.read[event], time_ns=time, needed_ns=time)
+    made = made.astype(REQUEST_COLUMNS)[list(REQUEST_COLUMNS)].reset_index(drop=True)
+    return made.assign(needed_ns=_needed(made, event, accesses))
+
+
+@dataclass(frozen=True)
+class _Accesses:
+    """All that matters to the page cache, one entry an event, in the order of time.
+
+    read: row of `trace.reads()`, -1 for what is none. start, end, wanted: bytes; `wanted` is where it would
+    have ended had all been there that was asked for.
+    """
+
+    kind: Ints
+    read: Ints
+    file: Ints
+    handle: Ints
+    pid: Ints
+    tid: Ints
+    time: Ints
+    start: Ints
+    end: Ints
+    wanted: Ints
+    direct: npt.NDArray[np.bool_]
+
+
+def _accesses(trace: Trace) -> _Accesses:
+    events = trace.events
+    kinds = np.array([_KINDS.get(name, -1) for name in events["op"].cat.categories], np.int64)
+    kind = np.append(kinds, -1)[events["op"].cat.codes.to_numpy(np.int64)]
+    file = events["file"].to_numpy(np.int64)
+    data = np.append(trace.files["kind"].isin(DATA_KINDS).to_numpy(bool), False)
+    data[:-1] &= ~trace.files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool)
+    layer = events["layer"].to_numpy(object)
+    offset = events["offset"].to_numpy(np.int64, na_value=-1)
+    size = events["size"].to_numpy(np.int64, na_value=0)
+    requested = events["requested"].to_numpy(np.int64)
+    moves = (kind == _READ) | (kind == _SPLICED) | (kind == _WRITE)
+    is_read = ((kind == _READ) | (kind == _SPLICED)) & (layer == "syscall") & (size > 0)
+    reads = is_read & np.append(trace.files["kind"].isin(DATA_KINDS).to_numpy(bool), False)[file]
+    number = np.cumsum(reads) - 1
+    advice = np.isin(kind, (_RANDOM, _NORMAL, _SEQUENTIAL))
+    wanted = (
+        (kind >= 0) & data[file] & (moves <= (size > 0)) & ((offset >= 0) | advice)
+        & (layer == np.where(kind == _FAULT, "cache", "syscall")) & (events["errno"].to_numpy() == 0)
+    )  # fmt: skip
+    at = np.flatnonzero(wanted)
+    kind, size, requested = kind[at], size[at], requested[at]
+    asks = np.maximum(requested, size)
+    start, wanted_end = spans(np.maximum(offset[at], 0), asks)
+    _, end = spans(start, np.where(moves[at], size, requested))
+    to_the_end = np.isin(kind, (_WILLNEED, _DONTNEED)) & (requested == 0)  # a length of 0: all the rest
+    end[to_the_end] = LAST
+    return _Accesses(
+        kind=kind,
+        read=np.where(reads, number, -1)[at],
+        file=file[at],
+        handle=events["handle"].to_numpy(np.int64)[at],
+        pid=events["pid"].to_numpy(np.int64)[at],
+        tid=events["tid"].to_numpy(np.int64)[at],
+        time=events["time_ns"].to_numpy(np.int64)[at],
+        start=start,
+        end=end,
+        wanted=wanted_end,
+        direct=events["direct"].to_numpy(bool)[at],
+    )
+
+
+def _through_the_cache(
+    trace: Trace, accesses: _Accesses, resident: pd.DataFrame | None, read_ahead_kb: int | None
+) -> pd.DataFrame:
+    """What the page caches of all files ask for: event (row of `accesses`), file, offset, size, folio."""
+    cached = np.flatnonzero(~accesses.direct)
+    order = cached[np.argsort(accesses.file[cached], kind="stable")]
+    file = accesses.file[order]
+    begins = np.flatnonzero(np.append(True, file[1:] != file[:-1])[: len(file)])
+    bounds = [*begins.tolist(), len(order)]
+    ends = _file_ends(trace, accesses)
+    start, end = to_pages(accesses.start[order], accesses.end[order])
+    huge = np.zeros(len(trace.files) + 1, bool)
+    big = np.isin(accesses.kind, _TOUCHING) & (accesses.end - accesses.start > _MAX_CALL)
+    huge[accesses.file[big]] = True
+    columns = _Columns(
+        kind=accesses.kind[order].tolist(),
+        start=(start // PAGE).tolist(),
+        stop=(end // PAGE).tolist(),
+        after=(accesses.end[order] // PAGE).tolist(),
+        wanted=(np.maximum(to_pages(end, accesses.wanted[order])[1], end) // PAGE).tolist(),
+        handle=accesses.handle[order].tolist(),
+        event=order.tolist(),
+    )
+    settings = _Settings(trace, read_ahead_kb)
+    held = _by_file(resident)
+    asked: list[npt.NDArray[np.int64]] = []
+    coarse: list[Ints] = []
+    for low, high in pairwise(bounds):
+        number = int(file[low])
+        most, largest, max_order = settings.of(number)
+        cache = FileCache(ends[number], largest, max_order)
+        run = _Run(cache, most, columns, accesses)
+        try:
+            if huge[number]:
+                raise TooMuchError
+            for begin, stop in held.get(number, ()):
+                cache.keep(begin, stop)
+            run.go(low, high)
+        except TooMuchError:
+            coarse.append(order[low:high])
+            continue
+        if cache.asked:
+            made = np.array(cache.asked, np.int64).reshape(-1, 4)
+            asked.append(np.column_stack([made, np.full(len(made), number)]))
+    table = np.concatenate([np.zeros((0, 5), np.int64), *asked])
+    parts = [
+        pd.DataFrame(
+            {
+                "event": table[:, 0],
+                "file": table[:, 4],
+                "offset": table[:, 1] * PAGE,
+                "size": (table[:, 2] - table[:, 1]) * PAGE,
+                "folio": table[:, 3] * PAGE,
+            }
+        )
+    ]
+    for rows in coarse:
+        parts.append(_first_touched(accesses, rows))
+    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+
+
+def _first_touched(accesses: _Accesses, rows: Ints) -> pd.DataFrame:
+    """`_through_the_cache` without read-ahead, for the rows of one file."""
+    rows = rows[np.isin(accesses.kind[rows], _TOUCHING)]
+    start, end = to_pages(accesses.start[rows], accesses.end[rows])
+    pieces = fresh(np.zeros(len(rows), np.int64), start, end)
+    return pd.DataFrame(
+        {
+            "event": rows[pieces.row],
+            "file": accesses.file[rows][pieces.row],
+            "offset": pieces.start,
+            "size": pieces.end - pieces.start,
+            "folio": PAGE,
+        }
+    )
+
+
+class _Run:
+    """The accesses to one file, one after another. most: pages that its opens read ahead. columns: see
+    `_Columns`."""
+
+    def __init__(self, cache: FileCache, most: int, columns: _Columns, accesses: _Accesses) -> None:
+        self._cache = cache
+        self._most = most
+        self._columns = columns
+        self._accesses = accesses
+        self._windows: dict[int, Window] = {}
+        self._maps: dict[int, list[_Map]] = {}  # by process, the latest last
+        self._last_maps: list[_Map] = []
+        self._advice: dict[int, list[tuple[int, int, str]]] = {}  # by process: pages, what was said of them
+        self._missed: dict[int, int] = {}  # task -> the page at which it last missed
+
+    def go(self, low: int, high: int) -> None:
+        """Take the rows [low, high) of the columns. Raises TooMuchError."""
+        columns, windows, cache = self._columns, self._windows, self._cache
+        kinds, starts, stops, after = columns.kind, columns.start, columns.stop, columns.after
+        wanted, handles, events = columns.wanted, columns.handle, columns.event
+        present, marked, read = cache.present, cache.marked, cache.read
+        for at in range(low, high):
+            if kinds[at] != _READ:
+                self._other(kinds[at], at)
+                continue
+            window = windows.get(handles[at])
+            if window is None:
+                window = self._window(handles[at])
+            start, stop = starts[at], stops[at]
+            chunk = start >> SHIFT
+            # what is there already is dealt with here: nearly all of a sequential stream
+            if stop - start != 1 or chunk in marked or not present.get(chunk, 0) >> (start & _IN_CHUNK) & 1:
+                read(window, start, stop, wanted[at], events[at])
+            window.previous = after[at]
+
+    def _window(self, handle: int) -> Window:
+        window = self._windows.get(handle)
+        if window is None:
+            window = self._windows[handle] = Window(self._most)
+        return window
+
+    def _other(self, kind: int, at: int) -> None:
+        """Whatever is no plain read."""
+        columns, cache = self._columns, self._cache
+        start, stop, event = columns.start[at], columns.stop[at], columns.event[at]
+        if kind == _FAULT:
+            self._fault(start, event)
+        elif kind in (_MAP, _CODE):
+            made = _Map(start, stop, columns.handle[at], kind == _CODE)
+            self._maps.setdefault(int(self._accesses.pid[event]), []).append(made)
+            self._last_maps.append(made)
+        elif kind == _WRITE:
+            cache.keep(start, stop)
+        elif kind == _DONTNEED:
+            begin, end = int(self._accesses.start[event]), int(self._accesses.end[event])
+            first, last = -(-begin // PAGE), end // PAGE if end < cache.end * PAGE else cache.end
+            if first < last:
+                cache.drop(first, last)
+        elif kind >= _MADVISED:
+            said = (start, stop, _ADVICE[kind - _MADVISED])
+            self._advice.setdefault(int(self._accesses.pid[event]), []).append(said)
+        else:
+            self._on_open(kind, at, self._window(columns.handle[at]))
+
+    def _on_open(self, kind: int, at: int, window: Window) -> None:
+        """Reads that the kernel makes in pieces, and advice on an open."""
+        columns, event = self._columns, self._columns.event[at]
+        start, stop = columns.start[at], columns.stop[at]
+        if kind == _HEAD:
+            self._cache.read(window, start, stop, stop, event)
+            window.previous = columns.after[at]
+        elif kind == _SPLICED:
+            begin, end = int(self._accesses.start[event]), int(self._accesses.end[event])
+            while begin < end:
+                until = min(begin + _PIPE, end)
+                self._cache.read(window, begin // PAGE, -(-until // PAGE), -(-until // PAGE), event)
+                window.previous = until // PAGE
+                begin = until
+        elif kind == _WILLNEED:
+            self._cache.advised(window, start, stop - start, event)
+        else:
+            window.random = kind == _RANDOM
+            if kind != _RANDOM:
+                window.most = self._most * (2 if kind == _SEQUENTIAL else 1)
+
+    def _fault(self, page: int, event: int) -> None:
+        pid, tid = int(self._accesses.pid[event]), int(self._accesses.tid[event])
+        if self._missed.pop(tid, None) == page:
+            return  # the same once more, now that it is there: it had let go of its locks to wait
+        mapping = _covering(self._maps.get(pid, ()), page) or _covering(self._last_maps, page)
+        said = self._advice.get(pid, ())
+        advice = next((words for start, stop, words in reversed(said) if start <= page < stop), "")
+        window = self._window(-1 if mapping is None else mapping.handle)
+        code_end = mapping.stop if mapping is not None and mapping.code else None
+        if self._cache.fault(window, page, event, advice=advice, code_end=code_end):
+            self._missed[tid] = page
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """Pages [start, stop) of the file are mapped, by way of an open; code: they may be executed."""
+
+    start: int
+    stop: int
+    handle: int
+    code: bool
+
+
+def _covering(maps: Sequence[_Map], page: int) -> _Map | None:
+    """The latest mapping of a page."""
+    return next((one for one in reversed(maps) if one.start <= page < one.stop), None)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Accesses as lists, in the order in which they are taken, in pages. after: where the position is then.
+    event: row of `_Accesses`."""
+
+    kind: list[int]
+    start: list[int]
+    stop: list[int]
+    after: list[int]
+    wanted: list[int]
+    handle: list[int]
+    event: list[int]
+
+
+class _Settings:
+    """What the trace says of the devices and file systems that its files are on."""
+
+    def __init__(self, trace: Trace, read_ahead_kb: int | None) -> None:
+        self._devices = facts_of_devices(trace)
+        self._read_ahead_kb = read_ahead_kb
+        self._on = trace.files["device"].tolist()
+        self._kinds = trace.files["filesystem"].tolist()
+        release = re.match(r"(\d+)\.(\d+)", str(trace.meta.host.get("kernel", "")))
+        self._kernel = (int(release[1]), int(release[2])) if release else (99, 0)  # unknown: a recent one
+        self._known: dict[tuple[str, str], tuple[int, int, int]] = {}
+
+    def of(self, file: int) -> tuple[int, int, int]:
+        """Of a file: pages that its opens read ahead, and that one read may bring in; largest order of a
+        folio."""
+        key = self._on[file], self._kinds[file]
+        found = self._known.get(key)
+        if found is None:
+            facts = self._devices.get(key[0], {})
+            most = self._read_ahead_kb
+            if most is None:
+                most = number_in(facts, "read_ahead_kb", READ_AHEAD_KB, _MOST_KB)
+            largest = number_in(facts, "max_sectors_kb", MAX_SECTORS_KB, _MOST_KB)
+            since = _LARGE_FOLIOS.get(key[1])
+            order = MAX_ORDER if since is not None and self._kernel >= since else 0
+            kb = PAGE // 1024
+            found = self._known[key] = max(0, most) // kb, largest // kb, order
+        return found
+
+
+def facts_of_devices(trace: Trace) -> dict[str, dict[str, Any]]:
+    """`Meta.host`'s facts by "major:minor", as far as they are what they should be."""
+    devices = trace.meta.host.get("devices")
+    if not isinstance(devices, dict):
+        return {}
+    return {name: facts for name, facts in devices.items() if isinstance(facts, dict)}
+
+
+def number_in(facts: Mapping[str, Any], name: str, default: int, most: int) -> int:
+    """A number of 0 to `most` from facts that come from outside; `default` where it is none."""
+    value = facts.get(name)
+    return min(value, most) if isinstance(value, int) and value >= 0 else default
+
+
+def _file_ends(trace: Trace, accesses: _Accesses) -> list[int]:
+    """Pages of each file. Of a file of unknown size, those that are known to be there."""
+    seen = np.zeros(len(trace.files) + 1, np.int64)
+    touched = np.isin(accesses.kind, _TOUCHING)
+    np.maximum.at(seen, accesses.file[touched], accesses.end[touched])
+    size = trace.files["size"].to_numpy(np.int64, na_value=-1).copy()
+    devices = facts_of_devices(trace)
+    for file in np.flatnonzero((trace.files["kind"] == "block").to_numpy(bool) & (size < 0)).tolist():
+        size[file] = number_in(devices.get(trace.files["device"][file], {}), "size_bytes", -1, LAST)
+    size = np.where(size < 0, seen[:-1], np.minimum(size, LAST))
+    ends: list[int] = (-(-size // PAGE)).tolist()
+    return ends
+
+
+def _by_file(resident: pd.DataFrame | None) -> dict[int, list[tuple[int, int]]]:
+    """What was there at the start, in pages, by file."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    if resident is not None:
+        offset, size = (resident[name].to_numpy(np.int64) for name in ("offset", "size"))
+        start, end = to_pages(*spans(offset, size))
+        pages = zip(resident["file"].tolist(), (start // PAGE).tolist(), (end // PAGE).tolist(), strict=True)
+        for file, first, stop in pages:
+            if first < stop:
+                found.setdefault(file, []).append((first, stop))
+    return found
+
+
+def _needed(made: pd.DataFrame, event: Ints, accesses: _Accesses) -> Ints:
+    """When each request is first needed; see `simulate`. event: the access that caused it."""
+    time = made["time_ns"].to_numpy(np.int64)
+    file = made["file"].to_numpy(np.int64)
+    start, end = spans(made["offset"].to_numpy(np.int64), made["size"].to_numpy(np.int64))
+    touches = np.isin(accesses.kind, _TOUCHING)
+    own = touches[event] & (accesses.start[event] < end) & (accesses.end[event] > start)
+    ahead = np.flatnonzero(~own)
+    access = np.flatnonzero(touches & ~accesses.direct)
+    needed = time.copy()
+    if not len(ahead):
+        return needed
+    needed[ahead] = NEVER
+    access = access[np.isin(accesses.file[access], file[ahead])]
+    if not len(access):
+        return needed
+    first, last = to_pages(accesses.start[access], accesses.end[access])
+    which = np.concatenate([file[ahead], file[ahead], accesses.file[access], accesses.file[access]])
+    keys, _, _ = joined(which, np.concatenate([start[ahead], end[ahead], first, last]))
+    begins, ends, first, last = np.split(keys, np.cumsum([len(ahead), len(ahead), len(access)]))
+    order = np.argsort(begins, kind="stable")
+    low = np.searchsorted(np.maximum.accumulate(ends[order]), first, side="right")
+    high = np.searchsorted(begins[order], last, side="left")
+    met = np.flatnonzero(low < high)
+    if len(met):
+        found = first_covering(low[met], high[met], len(order))
+        by = np.flatnonzero(found < len(met))
+        rows = ahead[order[by]]
+        needed[rows] = np.maximum(accesses.time[access[met[found[by]]]], time[rows])
+    return needed
 
 
 def first_touches(reads: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:

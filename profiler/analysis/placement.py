@@ -3,13 +3,16 @@ file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import Ints, spans
+from profiler.analysis.intervals import PAGE, Ints, spans
+from profiler.analysis.pagecache import MAX_SECTORS_KB, MAX_SEGMENTS, number_in
 from profiler.errors import ColdseekError
 
 UNWRITTEN = 0x800
@@ -32,12 +35,19 @@ MAX_PIECES = 50_000_000
 each."""
 
 
+_BIO_FOLIOS = 256
+"""A bio holds so many folios, and is cut at the device's limits for itself (linux/bio.h: BIO_MAX_VECS)."""
+
+_MOST = 2**22
+"""No device takes requests of more KiB, or of more pieces; a hostile trace may claim any number."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Requests with their places.
 
-    requests: the columns of `first_touches` plus device ("major:minor", "" not known) and device_offset
-    (int64, bytes from the start of the device); in order, cut where extents end. known: "all" if every place
+    requests: the columns that were given plus device ("major:minor", "" not known) and device_offset (int64,
+    bytes from the start of the device); in order, cut where extents end. known: "all" if every place
     is physical, "some", or "none" if file offsets were taken as device offsets throughout ("all" for no
     requests).
     """
@@ -46,13 +56,24 @@ class Placement:
     known: str
 
 
-def place(requests: pd.DataFrame, files: pd.DataFrame, extents: pd.DataFrame) -> Placement:
-    """Place `requests` (of `first_touches`) on their devices.
+def place(
+    requests: pd.DataFrame,
+    files: pd.DataFrame,
+    extents: pd.DataFrame,
+    devices: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Placement:
+    """Place `requests` (of `simulate` or `first_touches`) on their devices.
 
     A file with rows in `extents` is read where these say; its holes and its unwritten extents cost nothing.
     Of a file without, the offsets are taken as device offsets: such files lie one after another in the order
     of their numbers, which is the order in which the run met them, FILE_GAP apart and behind everything that
     is known of that device.
+
+    devices: facts of each device by "major:minor" (`pagecache.facts_of_devices`), of which max_sectors_kb
+    and max_segments count; where they are missing, MAX_SECTORS_KB and MAX_SEGMENTS. Each row is then one
+    submission, as `simulate` gives them: what of it lies together on the device is one request, over holes
+    of the file too, and is cut at what the device takes at once. None: rows are cut where extents end, no
+    more.
 
     Raises ColdseekError if the extents cut the requests into more than MAX_PIECES.
     """
@@ -60,14 +81,72 @@ def place(requests: pd.DataFrame, files: pd.DataFrame, extents: pd.DataFrame) ->
     mapped = np.isin(requests["file"].to_numpy(), extents["file"].to_numpy())
     physical, exact = _by_extents(requests[mapped], extents)
     logical = requests[~mapped]
-    devices = np.append(files["device"].to_numpy(object), "")  # where file -1 points
+    names = np.append(files["device"].to_numpy(object), "")  # where file -1 points
 
-    bases = _bases(logical, physical, files, devices)
+    bases = _bases(logical, physical, files, names)
     logical = logical.assign(device_offset=bases[logical["file"].to_numpy(np.int64)] + logical["offset"])
     placed = logical if not len(physical) else physical if not len(logical) else _merged(physical, logical)
-    placed = placed.assign(device=devices[placed["file"].to_numpy(np.int64)]).reset_index(drop=True)
+    placed = placed.assign(device=names[placed["file"].to_numpy(np.int64)])
+    if devices is not None:
+        placed = _cut(_together(placed), devices)
+    placed = placed.reset_index(drop=True)
     known = "all" if exact and not len(logical) else "some" if len(physical) else "none"
     return Placement(placed, known)
+
+
+def _together(placed: pd.DataFrame) -> pd.DataFrame:
+    """Parts of one submission that follow each other on the device as one. The index says whose parts."""
+    row = placed.index.to_numpy(np.int64)
+    offset, size = (placed[name].to_numpy(np.int64) for name in ("device_offset", "size"))
+    follows = np.zeros(len(placed), bool)
+    follows[1:] = (row[1:] == row[:-1]) & (offset[1:] == offset[:-1] + size[:-1])
+    if not follows.any():
+        return placed
+    first = np.flatnonzero(~follows)
+    kept: pd.DataFrame = placed.iloc[first]
+    return kept.assign(size=np.add.reduceat(size, first))
+
+
+def _cut(placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The requests, none larger or in more pieces of memory than its device takes.
+
+    A large submission is made of bios of _BIO_FOLIOS folios. Each is cut for itself, and what is left of it
+    is not joined with the next: together they would be too much again.
+    """
+    which, names = pd.factorize(placed["device"])
+    limits = [devices.get(name, {}) for name in names]
+    largest = np.array(
+        [max(number_in(facts, "max_sectors_kb", MAX_SECTORS_KB, _MOST) * 1024, PAGE) for facts in limits],
+        np.int64,
+    )
+    most = np.array(
+        [max(number_in(facts, "max_segments", MAX_SEGMENTS, _MOST), 1) for facts in limits], np.int64
+    )
+    size = placed["size"].to_numpy(np.int64)
+    folio = placed["folio"].to_numpy(np.int64) if "folio" in placed else np.full(len(placed), PAGE)
+    pieces = most[which] if len(names) else np.zeros(0, np.int64)
+    step = np.minimum(pieces * folio, largest[which]) if len(names) else pieces
+    if (size <= step).all():
+        return placed
+    bio = np.maximum(pieces // _BIO_FOLIOS, 1) * _BIO_FOLIOS * folio
+    each = -(-bio // step)
+    counts = size // bio * each + -(-(size % bio) // step)
+    if float(counts.sum(dtype=np.float64)) > MAX_PIECES:
+        raise ColdseekError(
+            f"the trace's reads are {int(counts.sum(dtype=np.float64))} requests; at most {MAX_PIECES} "
+            f"can be modelled"
+        )
+    row = np.repeat(np.arange(len(size)), counts)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    inside = number % each[row] * step[row]
+    start = number // each[row] * bio[row] + inside
+    length = np.minimum(np.minimum(step[row], bio[row] - inside), size[row] - start)
+    parts: pd.DataFrame = placed.iloc[row]
+    return parts.assign(
+        size=length,
+        offset=parts["offset"].to_numpy(np.int64) + start,
+        device_offset=parts["device_offset"].to_numpy(np.int64) + start,
+    )
 
 
 def _merged(physical: pd.DataFrame, logical: pd.DataFrame) -> pd.DataFrame:

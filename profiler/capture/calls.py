@@ -28,7 +28,9 @@ F_DUPFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC, FD_CLOEXEC = 0, 2, 4, 1030, 1
 # linux/close_range.h, linux/sched.h
 CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC, CLONE_FILES, CLONE_THREAD = 2, 4, 0x400, 0x10000
 # linux/mman.h
-MAP_ANONYMOUS = 0x20
+MAP_ANONYMOUS, PROT_EXEC = 0x20, 0x4
+MADVICE = ("normal", "random", "sequential", "willneed")
+"""The advice of madvise(2) on read-ahead, by its number."""
 # linux/fadvise.h
 _ADVICE = ("normal", "random", "sequential", "willneed", "dontneed", "noreuse")
 # restarts inside the kernel (linux/errno.h), after which the call is made again; and EBADF: there is no file
@@ -399,13 +401,13 @@ def _llseek(calls: Calls, call: Call) -> None:
 
 
 def _mmap(calls: Calls, call: Call) -> None:
-    length, flags, descriptor, offset = call.args[1], call.args[3], call.args[4], call.args[5]
+    length, protection, flags, descriptor, offset = call.args[1:6]
     if flags & MAP_ANONYMOUS or descriptor == -1 or -4096 < call.result < 0:
         return
     opened = calls.find(call, descriptor)
     if opened.data:
         call.result = 0  # an address, of no interest
-        calls.happened(call, "mmap", opened, offset, length)
+        calls.happened(call, "mmap_exec" if protection & PROT_EXEC else "mmap", opened, offset, length)
         calls.recorder.unseen.add("mmap")
 
 

@@ -50,11 +50,11 @@ def host_facts(devices: Iterable[str] = ()) -> dict[str, Any]:
     """The machine, and those of its devices that are named as "major:minor"; JSON-able, for `Meta.host`.
 
     {"kernel", "machine", "cpus", "memory_bytes", "virtual", "distribution",
-     "devices": {"8:1": {"name", "disk", "model", "rotational", "read_ahead_kb", "scheduler", "size_bytes",
-                         "under", "filesystems"}}}
+     "devices": {"8:1": {"name", "disk", "model", "rotational", "read_ahead_kb", "max_sectors_kb",
+                         "max_segments", "scheduler", "size_bytes", "under", "filesystems"}}}
     `disk` is the whole disk a partition belongs to (a disk's own name otherwise); `under` are the devices
-    that a device-mapper or RAID device lies on; `virtual` names the hypervisor or machine type, "" is bare
-    metal.
+    that a device-mapper or RAID device lies on; max_sectors_kb and max_segments bound one request, its size
+    and in how many pieces of memory it is; `virtual` names the hypervisor or machine type, "" is bare metal.
     """
     system = os.uname()
     return {
@@ -96,8 +96,11 @@ def _distribution() -> str | None:
 def _device_facts(device: str) -> dict[str, Any]:
     place = _sysfs(device)
     facts: dict[str, Any] = dict.fromkeys(
-        ("name", "disk", "model", "rotational", "read_ahead_kb", "scheduler", "size_bytes")
-    )
+        (
+            "name", "disk", "model", "rotational", "read_ahead_kb", "max_sectors_kb", "max_segments",
+            "scheduler", "size_bytes",
+        )
+    )  # fmt: skip
     facts["under"] = []
     facts["filesystems"] = sorted({mount.kind for mount in _mounts() if mount.device == device})
     if place is None:
@@ -112,6 +115,8 @@ def _device_facts(device: str) -> dict[str, Any]:
         "model": _read(disk / "device/model") or _read(disk / "device/name") or _read(disk / "dm/name"),
         "rotational": None if rotational is None else bool(rotational),
         "read_ahead_kb": _number(disk / "queue/read_ahead_kb"),
+        "max_sectors_kb": _number(disk / "queue/max_sectors_kb"),
+        "max_segments": _number(disk / "queue/max_segments"),
         "scheduler": _scheduler(_read(disk / "queue/scheduler")),
         "size_bytes": None if sectors is None else sectors * 512,  # in units of 512, on every disk
         "under": sorted(entry.name for entry in _entries(disk / "slaves")),
@@ -323,13 +328,17 @@ def _fiemap(descriptor: int, limit: int) -> tuple[_Rows, bool]:
 
 
 def complete(trace: Trace) -> Trace:
-    """A trace captured just now, with `extents` of the data files that were read, `meta.host`, and the file
-    systems of all files whose device is known.
+    """A trace captured just now, with `extents` of the data files that were read or mapped, `meta.host`, and
+    the file systems of all files whose device is known.
 
-    The files with the most bytes read come first where there are more extents than a trace holds.
+    The files with the most bytes read come first where there are more extents than a trace holds, those
+    that were mapped only come last.
     """
     read = trace.reads().groupby("file")["size"].sum().sort_values(ascending=False)
-    read_files = trace.files.loc[read.index]
+    events = trace.events
+    mapped = events[events["op"].isin(("mmap", "mmap_exec", "exec", "fault"))]["file"].drop_duplicates()
+    found_mapped = [file for file in mapped if file >= 0 and file not in read.index]
+    read_files = trace.files.loc[[*read.index, *found_mapped]]
     found, notes = extents(read_files)
     kinds = [
         known or (filesystem_of(device, path) if device and kind in ("regular", "directory") else "")

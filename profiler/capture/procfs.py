@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+from dataclasses import dataclass
 
 from profiler.capture.recorder import FileFacts
 
@@ -65,21 +66,49 @@ def descriptors(task: int) -> list[int]:
         return []
 
 
-def mapped(task: int) -> list[tuple[object, FileFacts]]:
-    """The files that a task has mapped now, keys and facts as of `identify`: its program, the loader."""
-    found = {}
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A stretch of a task's memory that is a file's: [start, end) addresses, bytes from the file's start,
+    and a key and facts as of `identify`."""
+
+    start: int
+    end: int
+    offset: int
+    executable: bool
+    key: object
+    facts: FileFacts
+
+
+def mappings(task: int) -> list[Mapping]:
+    """What a task has mapped of files now, by address (proc_pid_maps(5)): right after exec these are its
+    program and the loader."""
     try:
         with open(f"/proc/{task}/maps", "rb") as source:
-            paths = dict.fromkeys(line.split(None, 5)[5].rstrip(b"\n") for line in source if b"/" in line)
-    except (OSError, IndexError):
+            lines = [line.rstrip(b"\n").split(None, 5) for line in source if b"/" in line]
+    except OSError:
         return []
-    for path in paths:
-        try:
-            status = os.stat(b"/proc/%d/root" % task + path)
-        except OSError:
+    found: list[Mapping] = []
+    known: dict[bytes, tuple[object, FileFacts] | None] = {}
+    for line in lines:
+        if len(line) < 6:
             continue
-        found[status.st_dev, status.st_ino, path] = describe(path, status)
-    return list(found.items())
+        path = line[5]
+        if path not in known:
+            try:
+                status = os.stat(b"/proc/%d/root" % task + path)
+                known[path] = (status.st_dev, status.st_ino, path), describe(path, status)
+            except OSError:
+                known[path] = None
+        named = known[path]
+        if named is not None:
+            start, _, end = line[0].partition(b"-")
+            found.append(Mapping(int(start, 16), int(end, 16), int(line[2], 16), b"x" in line[1], *named))
+    return found
+
+
+def mapped(task: int) -> list[tuple[object, FileFacts]]:
+    """The files that a task has mapped now, keys and facts as of `identify`."""
+    return list({one.key: (one.key, one.facts) for one in mappings(task)}.values())
 
 
 def position_and_flags(task: int, descriptor: int) -> tuple[int | None, int]:

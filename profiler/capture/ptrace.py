@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import os
 import shutil
 import signal
@@ -36,12 +37,13 @@ from typing import TYPE_CHECKING
 from profiler import __version__
 from profiler.capture import abi as abis
 from profiler.capture import launch, procfs, seccomp
-from profiler.capture.calls import CLONE_FILES, CLONE_THREAD, HANDLERS, Call, Calls, Iocb
+from profiler.capture.calls import CLONE_FILES, CLONE_THREAD, HANDLERS, MADVICE, Call, Calls, Iocb
 from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.journal import Journal
 from profiler.capture.patience import WALL, WINDOW, Patience
-from profiler.capture.recorder import FileFacts, Recorder
+from profiler.capture.procfs import Mapping
+from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
 from profiler.capture.rings import Rings
 from profiler.capture.tracer import Probe
 from profiler.errors import ColdseekError
@@ -85,6 +87,7 @@ WANTED = tuple(dict.fromkeys((
 """The calls that the tracer follows, the hot ones first: the filter compares in this order."""
 _EXECS = ("execve", "execveat")
 """Where reads do not stop: exec closes descriptors."""
+_HEAD_BYTES = 256  # of a program, read by the kernel to see what it is (linux/binfmts.h: BINPRM_BUF_SIZE)
 _ON_DESCRIPTOR = frozenset((
     "read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev",
     "pwritev2", "lseek",
@@ -104,6 +107,7 @@ class _Task:
     abi: abis.Abi
     call: Call | None = None  # begun and not yet returned
     clone_flags: int | None = None  # of a clone that has begun
+    exec_ns: int | None = None  # when the latest exec began
 
 
 _Row = tuple[str, abis.Abi, Callable[[abis.Args], abis.Args] | None]
@@ -188,7 +192,7 @@ class Ptrace:
         self._ptrace = _binding()
         known = abis.native()
         self._native = known[0]
-        names = WANTED if self._journal is None else (*WANTED, *_EXECS)
+        names = WANTED if self._journal is None else (*WANTED, *_EXECS, "madvise")
         wanted = [
             (one, [name for name in names if one is not known[0] or name not in self._leave])
             for one in known
@@ -364,7 +368,7 @@ class Ptrace:
             open_now = procfs.descriptors(call.tid) if self._journal is not None else []
             self._overlooked(call.tid, [one for one in open_now if first <= one <= last])
         elif call.name in _EXECS:
-            task.call = None
+            task.call, task.exec_ns = None, call.time_ns
             self._overlooked(call.tid, procfs.descriptors(call.tid))
         elif call.name == "clone":
             task.call, task.clone_flags = None, call.args[0]
@@ -379,9 +383,29 @@ class Ptrace:
         if call.name in Rings.HANDLED:
             self._rings.finish(call)
             return
+        if call.name == "madvise":
+            self._advised(call)
+            return
         if call.name == "mmap":
             self._rings.mapped(call)
         self._calls.finish(call)
+
+    def _advised(self, call: Call) -> None:
+        """madvise has returned: what it says of mapped files is advice on those."""
+        start, length, advice = call.args[0], call.args[1], call.args[2]
+        if call.result == 0:
+            for one in procfs.mappings(call.tid):
+                low, high = max(start, one.start), min(start + length, one.end)
+                if low < high:
+                    self._happened(call, f"madvise_{MADVICE[advice]}", one, -1, low, high)
+
+    def _happened(self, call: Call, op: str, mapping: Mapping, handle: int, low: int, high: int) -> None:
+        """Record something about the addresses [low, high) of a mapping."""
+        self._recorder.add(
+            call.time_ns, call.duration_ns, call.pid, call.tid, OP_CODES[op],
+            self._recorder.file(mapping.key, mapping.facts), handle,
+            mapping.offset + low - mapping.start, high - low, UNKNOWN,
+        )  # fmt: skip
 
     def _stopped(self, tid: int, event: int, number: int, now: int) -> None:
         """One of the rare stops; see the table at the top."""
@@ -470,15 +494,30 @@ class Ptrace:
             self._descriptors.exec(tid)
             for descriptor in set(self._descriptors.table(tid).opens).difference(open_now):
                 self._descriptors.close(tid, descriptor)
-        if self._journal is not None:  # what the kernel read to start it has names
-            for key, facts in procfs.mapped(tid):
-                self._recorder.file(key, facts)
+        if self._journal is not None:
+            began = task.exec_ns if task.exec_ns is not None and self._start_ns else 0
+            self._loaded(Call(began, now - self._start_ns - began, task.pid, tid, "execve", (), 0))
+        task.exec_ns = None
         refused = procfs.lost_privileges(task.pid)
         if refused:
             self._recorder.notes.append(
                 f"{show_path(refused)} asks for another user's privileges (set-user-ID) and ran without "
                 f"them, as under every tracer without root; run coldseek as root to see it as it is"
             )
+
+    def _loaded(self, call: Call) -> None:
+        """Record what the kernel read and mapped to start a program: the program itself and its loader."""
+        handles: dict[object, int] = {}  # the kernel opens each of them for itself
+        mapped = procfs.mappings(call.tid)
+        for one in mapped:
+            if one.key not in handles:
+                handles[one.key] = self._recorder.handle()
+                high = one.start + _HEAD_BYTES
+                head = dataclasses.replace(one, offset=0)
+                self._happened(call, "exec", head, handles[one.key], one.start, high)
+        for one in mapped:
+            op = "mmap_exec" if one.executable else "mmap"
+            self._happened(call, op, one, handles[one.key], one.start, one.end)
 
     def _inherited(self, tid: int, open_now: list[int]) -> None:
         """Register what the program was started with: stdin, stdout, stderr and whatever else."""

@@ -32,9 +32,10 @@ UNKNOWN = -(2**63)
 
 OPS = (
     *READ_OPS, *WRITE_OPS,
-    "open", "close", "lseek", "mmap",
+    "open", "close", "lseek", "mmap", "mmap_exec", "exec",
     "fadvise_normal", "fadvise_random", "fadvise_sequential", "fadvise_willneed", "fadvise_dontneed",
-    "fadvise_noreuse", "readahead", *CACHE_OPS, *DEVICE_OPS,
+    "fadvise_noreuse", "readahead",
+    "madvise_normal", "madvise_random", "madvise_sequential", "madvise_willneed", *CACHE_OPS, *DEVICE_OPS,
 )  # fmt: skip
 OP_CODES = {name: code for code, name in enumerate(OPS)}
 _LAYER_CODES = np.array([1 if op in CACHE_OPS else 2 if op in DEVICE_OPS else 0 for op in OPS], np.int8)

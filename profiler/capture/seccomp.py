@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 
 from profiler.capture.abi import AUDIT_X86_64, Abi
-from profiler.capture.calls import F_DUPFD, F_DUPFD_CLOEXEC, F_SETFD, F_SETFL, MAP_ANONYMOUS
+from profiler.capture.calls import F_DUPFD, F_DUPFD_CLOEXEC, F_SETFD, F_SETFL, MADVICE, MAP_ANONYMOUS
 
 # linux/seccomp.h, linux/prctl.h
 _ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
@@ -31,7 +31,8 @@ def program(wanted: Iterable[tuple[Abi, Iterable[str]]]) -> list[Instruction]:
     """The filter: stop for the named calls of each way of calling (and for x32 calls, which nobody
     decodes); else run.
 
-    mmap stops only for mappings of files, fcntl only for commands that make or change a descriptor.
+    mmap stops only for mappings of files, fcntl only for commands that make or change a descriptor, madvise
+    only for advice on read-ahead.
     """
     code: list[Instruction] = []
     for abi, names in wanted:
@@ -60,6 +61,13 @@ def _one_call(name: str, number: int) -> list[Instruction]:
         test = [_load_argument(1)]
         test += [(_EQUAL, len(commands) - at, 0, command) for at, command in enumerate(commands)]
         test += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _TRACE)]
+    elif name == "madvise":
+        test = [
+            _load_argument(2),
+            (_AT_LEAST, 0, 1, len(MADVICE)),
+            (_RETURN, 0, 0, _ALLOW),
+            (_RETURN, 0, 0, _TRACE),
+        ]
     else:
         test = [(_RETURN, 0, 0, _TRACE)]
     return [(_EQUAL, 0, len(test), number), *test]

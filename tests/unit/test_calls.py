@@ -228,7 +228,9 @@ def test_mappings_of_files_are_recorded_and_their_faults_declared_unseen(machine
     machine.open(3, "/lib")
     machine("mmap", 0, 8192, 1, 2, 3, 4096, result=0x7F0000000000)
     machine("mmap", 0, 8192, 1, 0x22, -1, 0, result=0x7F0000000000)
+    machine("mmap", 0, 4096, 5, 2, 3, 12288, result=0x7F0000000000)
     assert machine.rows("mmap") == [("mmap", 0, 4096, 8192, None)]
+    assert machine.rows("mmap_exec") == [("mmap_exec", 0, 12288, 4096, None)]
     assert "mmap" in machine.recorder.unseen
 
 

@@ -63,6 +63,16 @@ def test_only_mappings_of_files_and_commands_on_descriptors_stop(abi: abis.Abi) 
         assert run(CODE, fcntl, abi.audit, 3, command) == ALLOW
 
 
+@pytest.mark.parametrize("abi", KNOWN, ids=lambda abi: hex(abi.audit))
+def test_of_madvise_only_advice_on_read_ahead_stops(abi: abis.Abi) -> None:
+    code = program([(abi, ("madvise",))])
+    number = abi.numbers["madvise"]
+    for advice in range(4):
+        assert run(code, number, abi.audit, 0, 4096, advice) == TRACE
+    for advice in (4, 8, 9, 14, 15, 16, 20, 22, 100, 2**32 - 1):
+        assert run(code, number, abi.audit, 0, 4096, advice) == ALLOW
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 def test_it_ends_on_any_call_and_stops_what_nobody_can_decode(number: int, audit: int) -> None:
     result = run(CODE, number, audit)

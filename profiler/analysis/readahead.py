@@ -1,0 +1,422 @@
+"""What Linux reads ahead: the page cache of one file, and the window of each open of it.
+
+A model of mm/readahead.c, mm/filemap.c and mm/fadvise.c of Linux 6.18, in pages of 4 KiB. It decides what is
+asked of the file system and in which stretches; pages are taken to arrive at once. Pure: the state is plain
+numbers, and nothing is looked up on the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SHIFT = 9
+CHUNK = 1 << SHIFT
+"""Pages whose presence is kept in one number: 2 MiB, so that no folio (MAX_ORDER) lies in two of them."""
+
+FORCED = 512
+"""Pages asked for at once by advice and by reads of an open that is RANDOM: 2 MiB (force_page_cache_ra)."""
+
+MAX_ORDER = 9
+"""The largest folio has 2**9 pages: MAX_PAGECACHE_ORDER is that of a huge page on x86 and ARM (2 MiB)."""
+
+_LEAF = 64  # XA_CHUNK_SIZE
+
+FAULT_AROUND = 16
+"""A fault maps what is present of the 64 KiB around it without more faults (fault_around_pages)."""
+
+LOTS_OF_MISSES, MOST_MISSES = 100, 1000
+"""So many more misses than hits of faults in an open, and no more is read around them (MMAP_LOTSAMISS); and
+where the count ends."""
+
+MAX_CHUNKS = 4_000_000
+"""More than this is not followed in one file (about 150 bytes of memory each); it is 8 TiB where all is
+read."""
+
+NO_PAGE = -2
+"""Of the page before, where there is none: no page follows it."""
+
+
+class TooMuchError(Exception):
+    """The accesses to a file cover more than MAX_CHUNKS."""
+
+
+@dataclass(slots=True)
+class Window:
+    """The read-ahead of one open (struct file_ra_state); all in pages.
+
+    most: the most that is read ahead; 0: nothing. [start, start + size) was read last, of which the final
+    `ahead` pages were not asked for; folios had 2**order pages. previous: in which page the last read ended.
+    random: the open was advised to be RANDOM. misses: of faults, less the hits.
+    """
+
+    most: int
+    start: int = 0
+    size: int = 0
+    ahead: int = 0
+    order: int = 0
+    previous: int = NO_PAGE
+    random: bool = False
+    misses: int = 0
+
+
+@dataclass(slots=True)
+class FileCache:
+    """The page cache of one file, empty at first, and what was asked of the device to fill it.
+
+    end: pages of the file; nothing behind them is read ahead. largest: what one read may bring in beyond the
+    window of its open (bdi.io_pages, the device's max_sectors_kb). max_order: of the folios that the file
+    system takes; 0: single pages only.
+
+    asked: what went to the file system in one piece each, in order: the event that caused it, [start, stop),
+    and pages a folio. An event is any number of the caller's.
+    """
+
+    end: int
+    largest: int
+    max_order: int = MAX_ORDER
+    asked: list[tuple[int, int, int, int]] = field(default_factory=list)
+    present: dict[int, int] = field(default_factory=dict)  # chunk -> a bit a page
+    marked: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # chunk -> folios: start, pages
+    folded: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
+    # chunk -> what was brought in in larger folios: start, stop, order
+
+    # -- accesses ----------------------------------------------------------------------------------------
+
+    def read(self, window: Window, index: int, stop: int, wanted: int, event: int) -> None:
+        """A read gets the pages [index, stop); it asked for those up to `wanted` (filemap_get_pages).
+
+        Raises TooMuchError, as all that bring pages in.
+        """
+        present, marked = self.present, self.marked
+        while index < stop:
+            chunk = index >> SHIFT
+            base = chunk << SHIFT
+            until = min(stop, base + CHUNK)
+            missing = (((1 << (until - index)) - 1) << (index - base)) & ~present.get(chunk, 0)
+            gap = base + (missing & -missing).bit_length() - 1 if missing else until
+            if chunk in marked:
+                folio = self._take_mark(chunk, index, gap)
+                if folio is not None:
+                    self.read_on(window, folio[0], folio[1], wanted - folio[0], event)
+                    continue
+            if missing:
+                self.missed(window, gap, wanted - gap, event)
+                if not present.get(chunk, 0) >> (gap - base) & 1:
+                    self.end = max(self.end, gap + 1)  # it was read, so it is there
+                    self._bring(gap, gap + 1, event)
+            index = until if not missing else gap
+
+    def fault(
+        self, window: Window, index: int, event: int, *, advice: str = "", code_end: int | None = None
+    ) -> bool:
+        """A mapped page is touched that no fault nearby has mapped (filemap_fault); whether it was missing.
+
+        advice: of madvise(2), "random" or "sequential". code_end: where the mapping ends if it may be
+        executed: of code nothing is read that lies before the fault.
+        """
+        chunk, bit = index >> SHIFT, index & (CHUNK - 1)
+        if self.present.get(chunk, 0) >> bit & 1:
+            if advice != "random" and window.most:
+                window.misses = max(0, window.misses - 1)
+                folio = self._take_mark(chunk, index, index + 1) if chunk in self.marked else None
+                if folio is not None:
+                    self.read_on(window, index, folio[1], window.most, event)
+            return False
+        if advice == "random" or not window.most:
+            pass
+        elif advice == "sequential":
+            self.missed(window, index, window.most, event)
+        else:
+            window.misses = min(window.misses + 1, MOST_MISSES)
+            if window.misses <= LOTS_OF_MISSES:
+                self._around(window, index, event, code_end)
+        if not self.present.get(chunk, 0) >> bit & 1:
+            self.end = max(self.end, index + 1)
+            self._bring(index, index + 1, event)
+        around = self.present[chunk] >> (bit & -FAULT_AROUND) & ((1 << FAULT_AROUND) - 1)
+        window.misses = max(0, window.misses - around.bit_count())  # filemap_map_pages
+        return True
+
+    def advised(self, window: Window, index: int, pages: int, event: int) -> None:
+        """The program says that it will need these pages, or reads them from a RANDOM open: no more than
+        these, and no more than the device takes at once (force_page_cache_ra)."""
+        pages = min(pages, max(self.largest, window.most))
+        while pages > 0:
+            self._alone(index, min(pages, FORCED), 0, event)
+            index, pages = index + FORCED, pages - FORCED
+
+    def keep(self, start: int, stop: int) -> None:
+        """These pages are there without the device: written, or never gone."""
+        self.end = max(self.end, stop)
+        for chunk, mask in self._masks(start, stop):
+            self.present[chunk] = self.present.get(chunk, 0) | mask
+
+    def drop(self, start: int, stop: int) -> None:
+        """These pages are not needed any more, the program says."""
+        first, last = start >> SHIFT, (stop - 1) >> SHIFT
+        chunks = range(first, last + 1) if last - first < len(self.present) else list(self.present)
+        for chunk in chunks:
+            if chunk in self.present and first <= chunk <= last:
+                low, high = max(start - (chunk << SHIFT), 0), min(stop - (chunk << SHIFT), CHUNK)
+                self.present[chunk] &= ~(((1 << (high - low)) - 1) << low)
+                self.marked.pop(chunk, None)
+
+    # -- the window --------------------------------------------------------------------------------------
+
+    def missed(self, window: Window, index: int, pages: int, event: int) -> None:
+        """Page `index` is not there, and `pages` from it on are wanted (page_cache_sync_ra)."""
+        if not window.most:
+            self._alone(index, 1, 0, event)
+            return
+        if window.random:
+            self.advised(window, index, pages, event)
+            return
+        most = self._most(window, pages)
+        if not index or pages > most or 0 <= index - window.previous <= 1:
+            window.size = _first_size(pages, most)
+            window.ahead = window.size - pages if window.size > pages else window.size >> 1
+        else:
+            before = self._counted_before(index, most)
+            if before <= pages:
+                self._alone(index, pages, 0, event)
+                return
+            if before == index < most:  # cached from the beginning of the file
+                before *= 2
+            window.size, window.ahead = min(before + pages, most), 1
+        window.start, window.order = index, 0
+        self._submit(window, event)
+
+    def read_on(self, window: Window, index: int, folio: int, pages: int, event: int) -> None:
+        """The mark is reached, in a folio of so many pages: time to read on (page_cache_async_ra)."""
+        if not window.most:
+            return
+        most = self._most(window, pages)
+        if index == (window.start + window.size - window.ahead) & -folio:
+            window.start += window.size
+            window.size = max(window.size, _next_size(window.size, most))
+        else:  # the window is that of another place: what is there from here on was one too
+            start = self._gap_after(index, folio, most)
+            if start - index > most:
+                return
+            window.start = start
+            window.size = _next_size(start - index + pages, most)
+        window.order += 2
+        align = min(1 << window.order, most & -most)
+        end = (window.start + window.size) & -align
+        if end > window.start:
+            window.size = end - window.start
+        window.ahead = window.size
+        self._submit(window, event)
+
+    def _around(self, window: Window, index: int, event: int, code_end: int | None) -> None:
+        """Read around a fault, or on from it in code (do_sync_mmap_readahead)."""
+        window.order = 0  # of code too, on x86 (exec_folio_order)
+        if code_end is None:
+            window.start, window.size = max(0, index - window.most // 2), window.most
+            window.ahead = window.most // 4
+        else:
+            window.start, window.ahead = index, 0
+            window.size = max(1, min(window.most, code_end - index))
+        self._submit(window, event)
+
+    def _most(self, window: Window, pages: int) -> int:
+        """The largest window for a read of so many pages (ractl_max_pages)."""
+        if pages > window.most and self.largest > window.most:
+            return min(pages, self.largest)
+        return window.most
+
+    def _submit(self, window: Window, event: int) -> None:
+        """Ask for the window, in folios as large as its order allows (page_cache_ra_order)."""
+        start, size, ahead = window.start, window.size, window.ahead
+        window.order = order = min(self.max_order, window.order, size.bit_length() - 1)
+        if order == 0 and not self.max_order:
+            self._alone(start, size, ahead, event)
+            return
+        stop = min(self.end, start + size)
+        if start >= stop:
+            return
+        there = self._first_present(start, stop)
+        reached = there if there >= stop else _folio(start, stop, order, there)[0]
+        mark = start + size - ahead
+        if start <= mark < reached:
+            self._mark(*_folio(start, stop, order, mark))
+        if start < reached:
+            self._bring(start, reached, event, 1 << order)
+            if order:
+                for chunk in range(start >> SHIFT, ((reached - 1) >> SHIFT) + 1):
+                    self.folded.setdefault(chunk, []).append((start, stop, order))
+        if reached < stop:  # something was there already: go on with single pages
+            self._alone(reached, start + size - reached, ahead, event)
+
+    def _alone(self, index: int, pages: int, ahead: int, event: int) -> None:
+        """Ask for single pages: those of them that are missing (do_page_cache_ra)."""
+        pages = min(pages, self.end - index)
+        if pages <= 0:
+            return
+        before = len(self.asked)
+        self._bring(index, index + pages, event)
+        mark = index + pages - ahead
+        if 0 < ahead <= pages and any(start <= mark < stop for _, start, stop, _ in self.asked[before:]):
+            self._mark(mark, 1)
+
+    # The kernel walks its tree of folios from page to page, but from within a folio it walks on from that
+    # folio's first page while it counts from where it began (xas_next, xas_prev after xas_load).
+    # A leaf of the tree has _LEAF pages; larger folios fill whole leaves, each one step.
+
+    def _gap_after(self, index: int, folio: int, most: int) -> int:
+        """The first page after `index` that the kernel finds missing. `index` begins a folio of so many
+        pages, or is in it (page_cache_next_miss)."""
+        beyond = index + 1 + most
+        if folio >= _LEAF:
+            after = (index & -folio) + folio
+            if self._first_present(after, after + _LEAF) == after + _LEAF:
+                return index + 1 + folio // _LEAF
+            return self._gap(index + 1, beyond)
+        gap = self._gap(index + 1, beyond)
+        inside = (index + 1) & (folio - 1)
+        leaf_end = (index | (_LEAF - 1)) + 1
+        if not inside or gap > leaf_end:
+            return gap
+        return gap + inside if gap < leaf_end else self._gap(leaf_end + 1, beyond)
+
+    def _counted_before(self, index: int, most: int) -> int:
+        """How many pages right before `index` the kernel counts as there, up to `most`
+        (page_cache_prev_miss)."""
+        before = self._before(index, most)
+        for start, stop, order in reversed(self.folded.get((index - 1) >> SHIFT, ())) if before else ():
+            if start < index <= stop:
+                first, pages = _folio(start, stop, order, index - 1)
+                if pages >= _LEAF:
+                    return 1 + self._before(first, most) // _LEAF
+                return before - (index - 1 - first)
+        return before
+
+    # -- what is there -----------------------------------------------------------------------------------
+
+    def _bring(self, start: int, stop: int, event: int, folio: int = 1) -> None:
+        """Bring in what is missing of [start, stop), each stretch at a time."""
+        present = self.present
+        chunk = start >> SHIFT
+        if (stop - 1) >> SHIFT == chunk:
+            bits = present.get(chunk, 0)
+            mask = ((1 << (stop - start)) - 1) << (start & (CHUNK - 1))
+            if not bits & mask:
+                present[chunk] = bits | mask
+                self.asked.append((event, start, stop, folio))
+                return
+        begin = -1
+        for chunk, mask in self._masks(start, stop):
+            bits, base = present.get(chunk, 0), chunk << SHIFT
+            present[chunk] = bits | mask
+            new = mask & ~bits
+            at = max(start, base)
+            last = min(stop, base + CHUNK)
+            while at < last:
+                rest = new >> (at - base)
+                if rest & 1:
+                    begin = at if begin < 0 else begin
+                    at += (~rest & (rest + 1)).bit_length() - 1
+                else:
+                    if begin >= 0:
+                        self.asked.append((event, begin, at, folio))
+                        begin = -1
+                    at = at + (rest & -rest).bit_length() - 1 if rest else last
+        if begin >= 0:
+            self.asked.append((event, begin, stop, folio))
+
+    def _masks(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """The chunks of [start, stop), each with the bits of its pages in it."""
+        first, last = start >> SHIFT, (stop - 1) >> SHIFT
+        if len(self.present) + last - first > MAX_CHUNKS:
+            raise TooMuchError
+        return [
+            (
+                chunk,
+                ((1 << (min(stop - (chunk << SHIFT), CHUNK) - max(start - (chunk << SHIFT), 0))) - 1)
+                << max(start - (chunk << SHIFT), 0),
+            )
+            for chunk in range(first, last + 1)
+        ]
+
+    def _before(self, index: int, most: int) -> int:
+        """How many pages right before `index` are there, up to `most`."""
+        at, lowest = index, max(0, index - most)
+        while at > lowest:
+            chunk = (at - 1) >> SHIFT
+            base = chunk << SHIFT
+            missing = ~self.present.get(chunk, 0) & ((1 << (at - base)) - 1)
+            if missing:
+                at = base + missing.bit_length()
+                break
+            at = base
+        return index - max(at, lowest)
+
+    def _gap(self, index: int, stop: int) -> int:
+        """The first page from `index` on that is missing; `stop` if none is before it."""
+        while index < stop:
+            chunk = index >> SHIFT
+            rest = ~self.present.get(chunk, 0) >> (index & (CHUNK - 1))
+            at = index + (rest & -rest).bit_length() - 1
+            if at < (chunk + 1) << SHIFT:
+                return min(at, stop)
+            index = (chunk + 1) << SHIFT
+        return stop
+
+    def _first_present(self, index: int, stop: int) -> int:
+        """The first page from `index` on that is there; `stop` if none is before it."""
+        while index < stop:
+            chunk = index >> SHIFT
+            rest = self.present.get(chunk, 0) >> (index & (CHUNK - 1))
+            if rest:
+                return min(stop, index + (rest & -rest).bit_length() - 1)
+            index = (chunk + 1) << SHIFT
+        return stop
+
+    def _mark(self, start: int, pages: int) -> None:
+        self.marked.setdefault(start >> SHIFT, []).append((start, pages))
+
+    def _take_mark(self, chunk: int, index: int, stop: int) -> tuple[int, int] | None:
+        """The first marked folio of a chunk that has pages in [index, stop), not marked any more."""
+        folios = self.marked[chunk]
+        found = min(
+            (folio for folio in folios if folio[0] < stop and folio[0] + folio[1] > index), default=None
+        )
+        if found is not None:
+            folios.remove(found)
+            if not folios:
+                del self.marked[chunk]
+        return found
+
+
+def _folio(start: int, stop: int, order: int, page: int) -> tuple[int, int]:
+    """The folio that holds a page where [start, stop) is laid in folios of 2**order pages: its first page
+    and its pages. They lie at multiples of their size, so smaller ones come first and last."""
+    index, largest = start, 1 << order
+    while True:
+        pages = min(largest, index & -index) if index else largest
+        while index + pages > stop:
+            pages >>= 1
+        if index + pages > page:
+            return index, pages
+        index += pages
+        if pages == largest:
+            index += min(page - index, stop - index) // pages * pages
+
+
+def _first_size(pages: int, most: int) -> int:
+    """The first window of a stream whose first read asks for so many pages (get_init_ra_size)."""
+    size = 1 << (pages - 1).bit_length() if pages > 1 else 1
+    if size <= most // 32:
+        return size * 4
+    if size <= most // 4:
+        return size * 2
+    return most
+
+
+def _next_size(size: int, most: int) -> int:
+    """The window after one of this size (get_next_ra_size)."""
+    if size < most // 16:
+        return 4 * size
+    if size <= most // 2:
+        return 2 * size
+    return most
