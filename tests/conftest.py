@@ -83,3 +83,13 @@ def _image(path: Path, size: str) -> Path:
     need_tool("qemu-img")
     subprocess.run([sys.executable, ROOT / "scripts" / "make-image", path, "--size", size], check=True)
     return path
+
+
+def coldseek(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line as its user would, with 80 columns and nothing to read."""
+    command = [sys.executable, "-m", "profiler", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    return subprocess.run(
+        command, cwd=cwd or ROOT, env=environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, errors="backslashreplace", timeout=300,
+    )  # fmt: skip

@@ -22,6 +22,7 @@ _COMMANDS = (
     "plot",
     "compare",
     "project",
+    "prefetch",
     "devices",
     "doctor",
 )

@@ -9,20 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, need, need_root, need_tool
+from conftest import ROOT, coldseek, need, need_root, need_tool
 
 from profiler.trace import load
 
 PYTHON = sys.executable
-
-
-def coldseek(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "profiler", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    return subprocess.run(
-        command, cwd=cwd or ROOT, env=environment, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, errors="backslashreplace", timeout=300,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

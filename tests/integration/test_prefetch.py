@@ -1,0 +1,78 @@
+"""Prefetching, on real files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import coldseek, need
+
+from profiler.capture.cache import evict, residency
+from profiler.capture.prefetch import changes
+from profiler.trace import load
+
+
+@pytest.fixture
+def recorded(disk_directory: Path) -> tuple[Path, Path]:
+    """A file of 8 MiB of which every fourth 64 KiB were read, and the trace of that."""
+    file = disk_directory / "data\nfile"
+    file.write_bytes(os.urandom(8 << 20))
+    trace = disk_directory / "x.trace.parquet"
+    reads = "import os,sys\nf=os.open(sys.argv[1],os.O_RDONLY)\n[os.pread(f,65536,n<<18) for n in range(32)]"
+    made = coldseek("record", "-o", trace, "--", "python3", "-c", reads, file)
+    assert made.returncode == 0
+    subprocess.run(["sync"], check=True)
+    return file, trace
+
+
+def test_what_was_read_is_there_afterwards(recorded: tuple[Path, Path]) -> None:
+    file, trace = recorded
+    left = evict([os.fsencode(file)])
+    need(left.resident_bytes == 0, "the file system does not let go of its pages")
+    done = coldseek("prefetch", trace)
+    assert done.returncode == 0, done.stderr
+    assert "prefetched" in done.stderr and done.stdout == ""
+    assert residency([os.fsencode(file)]).resident_bytes >= 32 * 65536
+
+
+def test_a_dry_run_reads_nothing(recorded: tuple[Path, Path]) -> None:
+    file, trace = recorded
+    evict([os.fsencode(file)])
+    before = residency([os.fsencode(file)]).resident_bytes
+    done = coldseek("prefetch", "--dry-run", trace)
+    assert done.returncode == 0, done.stderr
+    assert "data\\x0afile" in done.stdout and "pieces, of" in done.stdout
+    assert residency([os.fsencode(file)]).resident_bytes == before
+
+
+def test_files_that_changed_are_refused(recorded: tuple[Path, Path]) -> None:
+    file, trace = recorded
+    found = load(trace)
+    read = found.files[(found.files["path"] == os.fsencode(file)).to_numpy(bool)]
+
+    def why() -> list[str]:
+        return [one.why for one in changes(read)]
+
+    facts = file.stat()
+    assert why() == []
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    assert why() == ["was written to"]
+    done = coldseek("prefetch", trace)
+    assert done.returncode == 125
+    assert len(done.stderr.splitlines()) == 1 and "data\\x0afile was written to" in done.stderr
+    os.truncate(file, 5000)
+    assert why() == ["had 8388608 bytes and has 5000"]
+    file.rename(file.with_name("old"))
+    assert why() == ["is gone"]
+    file.write_bytes(b"x")
+    assert why() == ["is another file of that name"]
+    file.unlink()
+    os.mkfifo(file)
+    assert why() == ["is no regular file any more"]
+
+
+def test_bad_arguments(recorded: tuple[Path, Path]) -> None:
+    done = coldseek("prefetch", "--order", "fast", recorded[1])
+    assert done.returncode == 2 and "there are device, time" in done.stderr
