@@ -38,6 +38,9 @@ each."""
 _BIO_FOLIOS = 256
 """A bio holds so many folios, and is cut at the device's limits for itself (linux/bio.h: BIO_MAX_VECS)."""
 
+_MAX_CALL = 2**31
+"""No call moves more bytes (MAX_RW_COUNT)."""
+
 _MOST = 2**22
 """No device takes requests of more KiB, or of more pieces; a hostile trace may claim any number."""
 
@@ -61,6 +64,7 @@ def place(
     files: pd.DataFrame,
     extents: pd.DataFrame,
     devices: Mapping[str, Mapping[str, Any]] | None = None,
+    scattered: bool = False,
 ) -> Placement:
     """Place `requests` (of `simulate` or `first_touches`) on their devices.
 
@@ -73,7 +77,8 @@ def place(
     and max_segments count; where they are missing, MAX_SECTORS_KB and MAX_SEGMENTS. Each row is then one
     submission, as `simulate` gives them: what of it lies together on the device is one request, over holes
     of the file too, and is cut at what the device takes at once. None: rows are cut where extents end, no
-    more.
+    more. scattered: no two folios lie together in the machine's memory, and each is a segment of its own;
+    otherwise they all do, and only max_sectors_kb counts. The truth lies between and depends on what is free.
 
     Raises ColdseekError if the extents cut the requests into more than MAX_PIECES.
     """
@@ -88,7 +93,7 @@ def place(
     placed = logical if not len(physical) else physical if not len(logical) else _merged(physical, logical)
     placed = placed.assign(device=names[placed["file"].to_numpy(np.int64)])
     if devices is not None:
-        placed = _cut(_together(placed), devices)
+        placed = _cut(_together(placed), devices, scattered)
     placed = placed.reset_index(drop=True)
     known = "all" if exact and not len(logical) else "some" if len(physical) else "none"
     return Placement(placed, known)
@@ -107,11 +112,13 @@ def _together(placed: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(size=np.add.reduceat(size, first))
 
 
-def _cut(placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def _cut(
+    placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]], scattered: bool
+) -> pd.DataFrame:
     """The requests, none larger or in more pieces of memory than its device takes.
 
-    A large submission is made of bios of _BIO_FOLIOS folios. Each is cut for itself, and what is left of it
-    is not joined with the next: together they would be too much again.
+    A large submission in scattered memory is made of bios of _BIO_FOLIOS folios. Each is cut for itself, and
+    what is left of it is not joined with the next: together they would be too much again.
     """
     which, names = pd.factorize(placed["device"])
     limits = [devices.get(name, {}) for name in names]
@@ -125,10 +132,14 @@ def _cut(placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]]) -> pd.D
     size = placed["size"].to_numpy(np.int64)
     folio = placed["folio"].to_numpy(np.int64) if "folio" in placed else np.full(len(placed), PAGE)
     pieces = most[which] if len(names) else np.zeros(0, np.int64)
+    if not scattered:
+        folio = np.full(len(placed), 2**40)
     step = np.minimum(pieces * folio, largest[which]) if len(names) else pieces
     if (size <= step).all():
         return placed
     bio = np.maximum(pieces // _BIO_FOLIOS, 1) * _BIO_FOLIOS * folio
+    claimed = size > _MAX_CALL  # left as they are: to cut what a hostile trace claims would fill the memory
+    step, bio = np.where(claimed, size, step), np.where(claimed, size, bio)
     each = -(-bio // step)
     counts = size // bio * each + -(-(size % bio) // step)
     if float(counts.sum(dtype=np.float64)) > MAX_PIECES:

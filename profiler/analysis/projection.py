@@ -15,7 +15,7 @@ import pandas as pd
 
 from profiler.analysis.intervals import Ints, exact_sum
 from profiler.analysis.measured import measured, median_s
-from profiler.analysis.pagecache import first_touches
+from profiler.analysis.pagecache import facts_of_devices, simulate
 from profiler.analysis.placement import FILE_GAP, SPACE, place
 from profiler.analysis.waiting import Clock, clock, overlapping, waits
 from profiler.devices.model import Device, Floats
@@ -79,10 +79,8 @@ def requests(trace: Trace, reads: pd.DataFrame | None = None) -> Cold:
     """What reaches the device in a cold start, where it lies there, and when it is made. `reads`:
     trace.reads() if at hand."""
     reads = trace.reads() if reads is None else reads
-    placement = place(first_touches(reads, trace.files), trace.files, trace.extents)
+    placement = place(simulate(trace), trace.files, trace.extents, facts_of_devices(trace))
     frame = placement.requests
-    if "needed_ns" not in frame:
-        frame = frame.assign(needed_ns=frame["time_ns"])
     made = frame.assign(group=_groups(frame, overlapping(reads)), **_clocked(frame, clock(trace, reads)))
     return Cold(made, placement.known, median_s(measured(trace.meta, "warm")[0]))
 

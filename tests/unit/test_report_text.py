@@ -160,7 +160,7 @@ def test_what_was_observed_is_told_from_what_is_modelled() -> None:
     assert "4,032 reads hit, 2,112 missed; 24.5 MiB brought in: 16 MiB by reads, 8 MiB mapped" in shown
     assert "6 MiB of libc.so.6 (mapped)" in shown
     assert "1,320 requests (264 by kernel workers), 10 MiB, 1,297 seeks" in shown
-    assert "cold: 4,096 requests, 16 MiB, modelled, not observed" in shown
+    assert "cold: 2,245 requests, 24.1 MiB, modelled, not observed" in shown
     unobserved = text.report(summarise(check())).plain
     assert "page cache" not in unobserved and "modelled" not in unobserved
 

@@ -81,5 +81,5 @@ def test_the_layers_below_change_nothing_above_them() -> None:
     made = kernel()
     calls = made.events[(made.events["layer"] == "syscall").to_numpy(bool)].reset_index(drop=True)
     with_layers, without = summarise(made), summarise(dataclasses.replace(made, events=calls))
-    for name in ("totals", "gaps", "sizes", "files", "others", "writes", "written_bytes", "projections"):
+    for name in ("totals", "gaps", "sizes", "files", "others", "writes", "written_bytes"):
         assert getattr(with_layers, name) == getattr(without, name)
