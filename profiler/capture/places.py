@@ -58,6 +58,7 @@ class Places:
             way = self._way(at, distance, walked) if there else -1
             apart.append(way >= 0)
             if way < 0:  # begin (again) anywhere
+                self._take_pages(walked)
                 start = self.random(PAGE, 1)
                 if not len(start):
                     apart.pop()
@@ -68,7 +69,7 @@ class Places:
                 walked.add(way)
                 there.append(int(self._offsets(np.array([way]))[0]))
                 at = way
-        self._take(np.array([[at, at + PAGE] for at in sorted(walked)], np.int64).reshape(-1, 2))
+        self._take_pages(walked)
         return np.array(there, np.int64), np.array(apart, np.bool_)
 
     def _way(self, at: int, distance: int, walked: set[int]) -> int:
@@ -98,6 +99,10 @@ class Places:
     def _take(self, stretches: Ints) -> None:
         both = np.concatenate([self._taken, stretches])
         self._taken = both[np.argsort(both[:, 0], kind="stable")]
+
+    def _take_pages(self, pages: set[int]) -> None:
+        self._take(np.array([[at, at + PAGE] for at in sorted(pages)], np.int64).reshape(-1, 2))
+        pages.clear()
 
     def _offsets(self, at: Ints) -> Ints:
         which = np.searchsorted(self._ends, at, "right")

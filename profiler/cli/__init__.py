@@ -24,6 +24,7 @@ _COMMANDS = (
     "project",
     "prefetch",
     "devices",
+    "calibrate",
     "doctor",
 )
 """The modules of the commands, in the order of the help. Each imports what is slow only when it runs."""

@@ -103,12 +103,13 @@ def fit(
     capacity: int | None = None,
     rotational: bool | None = None,
     whole: bool = False,
+    fresh: bool = False,
 ) -> Fitted:
     """The model of the device that was measured.
 
     span: bytes from the first place that was read to the last. capacity: bytes of the whole device, None if
     not known. rotational: what the kernel says of it, None if nothing. whole: the device itself was read,
-    not a file on it.
+    not a file on it. fresh: a file was read that has just been written, on a disk of a virtual machine.
 
     Which mean: a cold start waits for the sum of its reads, so their mean is wanted, the slow ones among
     them; but not what happened to the machine meanwhile. So each round's mean without stalls (STALL), and of
@@ -157,6 +158,11 @@ def fit(
             notes.append(
                 "the kernel calls it rotational, yet its latency does not depend on distance: taken as flash"
             )
+    if fresh:
+        notes.append(
+            "a virtual disk and a new file: its host may still have it in memory, so that older files may "
+            "be slower. A large file that nobody has read for long shows that."
+        )
     return Fitted(
         model=model,
         low_ratio=_digits(max(low, 0.1), 2),
@@ -175,6 +181,39 @@ def fit(
         rounds=int(reads["round"].nunique()),
         notes=tuple(notes),
     )
+
+
+def source(fitted: Fitted, measured: str) -> str:
+    """Where the numbers come from, for the device file. measured: one sentence on when, where and how."""
+    small = fitted.direct_us[PAGE]
+    parts = [measured, f"Random reads of 4 KiB past the page cache (O_DIRECT): {small:.4g} us"]
+    parts[-1] += f" (mean of {fitted.reads[PAGE]:,} reads)"
+    if fitted.buffered_us is None:
+        parts[-1] += "; through the page cache: not measured."
+    else:
+        parts[-1] += f"; through it: {fitted.buffered_us:.4g} us ({fitted.buffered_reads:,} reads)."
+    if fitted.queue:
+        rates = ", ".join(f"{rate:,.0f} with {depth}" for depth, rate in sorted(fitted.queue.items()))
+        parts.append(f"Reads of 4 KiB a second by how many are under way: {rates}.")
+    parts.append(
+        f"One after another: {fitted.start_mb_per_s:.4g} MB/s at the start, {fitted.end_mb_per_s:.4g} MB/s "
+        f"at the end."
+    )
+    if isinstance(fitted.model, Disk):
+        parts.append(
+            "seek_curve_ms: mean times by distance less command_ms, half a turn and the transfer; rpm: from "
+            "how they spread; command_ms: reads right behind each other."
+        )
+    else:
+        parts.append(
+            "latency_us: what a program waits, so by size past the page cache, plus what 4 KiB took longer "
+            "through it. channels: most reads a second times the latency of one."
+        )
+    parts.append(
+        "Means are medians of the rounds' means, without reads of over 20 times the median. low_ratio, "
+        "high_ratio: between these lie the means of most rounds, and at least 10%."
+    )
+    return " ".join([*parts, *(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in fitted.notes)])
 
 
 # ---- statistics -------------------------------------------------------------------------------------------
