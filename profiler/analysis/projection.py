@@ -52,9 +52,9 @@ class Projection:
     that waits longest); low_s, high_s: the band that real devices of this kind are expected in. busy_s: how
     long the device is busy, with what nobody waits for too. start_s, start_low_s, start_high_s: the whole
     start, which is the untraced warm wall time and the waiting; None where no warm run was timed. placed:
-    as in `Placement.known`. shares: part of the device's time -> share of it, as far as the model tells parts
-    apart. times: float64, seconds that each request of one copy is waited for. reads: int64, the row of the
-    reads' frame that caused each of these requests; -1: none of them.
+    as in `Placement.known`. shares: part of the device's time -> share of it, as far as the model tells
+    parts apart. times: float64, seconds that each request of one copy is waited for. reads: int64, the row
+    of the reads' frame that caused each of these requests; -1: none of them.
     """
 
     device: str

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.devices.model import MEGA, Bytes, Curve, Floats, Service, gaps, pauses
+from profiler.devices.seek import published_ms
 
 Ints = npt.NDArray[np.int64]
 
@@ -18,12 +19,9 @@ class Disk:
     """Command overhead, seek, half a turn, transfer; where it lies under the head is not known.
 
     The seek curve runs through seek_curve_ms, points (gigabytes, milliseconds), where it was measured. Else
-    it has the usual two branches, after Ruemmler and Wilkes, "An introduction to disk drive modeling", IEEE
-    Computer 27(3), 1994: with the square root of the distance while the arm still accelerates, linear
-    beyond. It runs through three published numbers: settle_ms (track to track) at 0, average_seek_ms at a
-    third of the stroke, which is the mean distance of random places, and full_stroke_ms at the whole.
-    Distances are taken as shares of the capacity. The first request comes from an unknown place and pays the
-    average seek.
+    through the three numbers of a data sheet (`seek.published_ms`): settle_ms (track to track),
+    average_seek_ms, full_stroke_ms. Distances are taken as shares of the capacity. The first request comes
+    from an unknown place and pays the average seek.
 
     Zones: tracks get shorter inwards, so the rate falls from transfer_mb_per_s at the start of the disk to
     inner_mb_per_s at its end, in proportion to the offset; without inner_mb_per_s it is the same everywhere.
@@ -104,11 +102,8 @@ class Disk:
             known, seek_ms = np.array(self.seek_curve_ms, np.float64).T
             measured: Floats = np.interp(distance / 1e9, known, seek_ms) / 1e3
             return measured
-        share = np.minimum(distance / (self.capacity_gb * 1e9), 1.0) * 3  # 1: a third of the stroke
-        near = self.settle_ms + (self.average_seek_ms - self.settle_ms) * np.sqrt(share)
-        far = self.average_seek_ms + (self.full_stroke_ms - self.average_seek_ms) * (share - 1) / 2
-        curve_ms: Floats = np.where(share < 1, near, far)
-        return curve_ms / 1e3
+        share = distance / (self.capacity_gb * 1e9)
+        return published_ms(share, self.settle_ms, self.average_seek_ms, self.full_stroke_ms) / 1e3
 
     def _queued(self, offsets: Bytes, arrivals: Floats) -> tuple[Ints, Floats]:
         """The order of service: by offset among those that arrived together, at most queue_depth of them;

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.devices.geometry import ROUNDING, Geometry, Zone
+from profiler.devices.model import Bytes, Floats, Service, pauses
 from profiler.devices.seek import SeekCurve
-
-Floats = npt.NDArray[np.float64]
 
 STREAMING_SEGMENT = 0.5
 """Tracks. A drive whose buffer segments are shorter reads ahead only behind a read that continues another.
@@ -117,6 +116,14 @@ class Drive:
     def seek_ms(self) -> list[float]:
         """The seek time over 0, 1, 2 ... cylinders."""
         return [float(time) for time in self.seek.ms(np.arange(self.geometry.cylinders))]
+
+    def serve(self, offsets: Bytes, sizes: Bytes, arrivals: Floats) -> Service:
+        """See `model.Model.serve`; parts: command, seeking, turning, transferring. The angle is the real
+        one, so nothing is left to chance. What is queued is served as it came.
+        """
+        served = self.replay(offsets, sizes, think_s=pauses(arrivals))
+        names = ("command", "seeking", "turning", "transferring")
+        return Service({name: getattr(served, name) for name in names}, served.responses)
 
     def replay(
         self,

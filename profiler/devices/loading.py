@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import Any
 
 from profiler.devices.disk import Disk
+from profiler.devices.drivefile import load_drive
 from profiler.devices.flash import Flash
 from profiler.devices.flat import Flat
 from profiler.devices.model import Curve, Device
@@ -74,11 +75,15 @@ def usual() -> list[Device]:
     return [_preset(name) for name in USUAL]
 
 
+DRIVE_BAND = (0.95, 1.05)
+"""The error of the mean on the five drives of docs/accuracy.md is at most 4%."""
+
 USUAL = ("iops-120", "hdd-7200", "nas-1g", "sata-ssd", "nvme")
 
 
 def find(name: str) -> Device:
-    """The device of that name, or the one described by the TOML file at that path.
+    """The device of that name, or the one described by the TOML file at that path, or the drive of a JSON
+    file with its geometry (`drivefile.parse_drive`).
 
     Raises UsageError for an unknown name (offering the nearest), and ColdseekError for a file that cannot
     be read or whose keys or values are not those of a device, naming the file and the key.
@@ -86,6 +91,12 @@ def find(name: str) -> Device:
     names = [device.name for device in presets()]
     if name in names:
         return _preset(name)
+    if name.endswith(".json"):
+        shown = show_path(name)
+        source = "its geometry, as measured on the drive itself"
+        return Device(
+            show_path(PurePath(name).stem), f"the drive of {shown}", source, "drive", load_drive(name)
+        )
     if os.sep in name or name.endswith(".toml"):
         return _load(name)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.4)

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 class SeekCurve:
     """Points of the curve: `distances` in cylinders, from 1, rising; `times_ms`, >= 0, never falling.
 
-    Made by `measured` or `published`. Between two points the curve is a straight line, beyond the last it
+    Made by `measured`. Between two points the curve is a straight line, beyond the last it
     stays level.
     """
 
@@ -57,24 +57,18 @@ def measured(points: Iterable[tuple[float, float]]) -> SeekCurve:
     return SeekCurve(tuple(curve), tuple(curve.values()))
 
 
-def published(
-    track_to_track_ms: float, average_ms: float, full_stroke_ms: float, cylinders: int
-) -> SeekCurve:
-    """The curve through the three times of a data sheet, for a drive of that many cylinders.
+def published_ms(
+    share: npt.ArrayLike, track_to_track_ms: float, average_ms: float, full_stroke_ms: float
+) -> Floats:
+    """Milliseconds for moves over `share` (0 to 1) of all cylinders, through the three times of a data
+    sheet.
 
-    It has the usual two branches, after Ruemmler and Wilkes, "An introduction to disk drive modeling", IEEE
-    Computer 27(3), 1994: with the square root of the distance while the arm still accelerates, linear
-    beyond. The average lies at a third of the stroke, the mean distance of random places.
-
-    Raises ValueError for fewer than 2 cylinders or times that fall.
+    The curve has the usual two branches, after Ruemmler and Wilkes, "An introduction to disk drive
+    modeling", IEEE Computer 27(3), 1994: with the square root of the distance while the arm still
+    accelerates, linear beyond. The average lies at a third of the stroke, the mean distance of random
+    places.
     """
-    if cylinders < 2 or not 0 <= track_to_track_ms <= average_ms <= full_stroke_ms:
-        raise ValueError("seek times fall, or there is nowhere to move to")
-    stroke = cylinders - 1
-    # Squares sample the square root evenly; 64 of them keep it within a hundredth of the average.
-    distances = np.unique(np.rint(np.append(stroke / 3 * np.linspace(0, 1, 65) ** 2, stroke)).clip(1))
-    share = distances / stroke * 3  # 1: a third of the stroke
-    near = track_to_track_ms + (average_ms - track_to_track_ms) * np.sqrt(share)
-    far = average_ms + (full_stroke_ms - average_ms) * (share - 1) / 2
-    times = np.where(share < 1, near, far)
-    return SeekCurve(tuple(distances.tolist()), tuple(times.tolist()))
+    thirds = np.clip(np.asarray(share, np.float64), 0.0, 1.0) * 3
+    near = track_to_track_ms + (average_ms - track_to_track_ms) * np.sqrt(thirds)
+    far = average_ms + (full_stroke_ms - average_ms) * (thirds - 1) / 2
+    return np.where(thirds < 1, near, far)

@@ -266,6 +266,21 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             devices.find(f"{tmp_path}/{name}")
 
 
+def test_a_drive_with_its_geometry(tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    path.write_text(
+        '{"rpm": 6000, "surfaces": 1, "seek_curve_ms": [[1, 2.0], [99, 8.0]], "zones": '
+        '[{"first_cylinder": 0, "last_cylinder": 99, "sectors_per_track": 100}]}'
+    )
+    found = devices.find(str(path))
+    assert (found.name, found.kind) == ("old", "drive")
+    served = found.serve(np.array([0, 512 * 100 * 50]), np.array([512, 512]))
+    assert served.parts["seeking"] == pytest.approx([0, 2e-3 + 6e-3 * 49 / 98])
+    assert served.latency == pytest.approx(served.occupied)
+    with pytest.raises(ColdseekError, match="No such file"):
+        devices.find(str(tmp_path / "none.json"))
+
+
 def test_unknown_names_offer_the_nearest() -> None:
     with pytest.raises(ColdseekError, match="no device named hdd-7300; did you mean hdd-7200"):
         devices.find("hdd-7300")

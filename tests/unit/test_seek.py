@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.devices.seek import measured, published
+from profiler.devices.seek import measured, published_ms
 
 POINTS = st.lists(st.tuples(st.floats(-10, 10_000), st.floats(0, 100)), min_size=1, max_size=50)
 
@@ -52,27 +52,13 @@ def test_the_curve_never_falls_and_keeps_its_mean(points: list[tuple[float, floa
 
 
 def test_the_published_curve_runs_through_its_three_times() -> None:
-    curve = published(1.0, 9.0, 17.0, cylinders=3001)
-    assert curve.ms([1000, 3000, 9999]) == pytest.approx([9, 17, 17])
-    assert curve.ms(1) == pytest.approx(1 + 8 * np.sqrt(1 / 1000))
-    assert curve.ms(250) == pytest.approx(5, abs=0.1)  # the square root of a quarter of the way
-    assert curve.ms(2000) == pytest.approx(13)
+    assert published_ms([0, 1 / 3, 1, 7], 1, 9, 17) == pytest.approx([1, 9, 17, 17])
+    assert published_ms(1 / 12, 1, 9, 17) == pytest.approx(5)  # the square root of a quarter of the way
+    assert published_ms(2 / 3, 1, 9, 17) == pytest.approx(13)
 
 
-@given(
-    st.floats(0, 10),
-    st.floats(0, 20),
-    st.floats(0, 20),
-    st.integers(2, 300_000),
-)
-def test_the_published_curve_never_falls(low: float, more: float, most: float, cylinders: int) -> None:
-    curve = published(low, low + more, low + more + most, cylinders)
-    times = curve.ms(np.unique(np.linspace(1, cylinders - 1, 100).astype(int)))
+@given(st.floats(0, 10), st.floats(0, 20), st.floats(0, 20))
+def test_the_published_curve_never_falls(low: float, more: float, most: float) -> None:
+    times = published_ms(np.linspace(0, 1, 100), low, low + more, low + more + most)
     assert (np.diff(times) >= -1e-9).all()
     assert times[-1] == pytest.approx(low + more + most)
-
-
-@pytest.mark.parametrize("times", [(2, 1, 3), (1, 3, 2), (-1, 1, 2)])
-def test_published_times_that_fall_are_refused(times: tuple[float, float, float]) -> None:
-    with pytest.raises(ValueError, match="seek times fall"):
-        published(*times, cylinders=100)
