@@ -57,8 +57,12 @@ def calibrate(
             raise ColdseekError(f"{show_path(saved)} does not end in .toml, so project would not find it")
         can_be_made(saved, path)
 
-    with _bar(quiet) as progress:
-        found = measure(path, seconds, progress, opened)
+    try:
+        with _bar(quiet) as progress:
+            found = measure(path, seconds, progress, opened)
+    except KeyboardInterrupt as error:
+        say("interrupted before anything was measured; nothing was saved")
+        raise typer.Exit(130) from error
     fitted = fit(
         found.reads, found.rates, span=found.span, capacity=found.facts["size_bytes"],
         rotational=found.facts["rotational"], whole=found.kind == "block device",

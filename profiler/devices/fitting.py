@@ -58,7 +58,7 @@ FASTEST_ARM_S = 1.5e-3
 """No disk reads random places faster: half a turn at 15,000 rpm takes 2 ms, a short seek 0.3 ms or more."""
 
 USUAL_RPM = (4200, 5400, 5900, 7200, 10_000, 15_000)
-_NEAR_RPM = 0.06  # as far from a usual speed it is taken for that; they lie further apart
+_NEAR_RPM = 0.1  # as far from a usual speed it is taken for that: some hundred reads tell no better
 
 _FLAT_QUEUE = 1.1  # this much faster from 8 to 32 at once is no faster
 _SAME_RATE = 0.85  # as many requests a second of 64 KiB as of 4 KiB, or nearly
@@ -386,7 +386,7 @@ def _disk(
     if not known:  # all that is known is the random read
         small = _series(reads, "random")
         known = [(span // 3, small.loc[small["size"] == PAGE, "seconds"].to_numpy(np.float64))]
-    rpm = _rpm(np.concatenate([seconds - np.median(seconds) for _, seconds in known]))
+    rpm = _rpm(np.concatenate([seconds - seconds.mean() for _, seconds in known]))
     fixed = command + 30 / rpm + PAGE / (start * MEGA)
     means = np.array([seconds.mean() for _, seconds in known])
     seeks_ms = rising((means - fixed) * 1e3, np.array([len(seconds) for _, seconds in known], np.float64))
