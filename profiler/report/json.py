@@ -143,7 +143,12 @@ def _file(file: FileSummary) -> Json:
             )
         },
         "strides": [asdict(stride) for stride in file.strides],
-        "structures": file.structures,
+        "structures": {
+            _text(one.kind): {
+                name: getattr(one, name) for name in ("reads", "bytes", "unique_bytes", "seeks", "hdd_share")
+            }
+            for one in file.structures
+        },
     }  # fmt: skip
 
 

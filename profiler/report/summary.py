@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from profiler import devices as device_models
-from profiler.analysis import access, observed
+from profiler.analysis import access, attribution, observed
 from profiler.analysis.intervals import exact_sum
 from profiler.analysis.measured import Run, measured, median_s
-from profiler.analysis.projection import Projection, project, requests
+from profiler.analysis.projection import Cold, Projection, project, requests
 from profiler.devices.model import Device
 from profiler.trace import Meta, Trace
+
+HDD = "hdd-7200"
+"""The disk on which the cost of each structure of an image is shown."""
 
 USUAL_SHARE = 0.5
 """A read size is called the usual one if at least this share of the reads has it."""
@@ -33,11 +36,26 @@ class Stride:
 
 
 @dataclass(frozen=True)
+class StructureSummary:
+    """The reads of one kind of structure of an image; see `attribution`. hdd_share: of all the time that the
+    start waits for HDD, None if it waits for nothing.
+    """
+
+    kind: str
+    reads: int
+    bytes: int
+    unique_bytes: int
+    seeks: int
+    hdd_share: float | None
+
+
+@dataclass(frozen=True)
 class FileSummary:
     """What was read of one file; the terms are those of `access.Totals`. path: bytes, as it was recorded.
 
     size: of the file, in bytes, None if not known. usual_size: the size in bytes that most of its reads
-    have, None if there is none. structures: kind -> {"reads", "bytes"}, empty if the trace knows none.
+    have, None if there is none. structures: what the reads of an image were for, most reads first; empty if
+    the trace has no map of it.
     """
 
     path: bytes
@@ -55,7 +73,7 @@ class FileSummary:
     usual_size: int | None
     patterns: dict[str, int]
     strides: tuple[Stride, ...]
-    structures: dict[str, dict[str, int]]
+    structures: tuple[StructureSummary, ...]
 
 
 @dataclass(frozen=True)
@@ -113,8 +131,8 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
     starts at once."""
     reads = trace.reads()
     classified = access.classify(reads)
-    placement = requests(trace, reads)
-    files = _files(trace, classified)
+    cold_start = requests(trace, reads)
+    files = _files(trace, classified, _structures(trace, classified, cold_start))
     path = _focus(trace.meta, [file.path for file in files])
     focus = next((file for file in files if file.path == path), None)
     if focus is not None:
@@ -140,7 +158,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         page_cache=observed.page_cache(trace, reads),
         device=observed.device_requests(trace),
         projections=tuple(
-            project(placement, device, copies)
+            project(cold_start, device, copies)
             for device in (device_models.usual() if devices is None else devices)
         ),
     )
@@ -153,7 +171,26 @@ def slowdown(meta: Meta, runs: Sequence[Run]) -> float | None:
     return meta.wall_s / usual if meta.wall_s is not None and usual else None
 
 
-def _files(trace: Trace, classified: pd.DataFrame) -> tuple[FileSummary, ...]:
+def _structures(
+    trace: Trace, classified: pd.DataFrame, cold_start: Cold
+) -> dict[int, tuple[StructureSummary, ...]]:
+    """File -> what its reads were for, of the files that have a map."""
+    if not len(trace.structures):
+        return {}
+    made = project(cold_start, device_models.find(HDD))
+    caused = made.reads >= 0
+    seconds = np.bincount(made.reads[caused], made.times[caused], len(classified)).astype(np.float64)
+    table = attribution.by_structure(classified, trace.structures, seconds)
+    found: dict[int, list[StructureSummary]] = {}
+    for file, kind, reads, size, unique, seeks, cost in _rows(table, *attribution.COLUMNS):
+        share = cost / made.seconds if made.seconds else None
+        found.setdefault(file, []).append(StructureSummary(kind, reads, size, unique, seeks, share))
+    return {file: tuple(rows) for file, rows in found.items()}
+
+
+def _files(
+    trace: Trace, classified: pd.DataFrame, structures: dict[int, tuple[StructureSummary, ...]]
+) -> tuple[FileSummary, ...]:
     """One of each file that was read, most reads first."""
     table = access.per_file(classified).sort_values(["reads", "bytes"], ascending=False, kind="stable")
     columns = {str(column): table[column].tolist() for column in table}
@@ -178,7 +215,7 @@ def _files(trace: Trace, classified: pd.DataFrame) -> tuple[FileSummary, ...]:
             usual_size=usual.get(file),
             patterns={pattern: columns[pattern][row] for pattern in access.PATTERNS},
             strides=tuple(strides.get(file, ())),
-            structures={},
+            structures=structures.get(file, ()),
             **{key: columns[key][row] for key in counts},
         )
         for row, file in enumerate(columns["file"])

@@ -22,7 +22,7 @@ from profiler.analysis.measured import Run, median_s
 from profiler.analysis.observed import DeviceRequests, FileBroughtIn, PageCache
 from profiler.analysis.projection import Projection
 from profiler.report.comparison import Comparison, Side
-from profiler.report.summary import Summary
+from profiler.report.summary import StructureSummary, Summary
 from profiler.report.verdict import name, verdict
 from profiler.trace import UNSEEN, Meta
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
@@ -36,6 +36,9 @@ MAX_RUNS = 6
 MAX_NOTES = 4
 """Notes and strides beyond these numbers are counted, not shown; JSON has them all."""
 MAX_STRIDES = 3
+
+MAX_STRUCTURES = 6
+"""Kinds of structures of an image that are listed; JSON has them all."""
 
 MAX_BROUGHT = 3
 """Files that are named for how much of them was brought into the page cache; JSON has them all."""
@@ -207,6 +210,7 @@ def _reads(page: _Page, summary: Summary) -> None:
             f"{show_plural(focus.reads, 'read')}, {show_bytes(focus.bytes)}, "
             f"{show_bytes(focus.unique_bytes)} unique, {show_plural(focus.seeks, 'seek')}: {_ratios(focus)}",
         )
+    _structures(page, focus.structures)
     for stride in focus.strides[:MAX_STRIDES]:
         page.row("", f"stride {_signed(stride.bytes)}, {show_count(stride.count)} times")
     if len(focus.strides) > MAX_STRIDES:
@@ -217,6 +221,24 @@ def _reads(page: _Page, summary: Summary) -> None:
             f"and {show_plural(others.files, 'other file')}: shared libraries and the like, "
             f"{show_plural(others.reads, 'read')}, {show_bytes(others.bytes)}",
         )
+
+
+def _structures(page: _Page, structures: Sequence[StructureSummary]) -> None:
+    """What the reads of an image were for."""
+    if not structures:
+        return
+    lines = [["", "reads", "bytes", "unique", "seeks", "HDD time"]]
+    for one in structures[:MAX_STRUCTURES]:
+        share = "" if one.hdd_share is None else show_percent(one.hdd_share)
+        sizes = (show_bytes(one.bytes), show_bytes(one.unique_bytes))
+        lines.append([show_path(one.kind), show_count(one.reads), *sizes, show_count(one.seeks), share])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
+        cells = [*zip(line, widths, strict=True)]
+        page.columns("structures" if number == 0 else "", cells, _DIM if number == 0 else "")
+    more = len(structures) - MAX_STRUCTURES
+    if more > 0:
+        page.row("", f"and {show_plural(more, 'more kind')} of structures", _DIM)
 
 
 def _observed(page: _Page, summary: Summary) -> None:

@@ -21,6 +21,9 @@ MOST = 0.5
 REREAD = 0.2
 """From this share on, reads of what was already read are worth a sentence."""
 
+NAMED = 0.05
+"""A structure of an image with at least this share of its reads is named."""
+
 IN_FOCUS = 0.5
 """The verdict is about the focus file if it has at least this share of all reads or bytes, else about all
 files."""
@@ -34,7 +37,7 @@ def verdict(summary: Summary) -> list[str]:
         brought = summary.page_cache.bytes if summary.page_cache is not None else 0
         mapped = f"; {show_bytes(brought)} came into the page cache without any" if brought else ""
         return [f"No file reads were seen{mapped}{unseen}.", *_measured(summary)]
-    return [_pattern(summary), *_cost(summary.projections), *_measured(summary)]
+    return [_pattern(summary), *_why(summary), *_cost(summary.projections), *_measured(summary)]
 
 
 def _pattern(summary: Summary) -> str:
@@ -65,6 +68,17 @@ def _sentence(of: FileSummary | Totals, size: int | None, strides: Sequence[Stri
     if of.patterns["repeat"] >= REREAD * reads:
         said += f"; {show_percent(of.patterns['repeat'] / reads)} of the reads repeat earlier ones"
     return said + "."
+
+
+def _why(summary: Summary) -> list[str]:
+    """What the reads of an image were for."""
+    focus = summary.focus
+    if focus is None or not focus.structures:
+        return []
+    named = [one for one in focus.structures if one.reads >= NAMED * focus.reads] or focus.structures[:1]
+    kinds = [f"{show_path(one.kind)} ({show_percent(one.reads / focus.reads)})" for one in named]
+    listed = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} and {kinds[-1]}"
+    return [f"What was read of the image: {listed}."]
 
 
 def _cost(projections: Sequence[Projection]) -> list[str]:
