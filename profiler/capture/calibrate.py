@@ -47,7 +47,7 @@ _RUN_DEPTH = 4
 _RUNS = 64  # sequential reads a round at the start, and at the end
 _RESERVED = 8  # an eighth of it at the start and at the end is for sequential reads
 _NEAREST = 2**20  # the shortest distance; every next is four times as far
-_SHARES = {"alone": 0.5, "apart": 0.25, "queued": 0.15, "in a row": 0.08, "next": 0.02}
+_SHARES = {"at random": 0.5, "apart": 0.25, "at once": 0.15, "in a row": 0.08, "next": 0.02}
 _REACHED = 0.5  # of the bytes read so much must have come from a device
 
 
@@ -177,9 +177,9 @@ class _Series:
             progress(self.rounds / self._wanted, f"round {number + 1} of {self._wanted}")
 
     def _parts(self, number: int, plan: _Round) -> Iterator[tuple[str, Callable[[float], None]]]:
-        yield "alone", lambda until: self._alone(number, plan, until)
+        yield "at random", lambda until: self._alone(number, plan, until)
         yield "apart", lambda until: self._apart(number, plan, until)
-        yield "queued", lambda until: self._queued(number, plan, until)
+        yield "at once", lambda until: self._queued(number, plan, until)
         yield "in a row", lambda until: self._in_a_row(number, plan, until)
         yield "next", lambda until: self._next(number, plan, until)
 
