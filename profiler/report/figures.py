@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler import devices as device_models
-from profiler.analysis import access, observed
+from profiler.analysis import access, attribution, observed
 from profiler.analysis.projection import project, requests
 from profiler.devices.model import Device
 from profiler.errors import ColdseekError, UsageError
@@ -47,6 +47,11 @@ ANSWERED = {
 }
 """Words and colour for how a read was answered, where that was observed; drawn in this order, so that what
 had to be waited for lies on top of the pale hits."""
+
+PALE = 0.65
+"""Share of white in the colour of what cost nothing. Marks that are seen through would add up."""
+
+OTHERS = "other structures"
 
 VISIBLE = 1 / 400
 """A read lower than this share of the axis is drawn as a mark, or it would be thinner than a pixel."""
@@ -205,7 +210,7 @@ def _command(meta: Meta) -> str:
 
 def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
     """The reads of one file whose offset is known: time_s, number (1 for its first read), offset and size in
-    bytes, seek (bool), answer (of `observed.ANSWERS`).
+    bytes, seek (bool), answer (of `observed.ANSWERS`), structure (of the image; "": no map of it is known).
     """
     reads = observed.answers(trace)
     rows = reads[(reads["file"] == file).to_numpy(bool)]
@@ -217,6 +222,7 @@ def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
             "size": rows["size"].to_numpy(np.int64, na_value=0),
             "seek": access.seeks(rows),
             "answer": rows["answer"].to_numpy(object),
+            "structure": attribution.structure_of(rows, trace.structures),
         }
     )
     return made[made["offset"] >= 0].reset_index(drop=True)
@@ -229,7 +235,8 @@ def draw_offsets(
     names: Sequence[str] = (),
 ) -> Figure:
     """Offset against time and against the number of the read, on one offset axis. The reads of a single
-    trace are coloured by how the page cache answered, where that was observed.
+    trace are coloured by the structure of the image that they are of, pale where the page cache answered; or
+    by that alone, where no map of the file is known.
     """
     shown, numbers = _file_of_all(traces, file)
     tables = [offsets_table(trace, number) for trace, number in zip(traces, numbers, strict=True)]
@@ -237,10 +244,16 @@ def draw_offsets(
     left, right = figure.subplots(1, 2, sharey=True)
     low, high = _range(tables)
     answered = len(traces) == 1 and traces[0].saw("cache")
-    groups = _by_answer(tables[0]) if answered else _by_trace(_names(traces, names), tables)
+    if len(traces) == 1 and (tables[0]["structure"] != "").any():
+        groups = _by_structure(tables[0])
+    else:
+        groups = _by_answer(tables[0]) if answered else _by_trace(_names(traces, names), tables)
     for name, mark, table in groups:
-        words = f"{show_plural(len(table), 'read')}, {show_plural(int(table['seek'].sum()), 'seek')}"
-        label = f"{_prefix(name)}{words}, {show_bytes(int(table['size'].sum()))}"
+        of = mark.get("of", table)  # what the label counts, hits and all
+        words = f"{show_plural(len(of), 'read')}, {show_plural(int(of['seek'].sum()), 'seek')}"
+        label = f"{_prefix(name)}{words}, {show_bytes(int(of['size'].sum()))}"
+        if not name and "of" in mark:
+            label = "_pale"  # no line of its own in the legend
         for axes, column in ((left, "time_s"), (right, "number")):
             _segments(axes, table, column, (high - low) * VISIBLE, mark, label)
     left.set_ylim(low, high)
@@ -261,7 +274,9 @@ def draw_offsets(
         axes.grid(alpha=0.25)
         axes.margins(x=0.02)
     state = f"{traces[0].meta.cache}, " if traces[0].meta.cache in ("cold", "warm") else ""
-    note = f" ({state}hit or miss: observed)" if answered else ""
+    mapped = answered and (tables[0]["structure"] != "").any()
+    words = "pale: in the page cache" if mapped else "hit or miss: observed"
+    note = f" ({state}{words})" if answered else ""
     return _finish(figure, left, tables, f"Reads of {shown}{note}")
 
 
@@ -277,6 +292,26 @@ def _by_answer(table: pd.DataFrame) -> list[Group]:
         for answer, (words, colour) in ANSWERED.items()
     ]
     return [group for group in groups if len(group[2]) or group is groups[-1]]
+
+
+def _by_structure(table: pd.DataFrame) -> list[Group]:
+    """The structures with the most reads, the rest together; pale hits below all misses."""
+    named = table["structure"].value_counts().index[: len(COLOURS) - 1].tolist()
+    pale: list[Group] = []
+    strong: list[Group] = []
+    for kind, colour in zip([*named, OTHERS], COLOURS, strict=False):
+        rows = table[table["structure"] == kind if kind != OTHERS else ~table["structure"].isin(named)]
+        hit = (rows["answer"] == "hit").to_numpy(bool)
+        if hit.any():
+            pale.append(("", ALONE | {"color": _paler(colour), "of": rows}, rows[hit]))
+        if len(rows):
+            strong.append((show_path(kind), ALONE | {"color": colour, "of": rows}, rows[~hit]))
+    return pale + strong
+
+
+def _paler(colour: str) -> str:
+    parts = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (255 - part) * PALE):02x}" for part in parts)
 
 
 def _segments(

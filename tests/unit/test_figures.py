@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from made import GIB, MIB, below, seed_2010, trace
 from report_cases import CASES, check, kernel, python_import
@@ -268,3 +269,22 @@ def test_a_million_answered_reads_in_seconds(tmp_path: Path) -> None:
     start = time.perf_counter()
     figures.save(figures.draw([made]), str(tmp_path / "x.png"))
     assert time.perf_counter() - start < 15  # under 5 s on an idle machine
+
+
+def test_reads_of_an_image_are_coloured_by_structure_and_pale_where_cached() -> None:
+    made = kernel()
+    image = int((made.files["path"] == b"/vm/disk0.qcow2").to_numpy(bool).argmax())
+    rows = [(image, 0, 8 * MIB, "L2 table"), (image, 8 * MIB, 16 * GIB, "refcount block")]
+    table = pd.DataFrame(rows, columns=["file", "start", "end", "kind"])
+    made = dataclasses.replace(
+        made, structures=pd.concat([made.structures, table]).astype(made.structures.dtypes.to_dict())
+    )
+    figure = figures.draw([made], "offsets")
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(words) == 2
+    assert words[0].startswith("refcount block: ") and words[1].startswith("L2 table: ")
+    reads = [int(text.split(" ")[text.split(" ").index("reads,") - 1].replace(",", "")) for text in words]
+    assert sum(reads) == len(made.reads())
+    drawn = {line.get_color() for line in figure.axes[0].lines}
+    assert {figures.COLOURS[0], figures._paler(figures.COLOURS[0])} <= drawn
+    assert "pale: in the page cache" in figure.legends[0].get_title().get_text()
