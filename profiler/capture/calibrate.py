@@ -113,6 +113,8 @@ def calibrate(
             raise ColdseekError(
                 f"reading {show_path(path)} failed: {os.strerror(error.errno or 0)}"
             ) from error
+        finally:
+            series.close()
         reads, rates = series.tables()
         came, asked = series.from_device, series.asked
     if host["devices"][target.device]["name"] and came is not None and came < _REACHED * asked:
@@ -162,6 +164,12 @@ class _Series:
         self._memory = mmap.mmap(-1, _RUN)
         self._plan = _plan(Places(target.extents, rng), rounds)
         self._queue_works = True
+        self._queues: dict[tuple[int, int], Queue] = {}
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        for queue in self._queues.values():
+            queue.close()
 
     def measure(self, seconds: float, progress: Progress) -> None:
         """Measure for about so many seconds."""
@@ -231,8 +239,7 @@ class _Series:
         for distance, (offsets, apart), end in _shared(plan.walks, until):
             for offset, far in _until(zip(offsets.tolist(), apart.tolist(), strict=True), end, 4):
                 took, zeros = self._read(self._target.direct, offset, PAGE)
-                if far:
-                    self._note("distance", number, PAGE, distance, took, zeros)
+                self._note("distance" if far else "other", number, PAGE, distance if far else 0, took, zeros)
 
     def _queued(self, number: int, plan: _Round, until: float) -> None:
         size, deep, _ = _LARGE_QUEUED
@@ -247,21 +254,23 @@ class _Series:
     def _next(self, number: int, plan: _Round, until: float) -> None:
         for place, offset in enumerate(_until(plan.following.tolist(), until)):
             took, zeros = self._read(self._target.direct, offset, PAGE)
-            if place:  # the first comes from elsewhere
-                self._note("next", number, PAGE, 0, took, zeros)
+            self._note("next" if place else "other", number, PAGE, 0, took, zeros)
 
     def _together(
         self, series: str, number: int, size: int, depth: int, place: float, offsets: Ints, until: float
     ) -> None:
-        if not self._queue_works or not len(offsets):
+        if not self._queue_works or len(offsets) < depth:
             return
-        try:
-            queue = Queue(self._target.direct, min(depth, len(offsets)), size)
-        except OSError:  # a container may forbid it: then the fit says that it was not measured
-            self._queue_works = False
-            return
-        with queue:
-            requests, took = queue.read(offsets.tolist(), until)
+        if (
+            size,
+            depth,
+        ) not in self._queues:  # kept: to free one takes the kernel some hundredths of a second
+            try:
+                self._queues[size, depth] = Queue(self._target.direct, depth, size)
+            except OSError:  # a container may forbid it: then the fit says that it was not measured
+                self._queue_works = False
+                return
+        requests, took = self._queues[size, depth].read(offsets.tolist(), until)
         self._rates.append((series, number, size, depth, place, requests, took))
 
     def _note(self, series: str, number: int, size: int, distance: int, took: float, zeros: bool) -> None:

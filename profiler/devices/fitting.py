@@ -6,6 +6,7 @@ The tables are those that `coldseek calibrate` makes. `reads`, a row a read:
               "buffered": the same of 4 KiB through the page cache, as a program reads; never a hit
               "distance": `distance` bytes from the read before it, past the page cache
               "next": right behind the read before it, past the page cache
+              "other": what led to one of these; counted, but of no use otherwise
     round     0, 1 ...: all series are measured in every round, so that rounds can be compared
     size, distance   bytes
     seconds   from the call to its return
@@ -49,6 +50,10 @@ RATE_COLUMNS: dict[str, str] = {
 PAGE = 4096
 STALL = 20.0
 """A read that took so many times the median of its series was held up by something else: left out."""
+
+HELD = 0.4
+"""But if stalls take so large a share of all the time, that is how the device is held to its limit: the
+kernel lets many requests pass at once and then none for long."""
 
 LEAST_BAND = 0.1
 """No band is narrower: a model of a few numbers does not hit the next start better than this, our own
@@ -113,7 +118,8 @@ def fit(
 
     Which mean: a cold start waits for the sum of its reads, so their mean is wanted, the slow ones among
     them; but not what happened to the machine meanwhile. So each round's mean without stalls (STALL), and of
-    these means the median ("median of means"). Times rise with size and with distance: where noise says
+    these means the median ("median of means"). Where stalls take most of the time they are the device's: it
+    is held to a number of requests (`_held`). Times rise with size and with distance: where noise says
     otherwise, neighbours share their mean (`rising`).
 
     Raises ColdseekError if there is too little to make a model of.
@@ -153,7 +159,13 @@ def fit(
             )
     else:
         large = queue_rates[queue_rates["size"] > PAGE]
-        model = _flash(by_size, direct, _overhead(random, buffered), queue, _queue(large), max(start, end))
+        held = _held(reads, rates)
+        if held is not None:
+            low, high = 1 - LEAST_BAND, 1 + LEAST_BAND  # as a count it does not depend on the moment
+        model = _flash(
+            by_size, direct, _overhead(random, buffered), queue, held or _limit(queue, _queue(large)),
+            max(start, end),
+        )  # fmt: skip
         if rotational:
             notes.append(
                 "the kernel calls it rotational, yet its latency does not depend on distance: taken as flash"
@@ -205,6 +217,10 @@ def source(fitted: Fitted, measured: str) -> str:
             "how they spread; command_ms: reads right behind each other."
         )
     else:
+        if fitted.model.iops < math.inf:
+            parts.append(
+                "iops: it is held to so many; latency_us then is of the reads that did not wait for leave."
+            )
         parts.append(
             "latency_us: what a program waits, so by size past the page cache, plus what 4 KiB took longer "
             "through it. channels: most reads a second times the latency of one."
@@ -250,6 +266,17 @@ def _means(reads: pd.DataFrame) -> pd.Series[float]:
     return reads[reads["seconds"] <= limit].groupby("round")["seconds"].mean()
 
 
+def _held(reads: pd.DataFrame, rates: pd.DataFrame) -> float | None:
+    """Requests a second that the device is held to if stalls show that it is, else None: all requests in all
+    the time, as what one series is let do another has to wait for."""
+    small = reads.loc[(reads["series"] == "random") & (reads["size"] == PAGE), "seconds"].to_numpy(
+        np.float64
+    )
+    if small.sum() - without_stalls(small).sum() < HELD * small.sum():
+        return None
+    return float((len(reads) + rates["requests"].sum()) / (reads["seconds"].sum() + rates["seconds"].sum()))
+
+
 def _series(reads: pd.DataFrame, name: str) -> pd.DataFrame:
     return reads[reads["series"] == name]
 
@@ -284,19 +311,26 @@ def _band(*series: pd.DataFrame) -> tuple[float, float]:
 
 
 def _queue(rates: pd.DataFrame) -> dict[int, float]:
-    """By depth, the median over rounds of requests a second."""
-    depths = rates["depth"].to_numpy(np.int64)
-    per_second = (rates["requests"] / rates["seconds"]).to_numpy(np.float64)
-    return {int(depth): float(np.median(per_second[depths == depth])) for depth in np.unique(depths)}
+    """By depth, requests a second over all rounds."""
+    return {depth: float(rate) for depth, rate in _per_second(rates, "depth", rates["requests"]).items()}
+
+
+def _per_second(rates: pd.DataFrame, column: str, amount: pd.Series[float]) -> dict[int, float]:
+    values = rates[column].to_numpy(np.float64)
+    amounts, seconds = (each.to_numpy(np.float64) for each in (amount, rates["seconds"]))
+    return {
+        int(value): float(amounts[values == value].sum() / seconds[values == value].sum())
+        for value in np.unique(values)
+    }
 
 
 def _bandwidth(rates: pd.DataFrame, fallback: float) -> tuple[float, float]:
-    """Sequential MB/s at the start and at the end, the median over rounds; `fallback` (bytes/s) if none."""
+    """Sequential MB/s at the start and at the end; `fallback` (bytes/s) for both if not measured."""
     rows = rates[(rates["series"] == "sequential") & (rates["requests"] > 0)]
     if rows.empty:
         return fallback / MEGA, fallback / MEGA
-    speed = (rows["requests"] * rows["size"] / rows["seconds"] / MEGA).groupby(rows["place"]).median()
-    return float(speed.iloc[0]), float(speed.iloc[-1])
+    speed = _per_second(rows, "place", rows["requests"] * rows["size"] / MEGA)
+    return speed[min(speed)], speed[max(speed)]
 
 
 # ---- flash ------------------------------------------------------------------------------------------------
@@ -307,15 +341,13 @@ def _flash(
     direct: dict[int, float],
     overhead: float,
     queue: dict[int, float],
-    large: dict[int, float],
+    limit: float | None,
     transfer: float,
 ) -> Flash:
     """latency_us: what a program waits, so past the page cache plus the kernel's work for it. channels: the
-    most requests a second times the latency of one (Little's law). iops: where a queue of 32 is served no
-    faster than one of 8, and 64 KiB as often as 4 KiB, a limit on the number of requests is set.
+    most requests a second times the latency of one (Little's law). iops: `limit`, None if there is none.
     """
-    limit = _limit(queue, large)
-    if limit is not None and 1 / direct[PAGE] > 0.8 * limit:
+    if limit is not None and 1 / float(reads[PAGE].mean()) > 0.5 * limit:
         # Already one at a time ran into it: most of the mean is the wait for leave, which the quick ones
         # did without.
         direct = {size: float(np.quantile(reads[size], 0.25)) for size in direct}
@@ -328,13 +360,14 @@ def _flash(
     # what one request after another shows, the device can do
     transfer = _digits(max(transfer, float((sizes / seconds).max()) / MEGA), 4)
     if limit is not None:
-        return Flash(points, transfer, channels=float(max(queue)), iops=_digits(limit, 4))
+        return Flash(points, transfer, channels=float(max([1, *queue])), iops=_digits(limit, 4))
     channels = max([1.0, *(rate * seconds[0] for rate in queue.values())])
     return Flash(points, transfer, channels=_digits(channels, 3))
 
 
 def _limit(queue: dict[int, float], large: dict[int, float]) -> float | None:
-    """The number of requests a second that a device is held to, None if it does not look so."""
+    """The number of requests a second that a device is held to, None if it does not look so: it is where a
+    queue of 32 is served no faster than one of 8, and 64 KiB as often as 4 KiB."""
     if not {8, 32} <= set(queue) or 32 not in large:
         return None
     flat = queue[32] <= _FLAT_QUEUE * queue[8]

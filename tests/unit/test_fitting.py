@@ -172,17 +172,30 @@ def test_a_limit_on_the_requests_is_told_from_few_channels() -> None:
 
 
 def test_a_device_held_back_already_one_at_a_time_keeps_its_latency() -> None:
-    """Four reads go through at once, then the fifth waits for leave: 1,000 a second."""
-    bench = Bench(dataclasses.replace(FLASH, iops=1000.0, channels=64.0), 2**30, stalls=0).measure(50, 10)
+    """Four reads go through at once, then the fifth waits for leave: 2,800 a second."""
+    bench = Bench(dataclasses.replace(FLASH, iops=2800.0, channels=64.0), 2**30, stalls=0).measure(50, 10)
     reads, rates = bench.tables()
     fifth = np.arange(len(reads)) % 5 == 0
-    reads.loc[fifth, "seconds"] += 5e-3 - 5 * 100e-6
-    rates["requests"] = 1000
+    reads.loc[fifth, "seconds"] += 1.3e-3
+    rates["requests"] = 2800
     rates.loc[rates["series"] == "queue", "seconds"] = 1.0
     found = fit(reads, rates, span=2**30, rotational=False).model
     assert isinstance(found, Flash)
-    assert found.iops == pytest.approx(1000)
+    assert found.iops == pytest.approx(2800)
     assert found.latency_us[0][1] == pytest.approx(90, rel=0.2)
+
+
+def test_a_device_held_in_long_slices_is_told_from_stalls() -> None:
+    """100 reads pass at once, then none for a tenth of a second: 1,000 a second on the whole."""
+    reads, _ = Bench(FLASH, 2**30, stalls=0).measure(50, 10).tables()
+    waits = np.arange(len(reads)) % 100 == 0
+    reads.loc[waits, "seconds"] += 0.1 - 100 * reads["seconds"].mean()
+    rates = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in RATE_COLUMNS.items()})
+    found = fit(reads, rates, span=2**30, rotational=False)
+    assert isinstance(found.model, Flash)
+    assert found.model.iops == pytest.approx(1000, rel=0.05)
+    assert found.model.latency_us[0][1] == pytest.approx(95, rel=0.1)
+    assert "held to so many" in source(found, "Measured.")
 
 
 def test_a_small_file_on_a_disk_is_a_disk_if_the_kernel_says_so() -> None:
@@ -218,7 +231,7 @@ def test_series_that_could_not_be_measured_are_said() -> None:
 def test_the_level_is_a_mean_without_stalls() -> None:
     reads = pd.DataFrame({"round": np.repeat([0, 1, 2], 10), "seconds": [1.0] * 5 + [3.0] * 5 + [2.0] * 20})
     assert level(reads) == 2
-    reads.loc[7, "seconds"] = 1000.0  # a stall
+    reads.loc[7, "seconds"] = 1000.0
     assert level(reads) == 2
     assert without_stalls(np.array([1.0, 1.0, 1.0, 19.0, 21.0])).tolist() == [1, 1, 1, 19]
     assert without_stalls(np.zeros(0)).tolist() == []
