@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import LAST, PAGE, Ints, first_covering, fresh, joined, spans, to_pages
-from profiler.analysis.readahead import CHUNK, MAX_ORDER, SHIFT, FileCache, TooMuchError, Window
+from profiler.analysis.readahead import CHUNK, MAX_CHUNKS, MAX_ORDER, SHIFT, FileCache, TooMuchError, Window
 from profiler.trace import DATA_KINDS, READ_OPS, WRITE_OPS, Trace
 
 NEVER = 2**62
@@ -197,6 +197,8 @@ def _through_the_cache(
     huge = np.zeros(len(trace.files) + 1, bool)
     big = np.isin(accesses.kind, _TOUCHING) & (accesses.end - accesses.start > _MAX_CALL)
     huge[accesses.file[big]] = True
+    touched = np.where(np.isin(accesses.kind[order], _TOUCHING), end - start, 0) // (CHUNK * PAGE)
+    huge |= np.bincount(file, weights=touched, minlength=len(huge)) > MAX_CHUNKS
     columns = _Columns(
         kind=accesses.kind[order].tolist(),
         start=(start // PAGE).tolist(),
@@ -208,31 +210,30 @@ def _through_the_cache(
     )
     settings = _Settings(trace, read_ahead_kb)
     held = _by_file(resident)
-    asked: list[npt.NDArray[np.int64]] = []
     coarse: list[Ints] = []
+    cache = FileCache()
+    run = _Run(cache, columns, accesses)
+    asked = cache.asked
     for low, high in pairwise(bounds):
         number = int(file[low])
         most, largest, max_order = settings.of(number)
-        cache = FileCache(ends[number], largest, max_order)
-        run = _Run(cache, most, columns, accesses)
+        before = len(asked)
+        cache.of_another(ends[number], largest, max_order)
         try:
             if huge[number]:
                 raise TooMuchError
             for begin, stop in held.get(number, ()):
                 cache.keep(begin, stop)
-            run.go(low, high)
+            run.go(low, high, most)
         except TooMuchError:
+            del asked[before:]
             coarse.append(order[low:high])
-            continue
-        if cache.asked:
-            made = np.array(cache.asked, np.int64).reshape(-1, 4)
-            asked.append(np.column_stack([made, np.full(len(made), number)]))
-    table = np.concatenate([np.zeros((0, 5), np.int64), *asked])
+    table = np.array(asked, np.int64).reshape(-1, 4)
     parts = [
         pd.DataFrame(
             {
                 "event": table[:, 0],
-                "file": table[:, 4],
+                "file": accesses.file[table[:, 0]],
                 "offset": table[:, 1] * PAGE,
                 "size": (table[:, 2] - table[:, 1]) * PAGE,
                 "folio": table[:, 3] * PAGE,
@@ -261,39 +262,56 @@ def _first_touched(accesses: _Accesses, rows: Ints) -> pd.DataFrame:
 
 
 class _Run:
-    """The accesses to one file, one after another. most: pages that its opens read ahead. columns: see
-    `_Columns`."""
+    """The accesses to one file after another. columns: see `_Columns`."""
 
-    def __init__(self, cache: FileCache, most: int, columns: _Columns, accesses: _Accesses) -> None:
+    def __init__(self, cache: FileCache, columns: _Columns, accesses: _Accesses) -> None:
         self._cache = cache
-        self._most = most
         self._columns = columns
         self._accesses = accesses
+        self._most = 0
         self._windows: dict[int, Window] = {}
         self._maps: dict[int, list[_Map]] = {}  # by process, the latest last
         self._last_maps: list[_Map] = []
         self._advice: dict[int, list[tuple[int, int, str]]] = {}  # by process: pages, what was said of them
         self._missed: dict[int, int] = {}  # task -> the page at which it last missed
 
-    def go(self, low: int, high: int) -> None:
-        """Take the rows [low, high) of the columns. Raises TooMuchError."""
-        columns, windows, cache = self._columns, self._windows, self._cache
-        kinds, starts, stops, after = columns.kind, columns.start, columns.stop, columns.after
-        wanted, handles, events = columns.wanted, columns.handle, columns.event
-        present, marked, read = cache.present, cache.marked, cache.read
-        for at in range(low, high):
-            if kinds[at] != _READ:
-                self._other(kinds[at], at)
+    def go(self, low: int, high: int, most: int) -> None:
+        """Take the rows [low, high) of the columns, those of one file whose opens read ahead up to `most`
+        pages. Raises TooMuchError."""
+        self._most = most
+        windows, cache = self._windows, self._cache
+        for kept in (windows, self._maps, self._last_maps, self._advice, self._missed):
+            kept.clear()
+        plain, present, asked, read = cache.plain, cache.present, cache.asked, cache.read
+        end = cache.end
+        last, window = -2, Window(most)
+        columns = self._columns
+        for at, kind, start, stop, after, handle in zip(
+            range(low, high), columns.kind[low:high], columns.start[low:high], columns.stop[low:high],
+            columns.after[low:high], columns.handle[low:high], strict=True,
+        ):  # fmt: skip
+            if kind != _READ:
+                self._other(kind, at)
                 continue
-            window = windows.get(handles[at])
-            if window is None:
-                window = self._window(handles[at])
-            start, stop = starts[at], stops[at]
-            chunk = start >> SHIFT
-            # what is there already is dealt with here: nearly all of a sequential stream
-            if stop - start != 1 or chunk in marked or not present.get(chunk, 0) >> (start & _IN_CHUNK) & 1:
-                read(window, start, stop, wanted[at], events[at])
-            window.previous = after[at]
+            if handle != last:
+                window, last = self._window(handle), handle
+            chunk, bit = start >> SHIFT, start & _IN_CHUNK
+            one = stop - start == 1
+            if one and plain.get(chunk, 0) >> bit & 1:
+                pass  # it is there: nearly all of a sequential stream
+            elif (
+                one and bit > 1 and present.get(chunk, 0) >> (bit - 2) & 7 < 3 and start < end and most
+                and columns.wanted[at] == stop and not 0 <= start - window.previous <= 1
+                and not window.random and len(present) < MAX_CHUNKS
+            ):  # fmt: skip
+                # A page alone that follows at most one that is there, as `read` would find out: nearly all
+                # of random reads.
+                present[chunk] = present.get(chunk, 0) | 1 << bit
+                plain[chunk] = plain.get(chunk, 0) | 1 << bit
+                asked += (columns.event[at], start, stop, 1)
+            else:
+                read(window, start, stop, columns.wanted[at], columns.event[at])
+            window.previous = after
 
     def _window(self, handle: int) -> Window:
         window = self._windows.get(handle)

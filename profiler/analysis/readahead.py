@@ -67,18 +67,28 @@ class FileCache:
     window of its open (bdi.io_pages, the device's max_sectors_kb). max_order: of the folios that the file
     system takes; 0: single pages only.
 
-    asked: what went to the file system in one piece each, in order: the event that caused it, [start, stop),
-    and pages a folio. An event is any number of the caller's.
+    asked: what went to the file system in one piece each, in order, four numbers a piece: the event that
+    caused it, start, stop, and pages a folio. An event is any number of the caller's.
+
+    Of each chunk the presence of its pages is one number, a bit a page. plain: of pages that are there and
+    have no mark, where nothing is left to do.
     """
 
-    end: int
-    largest: int
+    end: int = 0
+    largest: int = 0
     max_order: int = MAX_ORDER
-    asked: list[tuple[int, int, int, int]] = field(default_factory=list)
-    present: dict[int, int] = field(default_factory=dict)  # chunk -> a bit a page
+    asked: list[int] = field(default_factory=list)
+    present: dict[int, int] = field(default_factory=dict)
+    plain: dict[int, int] = field(default_factory=dict)
     marked: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # chunk -> folios: start, pages
     folded: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
     # chunk -> what was brought in in larger folios: start, stop, order
+
+    def of_another(self, end: int, largest: int, max_order: int) -> None:
+        """Empty it, for another file; `asked` goes on."""
+        self.end, self.largest, self.max_order = end, largest, max_order
+        for kept in (self.present, self.plain, self.marked, self.folded):
+            kept.clear()
 
     # -- accesses ----------------------------------------------------------------------------------------
 
@@ -87,24 +97,26 @@ class FileCache:
 
         Raises TooMuchError, as all that bring pages in.
         """
-        present, marked = self.present, self.marked
+        present, plain = self.present, self.plain
         while index < stop:
             chunk = index >> SHIFT
             base = chunk << SHIFT
-            until = min(stop, base + CHUNK)
-            missing = (((1 << (until - index)) - 1) << (index - base)) & ~present.get(chunk, 0)
-            gap = base + (missing & -missing).bit_length() - 1 if missing else until
-            if chunk in marked:
-                folio = self._take_mark(chunk, index, gap)
-                if folio is not None:
-                    self.read_on(window, folio[0], folio[1], wanted - folio[0], event)
-                    continue
-            if missing:
-                self.missed(window, gap, wanted - gap, event)
-                if not present.get(chunk, 0) >> (gap - base) & 1:
-                    self.end = max(self.end, gap + 1)  # it was read, so it is there
-                    self._bring(gap, gap + 1, event)
-            index = until if not missing else gap
+            until = base + CHUNK if base + CHUNK < stop else stop
+            rest = (((1 << (until - index)) - 1) << (index - base)) & ~plain.get(chunk, 0)
+            if not rest:
+                index = until
+                continue
+            bit = (rest & -rest).bit_length() - 1
+            index = base + bit
+            if present.get(chunk, 0) >> bit & 1:
+                start, pages = self._take_mark(chunk, index)
+                self.read_on(window, start, pages, wanted - start, event)
+                continue
+            self.missed(window, index, wanted - index, event)
+            if not present.get(chunk, 0) >> bit & 1:
+                if index >= self.end:
+                    self.end = index + 1  # it was read, so it is there
+                self._bring(index, index + 1, event)
 
     def fault(
         self, window: Window, index: int, event: int, *, advice: str = "", code_end: int | None = None
@@ -118,9 +130,8 @@ class FileCache:
         if self.present.get(chunk, 0) >> bit & 1:
             if advice != "random" and window.most:
                 window.misses = max(0, window.misses - 1)
-                folio = self._take_mark(chunk, index, index + 1) if chunk in self.marked else None
-                if folio is not None:
-                    self.read_on(window, index, folio[1], window.most, event)
+                if not self.plain[chunk] >> bit & 1:
+                    self.read_on(window, index, self._take_mark(chunk, index)[1], window.most, event)
             return False
         if advice == "random" or not window.most:
             pass
@@ -149,6 +160,7 @@ class FileCache:
         """These pages are there without the device: written, or never gone."""
         self.end = max(self.end, stop)
         for chunk, mask in self._masks(start, stop):
+            self.plain[chunk] = self.plain.get(chunk, 0) | mask & ~self.present.get(chunk, 0)
             self.present[chunk] = self.present.get(chunk, 0) | mask
 
     def drop(self, start: int, stop: int) -> None:
@@ -159,24 +171,28 @@ class FileCache:
             if chunk in self.present and first <= chunk <= last:
                 low, high = max(start - (chunk << SHIFT), 0), min(stop - (chunk << SHIFT), CHUNK)
                 self.present[chunk] &= ~(((1 << (high - low)) - 1) << low)
+                self.plain[chunk] = self.present[chunk]
                 self.marked.pop(chunk, None)
 
     # -- the window --------------------------------------------------------------------------------------
 
     def missed(self, window: Window, index: int, pages: int, event: int) -> None:
         """Page `index` is not there, and `pages` from it on are wanted (page_cache_sync_ra)."""
-        if not window.most:
+        most = window.most
+        if not most:
             self._alone(index, 1, 0, event)
             return
         if window.random:
             self.advised(window, index, pages, event)
             return
-        most = self._most(window, pages)
+        if pages > most and self.largest > most:
+            most = min(pages, self.largest)
         if not index or pages > most or 0 <= index - window.previous <= 1:
-            window.size = _first_size(pages, most)
-            window.ahead = window.size - pages if window.size > pages else window.size >> 1
+            size = _first_size(pages, most)
+            window.size, window.ahead = size, size - pages if size > pages else size >> 1
         else:
-            before = self._counted_before(index, most)
+            there = self.present.get((index - 1) >> SHIFT, 0) >> ((index - 1) & (CHUNK - 1)) & 1
+            before = self._counted_before(index, most) if there else 0
             if before <= pages:
                 self._alone(index, pages, 0, event)
                 return
@@ -190,7 +206,9 @@ class FileCache:
         """The mark is reached, in a folio of so many pages: time to read on (page_cache_async_ra)."""
         if not window.most:
             return
-        most = self._most(window, pages)
+        most = window.most
+        if pages > most and self.largest > most:
+            most = min(pages, self.largest)  # of large reads it is what the device takes (ractl_max_pages)
         if index == (window.start + window.size - window.ahead) & -folio:
             window.start += window.size
             window.size = max(window.size, _next_size(window.size, most))
@@ -219,12 +237,6 @@ class FileCache:
             window.size = max(1, min(window.most, code_end - index))
         self._submit(window, event)
 
-    def _most(self, window: Window, pages: int) -> int:
-        """The largest window for a read of so many pages (ractl_max_pages)."""
-        if pages > window.most and self.largest > window.most:
-            return min(pages, self.largest)
-        return window.most
-
     def _submit(self, window: Window, event: int) -> None:
         """Ask for the window, in folios as large as its order allows (page_cache_ra_order)."""
         start, size, ahead = window.start, window.size, window.ahead
@@ -235,13 +247,17 @@ class FileCache:
         stop = min(self.end, start + size)
         if start >= stop:
             return
-        there = self._first_present(start, stop)
-        reached = there if there >= stop else _folio(start, stop, order, there)[0]
+        bits = self.present.get(start >> SHIFT, 0) >> (start & (CHUNK - 1))
+        if not bits and (stop - 1) >> SHIFT == start >> SHIFT:
+            there = reached = stop
+        else:
+            there = self._first_present(start, stop)
+            reached = there if there >= stop else _folio(start, stop, order, there)[0]
         mark = start + size - ahead
-        if start <= mark < reached:
-            self._mark(*_folio(start, stop, order, mark))
         if start < reached:
             self._bring(start, reached, event, 1 << order)
+            if start <= mark < reached:
+                self._mark(*(_folio(start, stop, order, mark) if order else (mark, 1)))
             if order:
                 for chunk in range(start >> SHIFT, ((reached - 1) >> SHIFT) + 1):
                     self.folded.setdefault(chunk, []).append((start, stop, order))
@@ -253,11 +269,13 @@ class FileCache:
         pages = min(pages, self.end - index)
         if pages <= 0:
             return
-        before = len(self.asked)
+        asked = len(self.asked)
         self._bring(index, index + pages, event)
         mark = index + pages - ahead
-        if 0 < ahead <= pages and any(start <= mark < stop for _, start, stop, _ in self.asked[before:]):
-            self._mark(mark, 1)
+        if 0 < ahead <= pages:
+            new = self.asked[asked:]
+            if any(start <= mark < stop for start, stop in zip(new[1::4], new[2::4], strict=True)):
+                self._mark(mark, 1)
 
     # The kernel walks its tree of folios from page to page, but from within a folio it walks on from that
     # folio's first page while it counts from where it began (xas_next, xas_prev after xas_load).
@@ -295,20 +313,24 @@ class FileCache:
 
     def _bring(self, start: int, stop: int, event: int, folio: int = 1) -> None:
         """Bring in what is missing of [start, stop), each stretch at a time."""
-        present = self.present
+        present, plain = self.present, self.plain
         chunk = start >> SHIFT
         if (stop - 1) >> SHIFT == chunk:
             bits = present.get(chunk, 0)
             mask = ((1 << (stop - start)) - 1) << (start & (CHUNK - 1))
             if not bits & mask:
+                if not bits and len(present) >= MAX_CHUNKS:
+                    raise TooMuchError
                 present[chunk] = bits | mask
-                self.asked.append((event, start, stop, folio))
+                plain[chunk] = plain.get(chunk, 0) | mask
+                self.asked += (event, start, stop, folio)
                 return
         begin = -1
         for chunk, mask in self._masks(start, stop):
             bits, base = present.get(chunk, 0), chunk << SHIFT
-            present[chunk] = bits | mask
             new = mask & ~bits
+            present[chunk] = bits | mask
+            plain[chunk] = plain.get(chunk, 0) | new
             at = max(start, base)
             last = min(stop, base + CHUNK)
             while at < last:
@@ -318,11 +340,11 @@ class FileCache:
                     at += (~rest & (rest + 1)).bit_length() - 1
                 else:
                     if begin >= 0:
-                        self.asked.append((event, begin, at, folio))
+                        self.asked += (event, begin, at, folio)
                         begin = -1
                     at = at + (rest & -rest).bit_length() - 1 if rest else last
         if begin >= 0:
-            self.asked.append((event, begin, stop, folio))
+            self.asked += (event, begin, stop, folio)
 
     def _masks(self, start: int, stop: int) -> list[tuple[int, int]]:
         """The chunks of [start, stop), each with the bits of its pages in it."""
@@ -373,18 +395,20 @@ class FileCache:
         return stop
 
     def _mark(self, start: int, pages: int) -> None:
-        self.marked.setdefault(start >> SHIFT, []).append((start, pages))
+        chunk = start >> SHIFT
+        self.marked.setdefault(chunk, []).append((start, pages))
+        self.plain[chunk] &= ~(((1 << pages) - 1) << (start & (CHUNK - 1)))
 
-    def _take_mark(self, chunk: int, index: int, stop: int) -> tuple[int, int] | None:
-        """The first marked folio of a chunk that has pages in [index, stop), not marked any more."""
+    def _take_mark(self, chunk: int, page: int) -> tuple[int, int]:
+        """The marked folio that a page is in, not marked any more: its first page and its pages."""
         folios = self.marked[chunk]
-        found = min(
-            (folio for folio in folios if folio[0] < stop and folio[0] + folio[1] > index), default=None
-        )
-        if found is not None:
+        found = folios[0]
+        if len(folios) == 1:
+            del self.marked[chunk]
+        else:
+            found = next(folio for folio in folios if folio[0] <= page < folio[0] + folio[1])
             folios.remove(found)
-            if not folios:
-                del self.marked[chunk]
+        self.plain[chunk] |= ((1 << found[1]) - 1) << (found[0] & (CHUNK - 1))
         return found
 
 
