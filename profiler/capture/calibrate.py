@@ -287,7 +287,9 @@ def _plan(places: Places, rounds: int) -> list[_Round]:
     reserved = min(total // _RESERVED, NEW_FILE) // _RUN * _RUN
     start = places.one_after_another(0, reserved, _RUN)
     end = places.one_after_another((total - reserved) // PAGE * PAGE, total, _RUN)
-    in_round = min(_RUNS, len(start) // rounds, len(end) // rounds)
+    a_run = _RUN // (_NEXT * PAGE)  # so many rounds find room for "next" in one
+    spare = -(-rounds // a_run)
+    in_round = min(_RUNS, max(0, len(start) - spare) // rounds, len(end) // rounds)
 
     def split(found: Ints) -> list[Ints]:
         return np.array_split(found, rounds)
@@ -311,9 +313,9 @@ def _plan(places: Places, rounds: int) -> list[_Round]:
             at: run[number * in_round : (number + 1) * in_round] for at, run in ((0.0, start), (1.0, end))
         }
         following = np.zeros(0, np.int64)
-        if len(start) > in_round * rounds:  # what no run of 1 MiB takes
-            first = start[in_round * rounds + number % (len(start) - in_round * rounds)]
-            following = first + number // 4 * _NEXT * PAGE + np.arange(_NEXT) * PAGE
+        if len(start) >= in_round * rounds + spare:  # else too scattered a file
+            first = start[in_round * rounds + number // a_run]
+            following = first + (number % a_run * _NEXT + np.arange(_NEXT)) * PAGE
         alone = [(series, PAGE, at) for series in small for at in small[series][number].tolist()]
         alone += [("random", size, at) for size in sizes for at in sizes[size][number].tolist()]
         plans.append(

@@ -53,18 +53,20 @@ class Places:
         there: list[int] = []
         apart: list[bool] = []
         walked: set[int] = set()
+        starts: list[int] = []
         at = -1
         for _ in range(count):
             way = self._way(at, distance, walked) if there else -1
             apart.append(way >= 0)
             if way < 0:  # begin (again) anywhere
-                self._take_pages(walked)
-                start = self.random(PAGE, 1)
-                if not len(start):
+                if not starts:
+                    self._take_pages(walked)
+                    starts = self.random(PAGE, _STARTS).tolist()  # some at once: to draw takes a while
+                if not starts:
                     apart.pop()
                     break
-                there.append(int(start[0]))
-                at = int(self._row(start)[0])
+                there.append(starts.pop())
+                at = int(self._row(np.array([there[-1]]))[0])
             else:
                 walked.add(way)
                 there.append(int(self._offsets(np.array([way]))[0]))
@@ -115,3 +117,4 @@ class Places:
 
 _BACK = 16 * 1024 * 1024
 _TRIES = 16
+_STARTS = 32

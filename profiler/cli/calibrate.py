@@ -41,6 +41,14 @@ def calibrate(
     A device is never written to. In a directory a file of up to 1 GiB is made, without a name, so that
     nothing stays. A hard disk's whole seek curve needs the block device, which usually needs root.
     """
+    try:
+        _calibrate(path, output, seconds, quiet)
+    except KeyboardInterrupt as error:
+        say("interrupted before anything was measured; nothing was saved")
+        raise typer.Exit(130) from error
+
+
+def _calibrate(path: str, output: str, seconds: float, quiet: bool) -> None:
     from profiler.capture.calibrate import calibrate as measure
     from profiler.devices.fitting import fit, source, to_toml
     from profiler.devices.loading import parse
@@ -57,12 +65,8 @@ def calibrate(
             raise ColdseekError(f"{show_path(saved)} does not end in .toml, so project would not find it")
         can_be_made(saved, path)
 
-    try:
-        with _bar(quiet) as progress:
-            found = measure(path, seconds, progress, opened)
-    except KeyboardInterrupt as error:
-        say("interrupted before anything was measured; nothing was saved")
-        raise typer.Exit(130) from error
+    with _bar(quiet) as progress:
+        found = measure(path, seconds, progress, opened)
     fitted = fit(
         found.reads, found.rates, span=found.span, capacity=found.facts["size_bytes"],
         rotational=found.facts["rotational"], whole=found.kind == "block device",

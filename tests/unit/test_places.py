@@ -76,6 +76,7 @@ def test_the_plan_of_the_smallest_target_reads_no_place_twice() -> None:
                 read += pages(offsets, PAGE)
             for offsets in one.queue.values():
                 read += pages(offsets, PAGE)
+            assert len(one.following) == 32
             read += pages(one.large, 65536) + pages(one.following, PAGE)
             for offsets in one.runs.values():
                 assert len(offsets)
