@@ -67,9 +67,12 @@ def open_image(
     to_file(page.plain + "\n", into["report.txt"])
     to_file(json.dumps(json.compare(compare_summary(cold, warm))), into["report.json"])
     pair, alone = [cold, warm], [cold]
-    plots = {"offsets.png": (pair, "offsets"), "gaps.png": (pair, "gaps"), "cost.png": (alone, "cost")}
-    if cold.saw("cache"):
-        plots["hits.png"] = (alone, "offsets")  # of a single trace, the colours tell hits from misses
+    plots = {
+        "structures.png": (alone, "offsets"),  # of a single trace the colours say what was read
+        "offsets.png": (pair, "offsets"),
+        "gaps.png": (pair, "gaps"),
+        "cost.png": (alone, "cost"),
+    }
     for file, (traces, kind) in plots.items():
         figures.save(figures.draw(traces, kind), os.path.join(folder, file))
     first, *others = plots
