@@ -196,6 +196,10 @@ def test_a_device_held_in_long_slices_is_told_from_stalls() -> None:
     assert found.model.iops == pytest.approx(1000, rel=0.05)
     assert found.model.latency_us[0][1] == pytest.approx(95, rel=0.1)
     assert "held to so many" in source(found, "Measured.")
+    _, free = Bench(FLASH, 2**30).measure(50, 10).tables()
+    busy = fit(reads, free, span=2**30, rotational=False).model  # it is the machine that is busy
+    assert isinstance(busy, Flash)
+    assert busy.iops > 1e9
 
 
 def test_a_small_file_on_a_disk_is_a_disk_if_the_kernel_says_so() -> None:
