@@ -7,8 +7,9 @@ program itself lets go. See `readahead` for the kernel's part.
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -124,7 +125,8 @@ def simulate(
 class _Accesses:
     """All that matters to the page cache, one entry an event, in the order of time.
 
-    read: row of `trace.reads()`, -1 for what is none. start, end, wanted: bytes; `wanted` is where it would
+    read: row of `trace.reads()`, -1 for what is none. until: when a call ended; `time` where it is not known
+    or the kernel did not wait in it. start, end, wanted: bytes; `wanted` is where it would
     have ended had all been there that was asked for.
     """
 
@@ -135,6 +137,7 @@ class _Accesses:
     pid: Ints
     tid: Ints
     time: Ints
+    until: Ints
     start: Ints
     end: Ints
     wanted: Ints
@@ -143,8 +146,9 @@ class _Accesses:
 
 def _accesses(trace: Trace) -> _Accesses:
     events = trace.events
-    kinds = np.array([_KINDS.get(name, -1) for name in events["op"].cat.categories], np.int64)
-    kind = np.append(kinds, -1)[events["op"].cat.codes.to_numpy(np.int64)]
+    names, codes = list(events["op"].cat.categories), events["op"].cat.codes.to_numpy(np.int64)
+    kind = np.array([*(_KINDS.get(name, -1) for name in names), -1], np.int64)[codes]
+    asynchronous = np.array([*(name.startswith(("aio_", "uring_")) for name in names), False], bool)[codes]
     file = events["file"].to_numpy(np.int64)
     data = np.append(trace.files["kind"].isin(DATA_KINDS).to_numpy(bool), False)
     data[:-1] &= ~trace.files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool)
@@ -162,6 +166,8 @@ def _accesses(trace: Trace) -> _Accesses:
         & (layer == np.where(kind == _FAULT, "cache", "syscall")) & (events["errno"].to_numpy() == 0)
     )  # fmt: skip
     at = np.flatnonzero(wanted)
+    time = events["time_ns"].to_numpy(np.int64)[at]
+    duration = events["duration_ns"].to_numpy(np.int64, na_value=0)
     kind, size, requested = kind[at], size[at], requested[at]
     asks = np.maximum(requested, size)
     start, wanted_end = spans(np.maximum(offset[at], 0), asks)
@@ -175,7 +181,8 @@ def _accesses(trace: Trace) -> _Accesses:
         handle=events["handle"].to_numpy(np.int64)[at],
         pid=events["pid"].to_numpy(np.int64)[at],
         tid=events["tid"].to_numpy(np.int64)[at],
-        time=events["time_ns"].to_numpy(np.int64)[at],
+        time=time,
+        until=spans(time, np.where(asynchronous[at], 0, duration[at]))[1],
         start=start,
         end=end,
         wanted=wanted_end,
@@ -207,6 +214,7 @@ def _through_the_cache(
         wanted=(np.maximum(to_pages(end, accesses.wanted[order])[1], end) // PAGE).tolist(),
         handle=accesses.handle[order].tolist(),
         event=order.tolist(),
+        overlaps=_overlaps(accesses, order),
     )
     settings = _Settings(trace, read_ahead_kb)
     held = _by_file(resident)
@@ -217,6 +225,7 @@ def _through_the_cache(
     for low, high in pairwise(bounds):
         number = int(file[low])
         most, largest, max_order = settings.of(number)
+        mixed = bool(columns.overlaps[low:high].any())
         before = len(asked)
         cache.of_another(ends[number], largest, max_order)
         try:
@@ -224,7 +233,7 @@ def _through_the_cache(
                 raise TooMuchError
             for begin, stop in held.get(number, ()):
                 cache.keep(begin, stop)
-            run.go(low, high, most)
+            run.go(low, high, most, mixed)
         except TooMuchError:
             del asked[before:]
             coarse.append(order[low:high])
@@ -243,6 +252,19 @@ def _through_the_cache(
     for rows in coarse:
         parts.append(_first_touched(accesses, rows))
     return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+
+
+def _overlaps(accesses: _Accesses, order: Ints) -> npt.NDArray[np.bool_]:
+    """Which of the accesses, given by file, are reads during which another task begins to read that file."""
+    kind, file, tid, time = (
+        values[order] for values in (accesses.kind, accesses.file, accesses.tid, accesses.time)
+    )
+    found = np.zeros(len(order), bool)
+    found[:-1] = (
+        (kind[:-1] == _READ) & (kind[1:] == _READ) & (file[1:] == file[:-1]) & (tid[1:] != tid[:-1])
+        & (time[1:] < accesses.until[order][:-1])
+    )  # fmt: skip
+    return found
 
 
 def _first_touched(accesses: _Accesses, rows: Ints) -> pd.DataFrame:
@@ -275,13 +297,16 @@ class _Run:
         self._advice: dict[int, list[tuple[int, int, str]]] = {}  # by process: pages, what was said of them
         self._missed: dict[int, int] = {}  # task -> the page at which it last missed
 
-    def go(self, low: int, high: int, most: int) -> None:
+    def go(self, low: int, high: int, most: int, mixed: bool) -> None:
         """Take the rows [low, high) of the columns, those of one file whose opens read ahead up to `most`
-        pages. Raises TooMuchError."""
+        pages. mixed: some of its reads overlap. Raises TooMuchError."""
         self._most = most
         windows, cache = self._windows, self._cache
         for kept in (windows, self._maps, self._last_maps, self._advice, self._missed):
             kept.clear()
+        if mixed:
+            self._go_mixed(low, high)
+            return
         plain, present, asked, read = cache.plain, cache.present, cache.asked, cache.read
         end = cache.end
         last, window = -2, Window(most)
@@ -312,6 +337,33 @@ class _Run:
             else:
                 read(window, start, stop, columns.wanted[at], columns.event[at])
             window.previous = after
+
+    def _go_mixed(self, low: int, high: int) -> None:
+        """`go` where tasks read the file at the same time: a read goes as far as to the first page that it
+        has to wait for when it begins, and on from there when it ends, with others in between."""
+        columns, accesses = self._columns, self._accesses
+        waiting: list[tuple[int, int, Iterator[None], Window]] = []  # by their ends
+
+        def go_on(until: int) -> None:
+            while waiting and waiting[0][0] <= until:
+                _, at, steps, window = heapq.heappop(waiting)
+                for _ in steps:
+                    pass
+                window.previous = columns.after[at]
+
+        for at in range(low, high):
+            kind, event = columns.kind[at], columns.event[at]
+            go_on(int(accesses.time[event]))
+            if kind != _READ:
+                self._other(kind, at)
+                continue
+            window = self._window(columns.handle[at])
+            steps = self._cache.reading(
+                window, columns.start[at], columns.stop[at], columns.wanted[at], event
+            )
+            next(steps, None)
+            heapq.heappush(waiting, (int(accesses.until[event]), at, steps, window))
+        go_on(LAST)
 
     def _window(self, handle: int) -> Window:
         window = self._windows.get(handle)
@@ -394,7 +446,8 @@ def _covering(maps: Sequence[_Map], page: int) -> _Map | None:
 @dataclass(frozen=True)
 class _Columns:
     """Accesses as lists, in the order in which they are taken, in pages. after: where the position is then.
-    event: row of `_Accesses`."""
+    event: row of `_Accesses`. overlaps: it is a read, and another task begins one of that file before it
+    ends."""
 
     kind: list[int]
     start: list[int]
@@ -403,6 +456,7 @@ class _Columns:
     wanted: list[int]
     handle: list[int]
     event: list[int]
+    overlaps: npt.NDArray[np.bool_]
 
 
 class _Settings:

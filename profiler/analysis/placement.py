@@ -77,8 +77,8 @@ def place(
     and max_segments count; where they are missing, MAX_SECTORS_KB and MAX_SEGMENTS. Each row is then one
     submission, as `simulate` gives them: what of it lies together on the device is one request, over holes
     of the file too, and is cut at what the device takes at once. None: rows are cut where extents end, no
-    more. scattered: no two folios lie together in the machine's memory, and each is a segment of its own;
-    otherwise they all do, and only max_sectors_kb counts. The truth lies between and depends on what is free.
+    more. scattered: no two folios lie together in memory, and each is a segment of its own; otherwise they
+    all do, and only max_sectors_kb counts. The truth lies between and depends on what memory is free.
 
     Raises ColdseekError if the extents cut the requests into more than MAX_PIECES.
     """
@@ -112,9 +112,7 @@ def _together(placed: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(size=np.add.reduceat(size, first))
 
 
-def _cut(
-    placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]], scattered: bool
-) -> pd.DataFrame:
+def _cut(placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]], scattered: bool) -> pd.DataFrame:
     """The requests, none larger or in more pieces of memory than its device takes.
 
     A large submission in scattered memory is made of bios of _BIO_FOLIOS folios. Each is cut for itself, and

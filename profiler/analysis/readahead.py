@@ -7,6 +7,7 @@ numbers, and nothing is looked up on the machine.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 SHIFT = 9
@@ -117,6 +118,16 @@ class FileCache:
                 if index >= self.end:
                     self.end = index + 1  # it was read, so it is there
                 self._bring(index, index + 1, event)
+
+    def reading(self, window: Window, index: int, stop: int, wanted: int, event: int) -> Iterator[None]:
+        """`read` in steps: it stops wherever the read waits for a page that was missing."""
+        while index < stop:
+            gap = self._gap(index, stop)
+            until = gap if gap > index else index + 1
+            self.read(window, index, until, wanted, event)
+            if gap == index:
+                yield
+            index = until
 
     def fault(
         self, window: Window, index: int, event: int, *, advice: str = "", code_end: int | None = None
@@ -300,14 +311,13 @@ class FileCache:
     def _counted_before(self, index: int, most: int) -> int:
         """How many pages right before `index` the kernel counts as there, up to `most`
         (page_cache_prev_miss)."""
-        before = self._before(index, most)
-        for start, stop, order in reversed(self.folded.get((index - 1) >> SHIFT, ())) if before else ():
+        for start, stop, order in reversed(self.folded.get((index - 1) >> SHIFT, ())):
             if start < index <= stop:
                 first, pages = _folio(start, stop, order, index - 1)
                 if pages >= _LEAF:
-                    return 1 + self._before(first, most) // _LEAF
-                return before - (index - 1 - first)
-        return before
+                    return min(most, 1 + self._before(first, most * _LEAF) // _LEAF)
+                return min(most, 1 + self._before(first, most))
+        return self._before(index, most)
 
     # -- what is there -----------------------------------------------------------------------------------
 

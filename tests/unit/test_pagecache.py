@@ -1,15 +1,28 @@
-"""First touches: what a cold start has to fetch."""
+"""What a cold start has to fetch: read ahead as Linux does, and first touches."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
-from made import trace
+from made import below, trace
 
-from profiler.analysis.pagecache import first_touches
+from profiler.analysis.pagecache import (
+    NEVER,
+    REQUEST_COLUMNS,
+    facts_of_devices,
+    first_touches,
+    number_in,
+    simulate,
+)
+from profiler.analysis.placement import place
 from profiler.capture.recorder import FileFacts
 from profiler.trace import Trace
+
+PAGE = 4096
 
 
 def touches(made: Trace) -> list[list[int]]:
@@ -77,3 +90,166 @@ def test_requests_cover_exactly_the_union_of_pages(rows: list[tuple[int, int, in
     }
     assert np.all(np.diff(table["read"]) >= 0)
     assert (table["size"] > 0).all()
+
+
+# ---- simulated --------------------------------------------------------------------------------------------
+
+
+def asked(made: Trace, **more: Any) -> list[tuple[int, int, int, int]]:
+    """What is asked for: read, file, first page, pages."""
+    table = simulate(made, **more)
+    assert dict(table.dtypes.astype(str)) == REQUEST_COLUMNS
+    rows = table[["read", "file", "offset", "size"]].values.tolist()
+    return [(read, file, offset // PAGE, size // PAGE) for read, file, offset, size in rows]
+
+
+def pages(*reads: tuple[int, int], file: int = 0, **more: Any) -> Trace:
+    """Reads of (first page, pages)."""
+    return trace([(file, index * PAGE, count * PAGE) for index, count in reads], **more)
+
+
+def test_a_stream_is_read_ahead() -> None:
+    made = pages(*[(page, 1) for page in range(5)])
+    assert asked(made) == [(0, 0, 0, 4), (1, 0, 4, 8), (4, 0, 12, 4)]
+    assert asked(made, read_ahead_kb=0) == [(page, 0, page, 1) for page in range(5)]
+    assert asked(pages((0, 1), (1, 1), host=disk(read_ahead_kb=4096))) == [(0, 0, 0, 4), (1, 0, 4, 16)]
+    assert asked(pages((0, 1), (1, 1), host=disk(read_ahead_kb=-1)))[1] == (1, 0, 4, 8)
+
+
+def disk(**facts: int) -> dict[str, Any]:
+    return {"kernel": "6.18.1", "devices": {"8:1": facts}}
+
+
+def test_when_it_is_needed() -> None:
+    table = simulate(pages((0, 1), (1, 1), (2, 1), (4, 1)))
+    assert table["time_ns"].tolist() == [0, 1000, 3000]
+    assert table["needed_ns"].tolist() == [0, 3000, NEVER]  # read ahead by the second, needed by the fourth
+    advised = below(pages((10, 1)), [(0, "fadvise_willneed", 0, 0, 4 * PAGE)], errno=0)
+    assert simulate(advised)["needed_ns"].tolist() == [0, NEVER]
+
+
+def test_opens_have_windows_of_their_own_and_files_caches() -> None:
+    made = pages((0, 1), (100, 1), (1, 1), (101, 1))
+    made.events["handle"] = np.array([0, 1, 0, 1], np.int32)
+    assert asked(made) == [(0, 0, 0, 4), (1, 0, 100, 1), (2, 0, 4, 8), (3, 0, 101, 4)]
+    two = trace([(0, 0, 1), (1, 0, 1), (0, 1, 1)])
+    assert asked(two) == [(0, 0, 0, 4), (1, 1, 0, 4)]
+
+
+def test_direct_reads_pass_by() -> None:
+    made = trace([(0, 512, 512), (0, 512, 512), (0, 0, 100)], direct=[0, 1])
+    table = simulate(made)
+    assert table[["read", "offset", "size"]].values.tolist() == [
+        [0, 512, 512],
+        [1, 512, 512],
+        [2, 0, 4 * PAGE],
+    ]
+
+
+def test_advice_on_an_open() -> None:
+    reads = pages((0, 1), (1, 1), (40, 3))
+    random = below(reads, [(0, "fadvise_random", 0, 0, 0)], handle=0)
+    random.events["time_ns"] += (random.events["op"] != "fadvise_random").astype("int64")
+    assert asked(random.__class__(random.meta, random.events.sort_values("time_ns", ignore_index=True),
+                                  random.files)) == [(0, 0, 0, 1), (1, 0, 1, 1), (2, 0, 40, 3)]  # fmt: skip
+    dropped = below(pages((7, 1), (7, 1), (7, 1)), [(500, "fadvise_dontneed", 0, 0, 0)], handle=0)
+    assert asked(dropped) == [(0, 0, 7, 1), (1, 0, 7, 1)]
+
+
+def test_what_was_written_or_left_is_there() -> None:
+    written = below(pages((0, 1), (9, 1)), [(0, "pwrite64", 0, 8 * PAGE, 4 * PAGE)])
+    assert asked(written) == [(0, 0, 0, 4)]
+    left = pd.DataFrame({"file": [0], "offset": [0], "size": [2 * PAGE]})
+    assert asked(pages((0, 1), (1, 1), (2, 1)), resident=left) == [(2, 0, 2, 4)]
+
+
+def test_faults_of_mappings() -> None:
+    mapped = [
+        (0, "exec", 0, 0, 256),
+        (1, "mmap", 0, 0, 600 * PAGE),
+        (2, "mmap_exec", 0, 200 * PAGE, 100 * PAGE),
+    ]
+    faults = [
+        (time, "fault", 0, page * PAGE, PAGE) for time, page in ((10, 250), (11, 250), (12, 400), (13, 295))
+    ]
+    made = below(trace(), [*mapped, *faults], handle=[0, 0, 0, -1, -1, -1, -1])
+    # the head of the program; code from the fault on to where it ends; else around the fault
+    assert asked(made) == [(-1, 0, 0, 4), (-1, 0, 250, 32), (-1, 0, 384, 32), (-1, 0, 295, 5)]
+    said = [(3, "madvise_random", 0, 300 * PAGE, 300 * PAGE)]
+    made = below(trace(), [*mapped, *said, *faults], handle=[0, 0, 0, -1, -1, -1, -1, -1])
+    assert (-1, 0, 400, 1) in asked(made)
+    assert asked(below(trace(), faults)) == [(-1, 0, 234, 32), (-1, 0, 384, 32), (-1, 0, 279, 32)]
+
+
+def test_calls_that_the_kernel_makes_in_pieces() -> None:
+    made = trace([(0, 0, 200_000)], op="sendfile")
+    # by 16 pages: the first open a window of 32, its second half ahead; the others reach a mark each
+    assert asked(made) == [(0, 0, 0, 32), (0, 0, 32, 32), (0, 0, 64, 32)]
+
+
+def test_the_end_of_the_file() -> None:
+    files = [FileFacts(b"/a", "8:1", 1, 6 * PAGE + 1, kind="regular"), FileFacts(b"/b", kind="regular")]
+    assert asked(trace([(0, 0, 1)], files)) == [(0, 0, 0, 4)]
+    assert asked(trace([(0, 5 * PAGE, 1), (0, 6 * PAGE, 1)], files)) == [(0, 0, 5, 1), (1, 0, 6, 1)]
+    assert asked(trace([(1, 0, PAGE), (1, PAGE, 10)], files)) == [
+        (0, 1, 0, 2)
+    ]  # of unknown size: as far as seen
+    assert asked(trace([(0, 20 * PAGE, 1)], files)) == [(0, 0, 20, 1)]  # it has grown
+
+
+def test_what_costs_nothing_and_what_is_not_known() -> None:
+    files = [FileFacts(b"/proc/x", kind="regular", filesystem="proc"), FileFacts(b"/x", kind="regular")]
+    assert asked(trace([(0, 0, 10), (1, None, 10), (1, PAGE, 10)], files)) == [(2, 1, 1, 1)]
+    assert asked(trace()) == [] == asked(trace([], files=[]))
+
+
+def test_hostile_traces() -> None:
+    assert asked(trace([(0, 0, 2**60), (0, 2**62, 2**62)]))[0] == (0, 0, 0, 2**48)
+    many = trace([(number, 2**40 * number, 10) for number in range(2000)], [b"/x"] * 2000)
+    assert len(asked(many)) == 2000
+    odd = {"devices": {"8:1": {"read_ahead_kb": 2**62, "max_sectors_kb": "all", "max_segments": None}}}
+    assert sum(count for *_, count in asked(pages((0, 1), (1, 1), host=odd))) < 2**15
+    assert (
+        facts_of_devices(trace(host={"devices": [1]}))
+        == {}
+        == facts_of_devices(trace(host={"devices": {"a": 1}}))
+    )
+    assert number_in({"a": 7}, "a", 1, 5) == 5 and number_in({"a": "7"}, "a", 1, 5) == 1
+
+
+def test_placed_as_the_device_takes_it() -> None:
+    extents = [(0, 0, 40 * PAGE, 10 * PAGE, 0), (0, 20 * PAGE, 50 * PAGE, 1000 * PAGE, 1)]
+    made = pages((0, 200), extents=extents, host=disk(max_sectors_kb=64, max_segments=8))
+    table = simulate(made)
+    placed = place(table, made.files, made.extents, facts_of_devices(made))
+    assert placed.known == "all" and set(REQUEST_COLUMNS) <= set(placed.requests)
+    # of 32 pages 10 lie before the hole and 12 behind it, together on the device: cut after 64 KiB
+    first = placed.requests[placed.requests["time_ns"] == 0]
+    assert first["device_offset"].tolist()[:3] == [40 * PAGE, 56 * PAGE, 62 * PAGE]
+    assert first["size"].tolist()[:2] == [16 * PAGE, 6 * PAGE]
+    apart = place(table, made.files, made.extents, facts_of_devices(made), scattered=True).requests
+    assert apart["size"].tolist()[:3] == [8 * PAGE, 8 * PAGE, 6 * PAGE]
+    assert apart["size"].sum() == placed.requests["size"].sum()
+    whole = place(table, made.files, made.extents).requests
+    assert whole["size"].sum() == placed.requests["size"].sum()
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 900), st.integers(1, 40)), max_size=40))
+def test_each_page_once_and_all_that_is_read_in_time(reads: list[tuple[int, int, int]]) -> None:
+    made = trace([(file, index * PAGE, count * PAGE) for file, index, count in reads])
+    table = simulate(made)
+    assert table["time_ns"].is_monotonic_increasing
+    assert (table["needed_ns"] >= table["time_ns"]).all()
+    there: set[tuple[int, int]] = set()
+    rows = table[["file", "offset", "size", "time_ns"]].values.tolist()
+    seen = 0
+    for number, (file, index, count) in enumerate(reads):
+        while seen < len(rows) and rows[seen][3] <= 1000 * number:
+            came, offset, size, _ = rows[seen]
+            new = {(came, page) for page in range(offset // PAGE, (offset + size) // PAGE)}
+            assert not new & there
+            there |= new
+            seen += 1
+        assert {(file, page) for page in range(index, index + count)} <= there
+    nothing_ahead = simulate(made, read_ahead_kb=0)
+    assert nothing_ahead["size"].sum() == first_touches(made.reads(), made.files)["size"].sum()
