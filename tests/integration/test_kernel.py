@@ -653,3 +653,33 @@ def test_a_32_bit_program(tmp_path: Path) -> None:
     found = Kernel().record([str(tmp_path / "program")])
     assert reads_of(found, data) == [(0, 100), (elf32.BIG, 200), (1000, 50)]
     assert "abi" not in found.meta.unseen
+
+
+def test_what_starts_a_program_and_what_is_said_of_mappings(tmp_path: Path) -> None:
+    """Where the kernel maps a program and its loader, and advice of madvise(2) that is about files."""
+    data = tmp_path / "data"
+    data.write_bytes(bytes(1 << 16))
+    script = f"""
+import mmap, os
+held = mmap.mmap(os.open({os.fspath(data)!r}, os.O_RDONLY), 0, prot=mmap.PROT_READ)
+held.madvise(mmap.MADV_RANDOM, 4096, 8192)
+held.madvise(mmap.MADV_DONTNEED)
+mmap.mmap(-1, 4096).madvise(mmap.MADV_SEQUENTIAL)
+"""
+    found = Kernel().record(python(script))
+    rows = found.layer("syscall")
+    advised = rows[rows["op"].str.startswith("madvise_").to_numpy(bool)]
+    assert advised[["op", "path", "offset", "requested"]].values.tolist() == [
+        ["madvise_random", os.fsencode(data), 4096, 8192]
+    ]
+    program = os.fsencode(os.path.realpath(sys.executable))
+    heads = rows[(rows["op"] == "exec").to_numpy(bool)]
+    assert heads["path"].iloc[0] == program
+    assert len(heads) == 2 and b"ld" in heads["path"].iloc[1]  # and its loader
+    assert heads[["time_ns", "offset", "requested"]].values.tolist() == [[0, 0, 256], [0, 0, 256]]
+    code = rows[(rows["op"] == "mmap_exec").to_numpy(bool)]
+    assert {program, heads["path"].iloc[1]} <= set(code[code["time_ns"] == 0]["path"])
+    assert (code["requested"] > 0).all()
+    for _, head in heads.iterrows():  # one open for all that the kernel maps of it
+        of_head = rows[(rows["path"] == head["path"]) & (rows["time_ns"] == 0)]
+        assert set(of_head["handle"]) == {head["handle"]}
