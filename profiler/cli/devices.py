@@ -14,9 +14,11 @@ def devices() -> None:
     """List the device presets, and where their numbers come from."""
     from profiler.devices.loading import presets
 
-    for device in presets():
-        sys.stdout.write(f"{device.name:<12}{device.title}\n")
-        indent = " " * 12
+    known = presets()
+    room = max(len(device.name) for device in known) + 2
+    for device in known:
+        sys.stdout.write(f"{device.name:<{room}}{device.title}\n")
+        indent = " " * room
         source = " ".join(device.source.split())
         for line in textwrap.wrap(source, width(), initial_indent=indent, subsequent_indent=indent):
             sys.stdout.write(line + "\n")
