@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 # pandas is imported where a table is made: to load it takes longer than many a program runs, and a tracer
 # needs it only when that has ended
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Format history. A loader accepts every version up to its own and refuses newer ones by number.
 1: the first: events (with `handle` and `direct`), files (with `mtime_ns`), extents, structures, meta.
+2: structures have `guest`; they are filled, which no program did before.
 """
 
 SUFFIX = ".trace.parquet"
@@ -77,7 +78,9 @@ STRUCTURE_COLUMNS: dict[str, str] = {
     "start": "int64",  # bytes, half open: [start, end)
     "end": "int64",
     "kind": "str",  # "refcount block", "L2 table" ...
+    "guest": "Int64",  # where `start` is in the disk that the guest sees; null: nowhere, or not known
 }
+_ADDED = {"guest"}  # columns that a trace of an earlier version does not have: null throughout
 
 LAYERS = ("syscall", "cache", "device")
 FILE_KINDS = (
@@ -258,9 +261,9 @@ def validate(trace: Trace) -> None:
     for column in ("time_ns", "duration_ns", "offset", "requested", "size"):
         if events[column].lt(0).any():
             raise TraceFormatError(f"events.{column} has negative values")
-    places = {"extents": ("logical", "physical", "length"), "structures": ("start", "end")}
+    places = {"extents": ("logical", "physical", "length"), "structures": ("start", "end", "guest")}
     for name, names in places.items():
-        if any((getattr(trace, name)[column] < 0).any() for column in names):
+        if any(getattr(trace, name)[column].lt(0).any() for column in names):
             raise TraceFormatError(f"table {name} has negative offsets")
     for column in ("offset", "requested", "size"):
         if events[column].max() is not pd.NA and len(events) and events[column].max() > 2**62:
@@ -490,6 +493,9 @@ def _table_from_json(text: bytes, columns: dict[str, str]) -> pd.DataFrame:
     import pandas as pd
 
     values = _from_json(text)
+    if isinstance(values, dict):
+        rows = len(values[next(iter(columns))])
+        values = {**{name: [None] * rows for name in columns if name in _ADDED}, **values}
     if not isinstance(values, dict) or len({len(values[name]) for name in columns}) > 1:
         raise ValueError("a table's columns differ in length")
     made = {}

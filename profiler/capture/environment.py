@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from profiler.capture.procfs import device_name
+from profiler.capture.structures import structures
 from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, FILE_COLUMNS, Trace, empty_table
 from profiler.units import show_count, show_path
 
@@ -328,8 +329,8 @@ def _fiemap(descriptor: int, limit: int) -> tuple[_Rows, bool]:
 
 
 def complete(trace: Trace) -> Trace:
-    """A trace captured just now, with `extents` of the data files that were read or mapped, `meta.host`, and
-    the file systems of all files whose device is known.
+    """A trace captured just now, with `extents` of the data files that were read or mapped, `structures` of
+    the disk images that were read, `meta.host`, and the file systems of all files whose device is known.
 
     The files with the most bytes read come first where there are more extents than a trace holds, those
     that were mapped only come last.
@@ -340,6 +341,7 @@ def complete(trace: Trace) -> Trace:
     found_mapped = [file for file in mapped if file >= 0 and file not in read.index]
     read_files = trace.files.loc[[*read.index, *found_mapped]]
     found, notes = extents(read_files)
+    layout, more = structures(trace)
     kinds = [
         known or (filesystem_of(device, path) if device and kind in ("regular", "directory") else "")
         for known, device, path, kind in trace.files[["filesystem", "device", "path", "kind"]].to_numpy()
@@ -347,7 +349,8 @@ def complete(trace: Trace) -> Trace:
     host = host_facts(read_files["device"])
     return dataclasses.replace(
         trace,
-        meta=dataclasses.replace(trace.meta, host=host, notes=(*trace.meta.notes, *notes)),
+        meta=dataclasses.replace(trace.meta, host=host, notes=(*trace.meta.notes, *notes, *more)),
         files=trace.files.assign(filesystem=pd.Series(kinds, dtype=FILE_COLUMNS["filesystem"])),
         extents=found,
+        structures=layout,
     )

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SHARED = {"trace", "errors", "owner", "units"}  # the contracts, open to all
 MAY_IMPORT = {
     "trace": set(), "errors": set(), "owner": set(), "units": set(),
-    "capture": {"capture"},
+    "capture": {"capture", "images"},  # the structures of an image are read right after the run
     "images": {"images"},
     "devices": {"devices"},
     "analysis": {"analysis", "devices", "images"},

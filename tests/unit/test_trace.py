@@ -87,7 +87,9 @@ def traces(draw: st.DrawFn) -> Trace:
     extent = st.fixed_dictionaries(
         {"file": numbers, "logical": big, "physical": big, "length": big, "flags": st.integers(0, 2**32 - 1)}
     )
-    structure = st.fixed_dictionaries({"file": numbers, "start": big, "end": big, "kind": texts})
+    structure = st.fixed_dictionaries(
+        {"file": numbers, "start": big, "end": big, "kind": texts, "guest": maybe(big)}
+    )
     meta = Meta(
         command=tuple(os.fsdecode(part) for part in draw(st.lists(st.binary(max_size=6), max_size=3))),
         cwd=os.fsdecode(draw(st.binary(max_size=6))),
