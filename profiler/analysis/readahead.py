@@ -304,9 +304,9 @@ class FileCache:
         gap = self._gap(index + 1, beyond)
         inside = (index + 1) & (folio - 1)
         leaf_end = (index | (_LEAF - 1)) + 1
-        if not inside or gap > leaf_end:
-            return gap
-        return gap + inside if gap < leaf_end else self._gap(leaf_end + 1, beyond)
+        if gap < leaf_end:
+            return min(gap + inside, beyond)
+        return self._gap(leaf_end + inside, beyond)  # in the next leaf the two agree again
 
     def _counted_before(self, index: int, most: int) -> int:
         """How many pages right before `index` the kernel counts as there, up to `most`
