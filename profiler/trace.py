@@ -130,6 +130,7 @@ class Meta:
     unseen: tuple[str, ...] = ()  # what this tracer could not see in this run: keys of UNSEEN
     notes: tuple[str, ...] = ()  # whatever else a reader of the numbers has to know, a sentence each
     image: str = ""  # path of the disk image the run is about; "": none was named
+    images: dict[str, Any] = field(default_factory=dict)  # file number -> facts of the image in it
     measured: dict[str, Any] = field(default_factory=dict)  # untraced runs: see capture/runs.py
     host: dict[str, Any] = field(default_factory=dict)  # see capture/environment.py
     version: int = FORMAT_VERSION
@@ -265,9 +266,24 @@ def validate(trace: Trace) -> None:
     for name, names in places.items():
         if any(getattr(trace, name)[column].lt(0).any() for column in names):
             raise TraceFormatError(f"table {name} has negative offsets")
+    for number, facts in trace.meta.images.items():
+        if (
+            not (number.isascii() and number.isdecimal())
+            or int(number) >= len(files)
+            or not _are_facts(facts)
+        ):
+            raise TraceFormatError("meta.images holds no facts of these files; record it again")
     for column in ("offset", "requested", "size"):
         if events[column].max() is not pd.NA and len(events) and events[column].max() > 2**62:
             raise TraceFormatError(f"events.{column} has values above 2**62")
+
+
+def _are_facts(facts: Any) -> bool:
+    """Whether these can be the facts of an image: an object whose numbers that are reckoned with are such."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), str):
+        return False
+    numbers = (facts.get(name, 0) for name in ("virtual_size", "cluster_size", "in_front"))
+    return all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**64 for one in numbers)
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:

@@ -75,11 +75,13 @@ class Projection:
     reads: Ints = field(repr=False, compare=False)
 
 
-def requests(trace: Trace, reads: pd.DataFrame | None = None) -> Cold:
+def requests(trace: Trace, reads: pd.DataFrame | None = None, resident: pd.DataFrame | None = None) -> Cold:
     """What reaches the device in a cold start, where it lies there, and when it is made. `reads`:
-    trace.reads() if at hand."""
+    trace.reads() if at hand. resident: what is in the page cache all the same, as of `pagecache.simulate`."""
     reads = trace.reads() if reads is None else reads
-    placement = place(simulate(trace), trace.files, trace.extents, facts_of_devices(trace))
+    placement = place(
+        simulate(trace, resident=resident), trace.files, trace.extents, facts_of_devices(trace)
+    )
     frame = placement.requests
     made = frame.assign(group=_groups(frame, overlapping(reads)), **_clocked(frame, clock(trace, reads)))
     return Cold(made, placement.known, median_s(measured(trace.meta, "warm")[0]))

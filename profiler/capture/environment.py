@@ -341,7 +341,7 @@ def complete(trace: Trace) -> Trace:
     found_mapped = [file for file in mapped if file >= 0 and file not in read.index]
     read_files = trace.files.loc[[*read.index, *found_mapped]]
     found, notes = extents(read_files)
-    layout, more = structures(trace)
+    layout, images, more = structures(trace)
     kinds = [
         known or (filesystem_of(device, path) if device and kind in ("regular", "directory") else "")
         for known, device, path, kind in trace.files[["filesystem", "device", "path", "kind"]].to_numpy()
@@ -349,7 +349,9 @@ def complete(trace: Trace) -> Trace:
     host = host_facts(read_files["device"])
     return dataclasses.replace(
         trace,
-        meta=dataclasses.replace(trace.meta, host=host, notes=(*trace.meta.notes, *notes, *more)),
+        meta=dataclasses.replace(
+            trace.meta, host=host, images=images, notes=(*trace.meta.notes, *notes, *more)
+        ),
         files=trace.files.assign(filesystem=pd.Series(kinds, dtype=FILE_COLUMNS["filesystem"])),
         extents=found,
         structures=layout,

@@ -10,6 +10,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,8 +32,9 @@ _Identity = tuple[str, int]
 """Device ("major:minor") and inode."""
 
 
-def structures(trace: Trace) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The structures of the disk images that were read: a table of `trace.STRUCTURE_COLUMNS`, and notes.
+def structures(trace: Trace) -> tuple[pd.DataFrame, dict[str, Any], tuple[str, ...]]:
+    """The structures of the disk images that were read: a table of `trace.STRUCTURE_COLUMNS`; facts of each
+    image as of `Meta.images`; and notes.
 
     An image is a file that is one by its first bytes, the image that the run is about (`meta.image`, which
     may be raw), and whatever these name as their backing or data file, if the program read it. The guest's
@@ -49,6 +52,7 @@ def structures(trace: Trace) -> tuple[pd.DataFrame, tuple[str, ...]]:
             known.setdefault((row["device"], int(row["inode"])), int(file))
     notes: dict[str, None] = {}
     maps: dict[_Identity, tuple[bool, Map]] = {}
+    fronts: dict[_Identity, _Identity] = {}
     asked = {identity: _asked(reads, file) for identity, file in known.items()}
     with ExitStack() as stack:
 
@@ -82,11 +86,23 @@ def structures(trace: Trace) -> tuple[pd.DataFrame, tuple[str, ...]]:
             notes.update(dict.fromkeys(more))
             for number, link in enumerate(links):
                 _keep(maps, link, declared=number > 0)
+            for front, link in pairwise(links):
+                fronts.setdefault(link.opened.identity, front.opened.identity)  # type: ignore[arg-type]
     made, cut = _table([(known[identity], found) for identity, (_, found) in maps.items()])
     for identity, (_, found) in maps.items():
         shown = show_path(trace.files["path"].iloc[known[identity]])
         notes.update(dict.fromkeys(f"{shown}: {note}" for note in found.notes))
-    return made, (*notes, *cut)
+    images = {}
+    for one, (_, found) in maps.items():
+        images[str(known[one])] = _image_facts(found, known[fronts[one]] if one in fronts else None)
+    return made, images, (*notes, *cut)
+
+
+def _image_facts(found: Map, front: int | None) -> dict[str, Any]:
+    """What the image says of itself. in_front: number of the file that names it as its backing or data
+    file."""
+    facts = {"format": found.format, **found.facts}
+    return facts if front is None else facts | {"in_front": front}
 
 
 def _keep(maps: dict[_Identity, tuple[bool, Map]], link: Link, declared: bool) -> None:

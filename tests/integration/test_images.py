@@ -447,10 +447,16 @@ def test_a_trace_knows_the_structures_of_the_images_it_read(tmp_path: Path) -> N
     assert rows["guest"].iloc[at] + data["offset"].iloc[0] - rows["start"].iloc[at] == 1 << 20
     below = trace.structures[trace.structures["file"] == base]
     assert below[["start", "end", "kind", "guest"]].to_numpy().tolist() == [[0, 8 << 20, "data", 0]]
+    facts = trace.meta.images
+    assert facts[str(top)]["format"] == "qcow2" and facts[str(top)]["virtual_size"] > 0
+    assert "in_front" not in facts[str(top)]
+    assert facts[str(base)]["format"] == "raw" and facts[str(base)]["in_front"] == top
     after = os.stat(path)
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
     save(trace, tmp_path / "trace")
-    pd.testing.assert_frame_equal(load(tmp_path / "trace").structures, trace.structures)
+    loaded = load(tmp_path / "trace")
+    pd.testing.assert_frame_equal(loaded.structures, trace.structures)
+    assert loaded.meta.images == facts
 
 
 def test_a_trace_without_an_image_has_no_structures(tmp_path: Path) -> None:

@@ -504,6 +504,22 @@ def test_reads_writes_and_ends_of_file_are_told_apart() -> None:
     assert trace.writes()["size"].tolist() == [20]
 
 
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"0": 3}, {"0": {}}, {"0": {"format": 3}}, {"1": {"format": "raw"}}, {"x": {"format": "raw"}},
+        {"0": {"format": "raw", "virtual_size": -1}}, {"0": {"format": "raw", "cluster_size": 2**64}},
+        {"0": {"format": "raw", "in_front": "0"}}, {"-1": {"format": "raw"}}, {"\u00b2": {"format": "raw"}},
+    ],
+)  # fmt: skip
+def test_facts_of_images_are_checked(images: dict[str, Any]) -> None:
+    row = {"file": 0, "path": b"/a", "device": "", "inode": 1, "size": 1, "mtime_ns": 1}
+    files = table(FILE_COLUMNS, [row | {"kind": "regular", "filesystem": ""}])
+    validate(Trace(Meta(images={"0": {"format": "qcow2", "cluster_size": 4096}}), files=files))
+    with pytest.raises(TraceFormatError, match="images"):
+        validate(Trace(Meta(images=images), files=files))
+
+
 def test_a_trace_is_complete_if_nothing_is_missing() -> None:
     assert Meta().complete
     assert not Meta(lost_events=1).complete
