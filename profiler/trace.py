@@ -279,7 +279,7 @@ def validate(trace: Trace) -> None:
 
 
 def _are_facts(facts: Any) -> bool:
-    """Whether these can be the facts of an image: an object whose numbers that are reckoned with are such."""
+    """Whether these can be the facts of an image: an object, and numbers where these are used."""
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), str):
         return False
     numbers = (facts.get(name, 0) for name in ("virtual_size", "cluster_size", "in_front"))

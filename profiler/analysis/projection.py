@@ -77,7 +77,7 @@ class Projection:
 
 def requests(trace: Trace, reads: pd.DataFrame | None = None, resident: pd.DataFrame | None = None) -> Cold:
     """What reaches the device in a cold start, where it lies there, and when it is made. `reads`:
-    trace.reads() if at hand. resident: what is in the page cache all the same, as of `pagecache.simulate`."""
+    trace.reads() if at hand. resident: what is in the page cache all the same, see `pagecache.simulate`."""
     reads = trace.reads() if reads is None else reads
     placement = place(
         simulate(trace, resident=resident), trace.files, trace.extents, facts_of_devices(trace)

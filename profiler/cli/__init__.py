@@ -23,6 +23,7 @@ _COMMANDS = (
     "compare",
     "project",
     "prefetch",
+    "advise",
     "devices",
     "calibrate",
     "doctor",

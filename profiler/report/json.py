@@ -79,6 +79,7 @@ def report(summary: Summary) -> Json:
             "damaged": summary.damaged_runs,
         },
         "projections": [_projection(one) for one in summary.projections],
+        "findings": [asdict(one) for one in summary.findings],
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from profiler import devices as device_models
-from profiler.analysis import access, attribution, observed
+from profiler.analysis import access, attribution, findings, observed
 from profiler.analysis.intervals import exact_sum
 from profiler.analysis.measured import Run, measured, median_s
 from profiler.analysis.projection import Cold, Projection, project, requests
@@ -104,7 +104,8 @@ class Summary:
     without reads. files: all that were read, the focus first, then by reads. cold, warm: untraced runs;
     damaged_runs of them could not be read. slowdown: traced wall time through that of the untraced runs in
     the same cache state. writes, written_bytes: to files and block devices. page_cache, device: what was
-    observed there, None where no tracer looked; what the projections say is modelled.
+    observed there, None where no tracer looked; what the projections say is modelled. findings: why the
+    start is slow, by the rules of `findings`.
     """
 
     meta: Meta
@@ -124,6 +125,7 @@ class Summary:
     page_cache: observed.PageCache | None
     device: observed.DeviceRequests | None
     projections: tuple[Projection, ...]
+    findings: tuple[findings.Finding, ...]
 
 
 def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 1) -> Summary:
@@ -161,6 +163,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
             project(cold_start, device, copies)
             for device in (device_models.usual() if devices is None else devices)
         ),
+        findings=findings.find(trace, reads, cold_start),
     )
 
 

@@ -40,6 +40,9 @@ MAX_STRIDES = 3
 MAX_STRUCTURES = 6
 """Kinds of structures of an image that are listed; JSON has them all."""
 
+MAX_FINDINGS = 3
+"""Findings beyond these are in JSON only; `coldseek advise` says what to do about them."""
+
 MAX_BROUGHT = 3
 """Files that are named for how much of them was brought into the page cache; JSON has them all."""
 
@@ -211,6 +214,8 @@ def _reads(page: _Page, summary: Summary) -> None:
             f"{show_bytes(focus.unique_bytes)} unique, {show_plural(focus.seeks, 'seek')}: {_ratios(focus)}",
         )
     _structures(page, focus.structures)
+    for number, finding in enumerate(summary.findings[:MAX_FINDINGS]):
+        page.row("why" if number == 0 else "", finding.words, lines=1)
     for stride in focus.strides[:MAX_STRIDES]:
         page.row("", f"stride {_signed(stride.bytes)}, {show_count(stride.count)} times")
     if len(focus.strides) > MAX_STRIDES:

@@ -1,0 +1,407 @@
+"""Copies of a disk image, made for a while, and the recorded command run on each, cold and warm.
+
+The image is only ever opened for reading: copies are made by `qemu-img convert` and `cp`, a virtual machine
+runs with -snapshot, and a command that was seen to write to the image is not run. The copies lie in a folder
+of their own, which only its owner can enter, and are gone afterwards, whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+from profiler.capture import cache
+from profiler.capture import runs as timed
+from profiler.capture.prefetch import changes, refusal
+from profiler.capture.record import data_files, find_program, named_files, record_cold
+from profiler.capture.tracer import choose
+from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
+from profiler.owner import Owner, acting_as, give
+from profiler.trace import Trace
+from profiler.units import show_bytes, show_path
+
+SPARE = 64 * 2**20
+"""Bytes that are left free on the file system at least, besides a twentieth of what the copy takes."""
+
+_FORMATS = ("format", "driver")
+_READ_ONLY = ("readonly=on", "read-only=on", "readonly", "snapshot=on")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the command is to be run on. key: "now" is the image itself. convert: the options of `qemu-img
+    convert` that make the copy; None: no copy is made. copy: byte by byte instead. before: done right before
+    each cold run, and part of its time."""
+
+    key: str
+    convert: tuple[str, ...] | None = None
+    copy: bool = False
+    before: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How it went. cold, warm: untraced runs, seconds of all of the start, cold[n] right before warm[n].
+    trace: of a traced cold run, None where there is none. bytes: that the copy takes on its device. faults:
+    what is wrong with the numbers; with a `failed` one there are none.
+    """
+
+    key: str
+    cold: tuple[float, ...] = ()
+    warm: tuple[float, ...] = ()
+    trace: Trace | None = None
+    bytes: int = 0
+    faults: tuple[str, ...] = ()
+    failed: str = ""
+
+    @property
+    def cold_s(self) -> float | None:
+        return statistics.median(self.cold) if self.cold else None
+
+    @property
+    def warm_s(self) -> float | None:
+        return statistics.median(self.warm) if self.warm else None
+
+
+@dataclass
+class _Ready:
+    """A subject with its command and its image; runs are added as they are made."""
+
+    subject: Subject
+    command: list[str]
+    image: bytes
+    bytes: int = 0
+    cold: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
+    trace: Trace | None = None
+    faults: dict[str, None] = field(default_factory=dict)
+    failed: str = ""
+
+
+def verify(
+    trace: Trace,
+    image: int,
+    source_format: str,
+    subjects: Sequence[Subject],
+    runs: int = 3,
+    *,
+    scratch: str = "",
+    tracer: str = "auto",
+    owner: Owner | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Verified]:
+    """Run the recorded command on each of the subjects: `runs` times cold and warm, the subjects in
+    turn, and once cold and traced.
+
+    image: the number of the image's file; source_format: QEMU's name of its format. scratch: the folder to
+    make the copies in; "": that of the image, so that they lie on the same disk. owner: the user whom
+    everything runs as.
+
+    Raises ColdseekError, in one line, if the image is not the one that was recorded, if the command does not
+    name it or was seen to write to it, and where there is no room; KeyboardInterrupt. A subject that fails
+    by itself is told as such in its result.
+    """
+    path = trace.files["path"].iloc[image]
+    check(trace, image)
+    folder = scratch or os.path.dirname(os.fsdecode(path))
+    before = os.stat(path)
+    status = 0 if trace.meta.exit_status is None else trace.meta.exit_status
+    with _in_folder(trace.meta.cwd), _ending(), _scratch(folder, owner) as place:
+        find_program(trace.meta.command[0])
+        ready = []
+        for subject in subjects:
+            ready.append(_prepared(subject, trace, path, source_format, place, owner, say))
+        files = [*named_files(trace.meta.command), *data_files(trace)]
+        for number in range(runs):
+            for one in ready:
+                if not one.failed:
+                    _pair(one, files, status, owner)
+                    if not one.failed:
+                        say(
+                            f"run {number + 1} of {runs}, {one.subject.key}: {one.cold[-1]:.3f} s cold, "
+                            f"{one.warm[-1]:.3f} s warm"
+                        )
+        for one in ready:
+            if not one.failed and one.subject.before is None:
+                made, _ = choose(tracer, owner)
+                own = os.fsdecode(one.image)
+                one.trace = record_cold(made, one.command, [*files, one.image], image=own, silent=True)
+                if one.trace.meta.partial:
+                    raise KeyboardInterrupt(one.trace.meta.partial)
+        after = os.stat(path)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ColdseekError(f"{show_path(path)} was written to while it was verified; nothing of it counts")
+    return [
+        Verified(
+            one.subject.key, tuple(one.cold), tuple(one.warm), one.trace, one.bytes, tuple(one.faults),
+            one.failed,
+        )
+        for one in ready
+    ]  # fmt: skip
+
+
+def check(trace: Trace, image: int) -> None:
+    """Raise ColdseekError unless the recorded command can be run again on copies of the image.
+
+    The image has to be the very file that was recorded, unchanged: so what a trace from somewhere else says
+    is never run here.
+    """
+    if not trace.meta.command:
+        raise ColdseekError(
+            "the trace does not say which command it is of; record it with 'coldseek record'"
+        )
+    path = trace.files["path"].iloc[image]
+    changed = changes(trace.files.iloc[[image]])
+    if changed:
+        raise refusal(changed)
+    writes = int((trace.writes()["file"] == image).sum())
+    if writes:
+        raise ColdseekError(
+            f"the recorded command writes to {show_path(path)}, so it is not run again; run it on a snapshot"
+        )
+    with _in_folder(trace.meta.cwd):
+        substituted(trace.meta.command, path, path, "", "")
+
+
+# ---- the command ------------------------------------------------------------------------------------------
+
+
+def substituted(
+    command: Sequence[str], image: bytes, copy: bytes, old_format: str, new_format: str
+) -> list[str]:
+    """The command with `copy` in place of the image, and its format in place of the old one, where these are
+    said; qemu-system with -snapshot, unless it only reads.
+
+    The image is found by whatever name leads to it, as an argument by itself or as a value in options like
+    `file=NAME,...`. Raises ColdseekError where it is not found, or where a machine could write to it.
+    """
+    name, found, safe = os.fsdecode(copy), False, True
+    made = [command[0]]
+    for argument in command[1:]:
+        if _is(argument, image):
+            found, safe = True, False
+            made.append(name)
+            continue
+        parts = _options(argument)
+        places = [at for at, part in enumerate(parts) if _is(_value(part), image)]
+        if places:
+            found = True
+            safe = safe and any(part in _READ_ONLY for part in parts)
+            for at, part in enumerate(parts):
+                key, _, value = part.partition("=")
+                if at in places:
+                    parts[at] = f"{key}={name.replace(',', ',,')}"
+                elif key in _FORMATS and new_format and value == old_format:
+                    parts[at] = f"{key}={new_format}"
+            argument = ",".join(parts)
+        made.append(argument)
+    if not found:
+        raise ColdseekError(
+            f"the recorded command does not name {show_path(image)}, so it cannot be run on a copy of it"
+        )
+    program = os.path.basename(command[0])
+    if new_format and program.startswith("qemu-"):
+        for at, argument in enumerate(made[:-1]):
+            if argument in ("-f", "--format") and made[at + 1] == old_format:
+                made[at + 1] = new_format
+    if program.startswith(("qemu-system", "qemu-kvm", "kvm")) and not safe and "-snapshot" not in made:
+        if any(part in ("-blockdev", "--blockdev") for part in made):
+            raise ColdseekError("the machine could write to its -blockdev; record it with read-only=on")
+        made.append("-snapshot")
+    return made
+
+
+def _is(name: str, image: bytes) -> bool:
+    """Whether a name leads to the image."""
+    if not name or "\0" in name:
+        return False
+    try:
+        return os.path.samefile(name, image)
+    except (OSError, ValueError):
+        return False
+
+
+def _options(argument: str) -> list[str]:
+    """Options as QEMU takes them: a comma within a value stands twice."""
+    return [part.replace("\0", ",,") for part in argument.replace(",,", "\0").split(",")]
+
+
+def _value(part: str) -> str:
+    return part.partition("=")[2].replace(",,", ",")
+
+
+# ---- copies -----------------------------------------------------------------------------------------------
+
+
+def _prepared(
+    subject: Subject, trace: Trace, path: bytes, source_format: str, place: str, owner: Owner | None,
+    say: Callable[[str], None],
+) -> _Ready:  # fmt: skip
+    """A subject with its copy made."""
+    if subject.convert is None and not subject.copy:
+        command = substituted(trace.meta.command, path, path, "", "")
+        return _Ready(subject, command, path)
+    target_format = source_format if subject.convert is None else subject.convert[1]
+    copy = os.path.join(place, f"{subject.key}.{target_format}")
+    source = os.fsdecode(path)
+    say(f"making a copy: {subject.key}")
+    if subject.convert is None:
+        needed = os.stat(path).st_blocks * 512
+        command = ["cp", "--sparse=always", "--reflink=never", "--", source, copy]
+    else:
+        qemu_img = _qemu_img()
+        form = ["-f", source_format] if source_format else []
+        needed = _needed(qemu_img, [*form, *subject.convert, source], path, owner)
+        command = [qemu_img, "convert", "--force-share", *form, *subject.convert, source, copy]
+    _make_room(needed, place)
+    made = _Ready(subject, [], os.fsencode(copy))
+    words = _run(command, owner)
+    if words:
+        made.failed = f"could not be made: {words}"
+        return made
+    made.command = substituted(
+        trace.meta.command, path, made.image, source_format, "" if subject.copy else target_format
+    )
+    made.bytes = os.stat(copy).st_blocks * 512
+    return made
+
+
+def _qemu_img() -> str:
+    found = shutil.which("qemu-img")
+    if found is None:
+        raise CommandNotFoundError(
+            "qemu-img: command not found; install qemu-utils (Debian) or qemu-img (Fedora)"
+        )
+    return found
+
+
+def _needed(qemu_img: str, arguments: list[str], path: bytes, owner: Owner | None) -> int:
+    """Bytes that a copy takes, by `qemu-img measure`; where it cannot tell, the size of the image."""
+    with acting_as(owner):
+        done = subprocess.run(
+            [qemu_img, "measure", "--force-share", "--output=json", *arguments], capture_output=True,
+            check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return int(json.loads(done.stdout)["required"])
+    return os.stat(path).st_size
+
+
+def _make_room(needed: int, place: str) -> None:
+    """Raise ColdseekError unless there is room for it."""
+    found = os.statvfs(place)
+    free = found.f_bavail * found.f_frsize
+    wanted = needed + needed // 20 + SPARE
+    if wanted > free:
+        raise ColdseekError(
+            f"no room for a copy: it takes {show_bytes(needed)}, and {show_bytes(free)} are free beside the "
+            f"image; name another folder with --scratch"
+        )
+
+
+def _run(command: list[str], owner: Owner | None) -> str:
+    """Run it to its end; why it failed, "" if it did not. It is never left running."""
+    with acting_as(owner):
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+    try:
+        _, words = child.communicate()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    if child.returncode == 0:
+        return ""
+    lines = words.decode("utf-8", "surrogateescape").strip().splitlines() or ["no reason given"]
+    return show_path(lines[-1])
+
+
+@contextlib.contextmanager
+def _scratch(folder: str, owner: Owner | None) -> Iterator[str]:
+    """A new folder in `folder` that only its owner can enter; removed with all that is in it."""
+    try:
+        place = tempfile.mkdtemp(prefix=".coldseek-verify-", dir=folder)
+    except OSError as error:
+        raise UsageError(
+            f"no folder for the copies can be made in {show_path(folder)}: {error.strerror}; name another "
+            f"with --scratch"
+        ) from error
+    try:
+        give(place, owner)
+        yield os.path.abspath(place)
+    finally:
+        with _ending(ignored=True):  # a second Ctrl-C is no reason to leave anything
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _in_folder(path: str) -> Iterator[None]:
+    """Where the command was recorded: names in it start from there."""
+    if not path:
+        yield
+        return
+    try:
+        context = contextlib.chdir(path)
+        context.__enter__()
+    except OSError as error:
+        raise ColdseekError(
+            f"the folder that the command was recorded in, {show_path(path)}: {error.strerror}"
+        ) from error
+    try:
+        yield
+    finally:
+        context.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def _ending(ignored: bool = False) -> Iterator[None]:
+    """SIGTERM and SIGHUP end it as Ctrl-C does, with everything cleaned up; or none of them does."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
+
+    numbers = (signal.SIGTERM, signal.SIGHUP, *((signal.SIGINT,) if ignored else ()))
+    former: dict[int, object] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                former[number] = signal.signal(number, signal.SIG_IGN if ignored else end)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+# ---- runs -------------------------------------------------------------------------------------------------
+
+
+def _pair(one: _Ready, files: Sequence[bytes], status: int, owner: Owner | None) -> None:
+    """A cold and a warm run."""
+    proof = cache.make_cold([*files, one.image], [one.image])
+    if not proof.cold:
+        one.faults[proof.fault] = None
+    began = time.perf_counter()
+    if one.subject.before is not None:
+        one.subject.before()
+    spent = time.perf_counter() - began
+    cold = timed.run(one.command, output=False, stdin=False, before=proof.residency, owner=owner)
+    warm = timed.run(one.command, output=False, stdin=False, owner=owner)
+    for run in (cold, warm):
+        if run.exit_status != status:
+            one.failed = f"the command ended with exit status {run.exit_status}, recorded was {status}"
+            return
+    one.cold.append(spent + cold.wall_s)
+    one.warm.append(warm.wall_s)

@@ -1,0 +1,123 @@
+"""`coldseek advise` on a real image with small clusters, and its copies."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiler.capture.record import record
+from profiler.trace import save
+
+pytestmark = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img (qemu-utils)")
+MIB = 2**20
+SIZE = 256 * MIB
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of 256 MiB in clusters of 4 KiB with data here and there, and a trace of `qemu-img map`."""
+    place = tmp_path_factory.mktemp("advise")
+    raw = place / "raw"
+    chance = random.Random(23)
+    with open(raw, "wb") as file:
+        file.truncate(SIZE)
+        for start in range(0, SIZE, 2 * MIB):  # some data in what each L2 table maps
+            file.seek(start + chance.randrange(500) * 4096)
+            file.write(chance.randbytes(4096 * chance.randrange(1, 4)))
+    image = str(place / "disk0.qcow2")
+    # preallocated, so that the tables lie between the data, as in an image that grew
+    layout = ["-o", "cluster_size=4k,preallocation=metadata"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *layout, image, str(SIZE)], check=True)
+    subprocess.run(["qemu-img", "convert", "-n", "-O", "qcow2", str(raw), image], check=True)
+    raw.unlink()
+    for name, command in (
+        ("map", ["qemu-img", "map", "--output=json", image]),
+        (
+            "read",
+            ["qemu-img", "convert", "-n", "--target-image-opts", image, f"driver=null-co,size={SIZE}"],
+        ),
+    ):
+        made = record(command, "ptrace", "cold")
+        assert made.meta.exit_status == 0
+        save(made, place / f"{name}.trace.parquet")
+    return place
+
+
+def advise(folder: Path, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "profiler", "advise", *arguments, "--format", "json"], cwd=folder,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_larger_clusters_or_raw_are_advised_first(folder: Path) -> None:
+    found = advise(folder, "map.trace.parquet")
+    assert found["image"]["cluster_size"] == 4096 and found["image"]["virtual_size"] == SIZE
+    assert found["options"][0]["option"] in ("raw", "cluster-64k")
+    assert found["options"][0]["saves"] >= 0.5
+
+
+def test_copies_are_made_measured_and_removed(folder: Path) -> None:
+    image = folder / "disk0.qcow2"
+    before, names, bytes_before = os.stat(image), sorted(os.listdir(folder)), image.read_bytes()
+    arguments = ["read.trace.parquet", "--verify", "--runs", "1", "--device", "nvme", "--tracer", "ptrace"]
+    found = advise(folder, *arguments)
+    results = {one["option"]: one for one in found["verified"]["results"]}
+    assert {"now", "raw", "cluster-64k"} <= set(results)
+    for one in results.values():
+        assert one["failed"] is None
+        assert len(one["cold_s"]) == len(one["warm_s"]) == 1
+        assert one["projected"]["seconds"] > 0
+    assert results["raw"]["copy_bytes"] > MIB // 2
+    assert sorted(os.listdir(folder)) == names
+    after = os.stat(image)
+    assert (before.st_mtime_ns, before.st_size, before.st_ino) == (
+        after.st_mtime_ns, after.st_size, after.st_ino,
+    )  # fmt: skip
+    assert image.read_bytes() == bytes_before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(folder: Path, number: int) -> None:
+    names = sorted(os.listdir(folder))
+    arguments = ["map.trace.parquet", "--verify", "--runs", "50", "--device", "nvme", "--tracer", "ptrace"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "profiler", "advise", *arguments], cwd=folder, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "run 1" in line:
+            break
+    time.sleep(0.2)
+    child.send_signal(number)
+    out, rest = child.communicate(timeout=30)
+    assert child.returncode == 130, rest
+    assert out == "" and "Traceback" not in rest
+    assert sorted(os.listdir(folder)) == names
+
+
+def test_a_changed_image_is_refused(folder: Path, tmp_path: Path) -> None:
+    image = tmp_path / "disk0.qcow2"
+    shutil.copy(folder / "disk0.qcow2", image)
+    save(record(["qemu-img", "map", str(image)], "ptrace"), tmp_path / "t.trace.parquet")
+    os.utime(image)
+    done = subprocess.run(
+        [sys.executable, "-m", "profiler", "advise", "t.trace.parquet", "--verify"], cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 125 and "was written to; record it again" in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["disk0.qcow2", "t.trace.parquet"]

@@ -1,0 +1,190 @@
+"""The page and the JSON of `coldseek advise`, and the commands in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from image_cases import PAGE, image_trace
+from made import MIB, trace
+
+from profiler import devices
+from profiler.analysis.findings import find
+from profiler.analysis.projection import requests
+from profiler.analysis.whatif import Cost, advise, image_of
+from profiler.capture import verify
+from profiler.errors import ColdseekError
+from profiler.report import advice as page
+from profiler.trace import Trace, save
+
+ROWS: list[tuple[int, int, str, int | None]] = [
+    (n * 8 * PAGE, n * 8 * PAGE + PAGE, "L2 table" if n % 4 else "data cluster", None if n % 4 else n * MIB)
+    for n in range(256)
+]
+READS = [(0, start, PAGE) for start, *_ in reversed(ROWS)]
+DEVICES = [devices.find(name) for name in ("hdd-7200", "sata-ssd", "nvme")]
+
+
+def scattered(**more: Any) -> Trace:
+    return image_trace(READS, ROWS, size=8 * MIB, command=("vm", "/vm/disk0.qcow2"), **more)
+
+
+def pages(made: Trace, verified: page.Verification | None = None) -> tuple[list[str], dict[str, Any]]:
+    image = image_of(made)
+    assert image is not None
+    found = advise(made, image, DEVICES, devices.presets())
+    reads = made.reads()
+    rules = find(made, reads, requests(made, reads))
+    path = made.files["path"].iloc[image.file]
+    arguments = found, rules, path, "cold.trace.parquet", made.meta, verified
+    return page.text(*arguments), page.json(*arguments)
+
+
+def test_the_page_has_the_times_the_bands_and_the_commands() -> None:
+    lines, made = pages(scattered())
+    shown = "\n".join(lines)
+    assert max(map(len, lines)) <= 80
+    assert "hdd-7200" in shown and "as it is" in shown and " to " in shown
+    joined = " ".join(line.strip().removesuffix("\\").strip() for line in lines)
+    for option in made["options"]:
+        if option["command"]:
+            assert option["command"] in joined
+    assert {"raw", "cluster-64k", "prefetch"} <= {one["option"] for one in made["options"]}
+    assert made["options"][0]["saves"] > 0.5
+    assert "qemu-img convert -f qcow2 -O raw /vm/disk0.qcow2 /vm/disk0.raw" in joined
+    assert "coldseek prefetch cold.trace.parquet && vm /vm/disk0.qcow2" in joined
+    assert json.loads(json.dumps(made, allow_nan=False))["schema"] == "coldseek.advise/1"
+    assert [one["device"] for one in made["now"]] == ["hdd-7200", "sata-ssd", "nvme"]
+    assert made["findings"][0]["kind"] == "metadata"
+
+
+def test_names_are_quoted_and_escaped() -> None:
+    made = scattered()
+    files = made.files.copy()
+    files.at[0, "path"] = b"/vm/a b;$(rm)\x1b[2J.qcow2"
+    lines, _ = pages(dataclasses.replace(made, files=files))
+    shown = "\n".join(lines)
+    assert "\x1b" not in shown
+    line = next(line for line in lines if "-O raw" in line)
+    assert "'/vm/a b;$(rm)\\\\x1b[2J.qcow2'" in "".join(lines) or "'/vm/a" in line
+
+
+def verified(**more: Any) -> page.Verification:
+    cost = Cost("here", 10, 40960, 0.1, 0.05, 0.2, None)
+    one = page.Compared(
+        "now", "as it is", cost, (0.3, 0.31), (0.2, 0.21), 0.305, 0.205, 12, 40960, 0, (), ""
+    )
+    return page.Verification("here", "vda", 2, (dataclasses.replace(one, **more),))
+
+
+def test_projected_beside_measured() -> None:
+    lines, made = pages(scattered(), verified())
+    shown = " ".join(" ".join(lines).split())
+    assert "as it is 100 ms 50 ms to 200 ms 100 ms +0%" in shown
+    assert "measured 305 ms cold, 205 ms warm; 10 requests projected, 12 seen" in shown
+    assert made["verified"]["results"][0]["waits_s"] == pytest.approx(0.1)
+    lines, made = pages(scattered(), verified(failed="could not be made: no\n", cold=(), cold_s=None))
+    assert "could not be made" in " ".join(lines) and max(map(len, lines)) <= 80
+
+
+# ---- bad arguments ---------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "profiler", "advise", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_one_line_each(tmp_path: Path) -> None:
+    place = str(tmp_path / "cold.trace.parquet")
+    save(trace([(0, 0, 10)]), place)
+    for arguments, code, words in (
+        ([place], 125, "of no disk image whose structures are known"),
+        ([place + "x"], 125, "No such file"),
+        ([place, "--scratch", "/nowhere", "--verify"], 2, "no directory /nowhere"),
+        ([place, "--scratch", str(tmp_path)], 2, "--verify"),
+        ([place, "--device", "zork"], 2, "zork"),
+    ):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert len(done.stderr.splitlines()) == 1 and words in done.stderr
+
+
+# ---- the command on a copy -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "disk0.qcow2"
+    path.write_bytes(b"x")
+    (tmp_path / "disk0.qcow2.old").write_bytes(b"y")
+    return os.fsencode(path)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("qemu-img map {0}", "qemu-img map /copy.raw"),
+        ("qemu-img map ./disk0.qcow2", "qemu-img map /copy.raw"),
+        ("qemu-img map -f qcow2 disk0.qcow2", "qemu-img map -f raw /copy.raw"),
+        ("boot disk0.qcow2 disk0.qcow2.old", "boot /copy.raw disk0.qcow2.old"),
+        ("qemu-img map --image-opts driver=qcow2,file.filename={0}",
+         "qemu-img map --image-opts driver=raw,file.filename=/copy.raw"),
+        ("qemu-system-x86_64 -m 1 -drive file={0},format=qcow2,if=virtio",
+         "qemu-system-x86_64 -m 1 -drive file=/copy.raw,format=raw,if=virtio -snapshot"),
+        ("qemu-system-x86_64 -drive file={0},format=qcow2,snapshot=on",
+         "qemu-system-x86_64 -drive file=/copy.raw,format=raw,snapshot=on"),
+        ("qemu-system-x86_64 -snapshot -hda {0}", "qemu-system-x86_64 -snapshot -hda /copy.raw"),
+        ("qemu-system-x86_64 -blockdev driver=qcow2,read-only=on,file.filename={0}",
+         "qemu-system-x86_64 -blockdev driver=raw,read-only=on,file.filename=/copy.raw"),
+    ],
+)  # fmt: skip
+def test_the_copy_takes_the_images_place(image: bytes, command: str, expected: str) -> None:
+    words = shlex.split(command.format(os.fsdecode(image)))
+    assert verify.substituted(words, image, b"/copy.raw", "qcow2", "raw") == shlex.split(expected)
+
+
+def test_a_comma_in_a_name(image: bytes, tmp_path: Path) -> None:
+    odd = tmp_path / "a,b.qcow2"
+    os.link(image, odd)
+    words = ["qemu-img", "map", "--image-opts", f"file.filename={str(odd).replace(',', ',,')},driver=qcow2"]
+    made = verify.substituted(words, image, b"/c,d", "qcow2", "")
+    assert made[-1] == "file.filename=/c,,d,driver=qcow2"
+
+
+def test_what_cannot_be_run_on_a_copy_is_refused(image: bytes) -> None:
+    for command, words in (
+        ("qemu-img map other.qcow2", "does not name"),
+        ("qemu-system-x86_64 -blockdev driver=qcow2,file.filename={0}", "read-only=on"),
+    ):
+        with pytest.raises(ColdseekError, match=words):
+            verify.substituted(shlex.split(command.format(os.fsdecode(image))), image, b"/c", "qcow2", "raw")
+
+
+def test_a_trace_from_elsewhere_is_never_run(tmp_path: Path) -> None:
+    """The image has to be the very file that was recorded."""
+    with pytest.raises(ColdseekError, match="changed since the trace was recorded"):
+        verify.check(scattered(), 0)
+
+
+def test_there_has_to_be_room(tmp_path: Path) -> None:
+    verify._make_room(MIB, str(tmp_path))
+    with pytest.raises(ColdseekError, match="--scratch"):
+        verify._make_room(2**60, str(tmp_path))
+
+
+def test_nothing_is_left_whatever_happens(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), verify._scratch(str(tmp_path), None) as place:
+        assert os.stat(place).st_mode & 0o777 == 0o700
+        Path(place, "copy").write_bytes(b"x")
+        raise KeyboardInterrupt
+    assert not os.listdir(tmp_path)

@@ -1,0 +1,132 @@
+"""The rules: each finds its case, with its numbers, and nothing in an ordinary one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+from image_cases import FACTS, PAGE, image_trace
+from made import GIB, MIB
+
+from profiler.analysis.findings import Finding, find
+from profiler.analysis.projection import requests
+from profiler.trace import FILE_COLUMNS, Trace
+
+Rows = list[tuple[int, int, str, int | None]]
+
+
+def found(made: Trace) -> dict[str, Finding]:
+    reads = made.reads()
+    return {one.kind: one for one in find(made, reads, requests(made, reads))}
+
+
+def tables(count: int, kind: str = "L2 table", each: int = PAGE) -> Rows:
+    return [(number * 8 * each, number * 8 * each + each, kind, None) for number in range(count)]
+
+
+def of_all(rows: Rows, times: int = 1) -> list[tuple[int, int, int]]:
+    return [(0, start, end - start) for _ in range(times) for start, end, *_ in rows]
+
+
+def test_an_ordinary_start_has_none() -> None:
+    assert not found(image_trace([(0, 0, 512), (0, 20480, PAGE), (1, 0, PAGE)]))
+    data: Rows = [(0, 64 * MIB, "data cluster", 0)]
+    many = [(0, number * 65536, 65536) for number in range(500)]
+    assert not found(image_trace(many, data, {"cluster_size": 65536}, size=64 * MIB))
+
+
+def test_tables_of_small_clusters() -> None:
+    rows = tables(200)
+    one = found(image_trace(of_all(rows), rows, size=8 * MIB))["metadata"]
+    assert one.numbers == {"reads": 200, "share": 1.0, "cluster_size": 4096}
+    assert "cluster_size=64k" in one.remedy and "4 KiB" in one.words
+    assert "metadata" not in found(image_trace(of_all(rows), rows, {"cluster_size": 65536}, size=8 * MIB))
+    assert "metadata" not in found(image_trace(of_all(rows[:50]), rows, size=8 * MIB))
+
+
+def test_a_cache_of_l2_tables_that_is_too_small() -> None:
+    rows = tables(200)
+    large: dict[str, Any] = {"virtual_size": 32 * GIB}  # needs 64 MiB
+    one = found(image_trace(of_all(rows, 2), rows, large, size=8 * MIB))["l2-cache"]
+    assert one.numbers == {"reads_again": 200, "needed_bytes": 64 * MIB, "cache_bytes": 32 * MIB}
+    assert one.remedy.endswith(",l2-cache-size=67108864")
+    fitting: dict[str, Any] = {"virtual_size": 16 * GIB}
+    assert "l2-cache" not in found(image_trace(of_all(rows, 2), rows, fitting, size=8 * MIB))
+    once = image_trace(of_all(rows), rows, large, size=8 * MIB)
+    assert "l2-cache" not in found(once)
+    check = image_trace(of_all(rows, 2), rows, large, size=8 * MIB, command=("qemu-img", "check", "x"))
+    assert "l2-cache" not in found(check)
+
+
+def test_a_cache_of_refcounts_that_is_too_small() -> None:
+    rows = tables(200, "refcount block")
+    one = found(image_trace(of_all(rows, 2), rows, {"virtual_size": 2 * GIB}, size=8 * MIB))[
+        "refcount-cache"
+    ]
+    assert one.numbers == {"reads_again": 200, "needed_bytes": MIB, "cache_bytes": 16384}
+    assert one.remedy.endswith("refcount-cache-size=1048576")
+
+
+def test_a_deep_chain() -> None:
+    made = image_trace([(0, 0, 512), (1, 0, 512)])
+    assert "backing-chain" not in found(
+        with_images(made, {"0": FACTS, "1": {"format": "raw", "in_front": 0}})
+    )
+    files = pd.concat([made.files, made.files.iloc[1:].assign(file=2)], ignore_index=True)
+    deeper = dataclasses.replace(made, files=files.astype(FILE_COLUMNS))
+    chain = {"0": FACTS, "1": {"format": "qcow2", "in_front": 0}, "2": {"format": "raw", "in_front": 1}}
+    one = found(with_images(deeper, chain))["backing-chain"]
+    assert one.numbers == {"files": 3, "reads_behind": 1}
+
+
+def with_images(made: Trace, images: dict[str, Any]) -> Trace:
+    return dataclasses.replace(made, meta=dataclasses.replace(made.meta, images=images))
+
+
+def test_fragments() -> None:
+    rows: Rows = [(0, 4 * MIB, "data cluster", 0)]
+    reads = [(0, number * PAGE, PAGE) for number in range(1024)]
+    scattered = [(0, n * PAGE, (n * 7919 % 1024) * MIB, PAGE, int(n == 1023)) for n in range(1024)]
+    one = found(image_trace(reads, rows, size=4 * MIB, extents=scattered))["fragmentation"]
+    assert one.numbers["extents"] == 1024 and one.numbers["requests_torn"] > 900
+    whole = [(0, 0, GIB, 4 * MIB, 1)]
+    assert "fragmentation" not in found(image_trace(reads, rows, size=4 * MIB, extents=whole))
+
+
+def test_unaligned_data() -> None:
+    rows: Rows = [(0, 64 * MIB, "data cluster", 0)]
+    odd = [(0, number * 65536 + 512, PAGE) for number in range(150)]
+    even = [(0, number * 65536, PAGE) for number in range(150, 250)]
+    one = found(image_trace(odd + even, rows, size=64 * MIB))["unaligned"]
+    assert one.numbers == {"reads": 150, "share": 0.6}
+    assert "unaligned" not in found(image_trace(even, rows, size=64 * MIB))
+
+
+def host(read_ahead_kb: int) -> dict[str, Any]:
+    return {"devices": {"8:1": {"disk": "sda", "read_ahead_kb": read_ahead_kb}}}
+
+
+def test_read_ahead_that_is_off() -> None:
+    rows: Rows = [(0, 64 * MIB, "data cluster", 0)]
+    reads = [(0, number * PAGE, PAGE) for number in range(500)]
+    one = found(image_trace(reads, rows, size=64 * MIB, host=host(0)))["read-ahead-off"]
+    assert one.numbers == {"reads": 499, "read_ahead_kb": 0}
+    assert one.remedy == "blockdev --setra 256 /dev/sda"
+    assert not found(image_trace(reads, rows, size=64 * MIB, host=host(128)))
+
+
+def test_read_ahead_that_hurts() -> None:
+    """Some pages in a row, here and there, are taken for the beginning of a stream."""
+    rows: Rows = [(0, GIB, "data cluster", 0)]
+    reads = [(0, n * 64 * MIB + page * PAGE, PAGE) for n in range(16) for page in range(40)]
+    facts = {"virtual_size": GIB}
+    one = found(image_trace(reads, rows, facts, size=GIB, host=host(8192)))["read-ahead-hurts"]
+    assert one.numbers["unused_bytes"] > 4 * MIB and one.numbers["read_ahead_kb"] == 8192
+
+
+def test_snapshots() -> None:
+    rows: Rows = [(0, PAGE, "header", None), (PAGE, 2 * PAGE, "snapshot table", None)]
+    one = found(image_trace([(0, PAGE, 100)], rows, {"snapshots": 3}))["snapshots"]
+    assert one.numbers == {"snapshots": 3, "reads": 1, "bytes": 100}
+    assert "qemu-img snapshot -d" in one.remedy
