@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from profiler.analysis.access import classify
-    from profiler.analysis.pagecache import first_touches
+    from profiler.analysis.pagecache import first_touches, simulate
     from profiler.analysis.projection import project
     from profiler.capture.record import record
     from profiler.capture.strace_log import parse as import_strace
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ColdseekError", "Trace", "classify", "compare", "device", "first_touches", "import_strace", "load",
-    "presets", "project", "record", "save", "summarise",
+    "presets", "project", "record", "save", "simulate", "summarise",
 ]  # fmt: skip
 
 _HOMES = {
@@ -51,6 +51,7 @@ _HOMES = {
     "project": ("analysis.projection", "project"),
     "record": ("capture.record", "record"),
     "save": ("trace", "save"),
+    "simulate": ("analysis.pagecache", "simulate"),
     "summarise": ("report.summary", "summarise"),
 }
 

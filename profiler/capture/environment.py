@@ -287,7 +287,7 @@ def _file_extents(path: bytes, device: str, inode: int, limit: int) -> tuple[_Ro
             return nothing, True
         if stat.S_ISBLK(facts.st_mode):
             return np.array([[0, 0, os.lseek(descriptor, 0, os.SEEK_END), _LAST]]), True
-        return _fiemap(descriptor, limit)
+        return fiemap(descriptor, limit)
     except OSError:  # no FIEMAP on this file system: EOPNOTSUPP, ENOTTY, EINVAL, EBADR, by its taste
         return nothing, True
     finally:
@@ -301,7 +301,7 @@ def _is_same(facts: os.stat_result, device: str, inode: int) -> bool:
     return stat.S_ISREG(facts.st_mode) and facts.st_ino == inode and device_name(facts.st_dev) == device
 
 
-def _fiemap(descriptor: int, limit: int) -> tuple[_Rows, bool]:
+def fiemap(descriptor: int, limit: int) -> tuple[_Rows, bool]:
     """Ask FS_IOC_FIEMAP (Documentation/filesystems/fiemap.rst) again and again until the last extent.
 
     Without FIEMAP_FLAG_SYNC: an observer does not make the system write. What is not yet written back has no

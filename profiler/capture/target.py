@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiler.capture.environment import MEMORY_FILESYSTEMS, _fiemap, filesystem_of
+from profiler.capture.environment import MEMORY_FILESYSTEMS, fiemap, filesystem_of
 from profiler.capture.places import PAGE, Ints
 from profiler.capture.procfs import device_name, kind_of
 from profiler.errors import ColdseekError
@@ -156,7 +156,7 @@ def _on_disk(descriptor: int, size: int) -> Ints:
     PAGE. Where the file system does not tell places (FIEMAP), all that is no hole."""
     try:
         os.fsync(descriptor)  # what is not written back yet has no place
-        rows, _ = _fiemap(descriptor, _EXTENTS)
+        rows, _ = fiemap(descriptor, _EXTENTS)
         rows = rows[(rows[:, 3] & _NOT_READ) == 0]
         start, physical, length = rows[:, 0], rows[:, 1], rows[:, 2]
     except OSError:
