@@ -378,8 +378,8 @@ class Runs:
         if self._held > self._limit:
             starts, spans, guest = self._sorted()
             self.cut = len(starts) > self._limit // 2
-            keep = slice(self._limit)
-            self._parts = [(starts[keep], spans[keep], guest[keep])]
+            first_ones = slice(self._limit)
+            self._parts = [(starts[first_ones], spans[first_ones], guest[first_ones])]
             self._held = min(len(starts), self._limit)
 
     def placed(self) -> Placed:
