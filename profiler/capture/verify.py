@@ -139,6 +139,9 @@ def verify(
                 one.trace = record_cold(made, one.command, [*files, one.image], image=own, silent=True)
                 if one.trace.meta.partial:
                     raise KeyboardInterrupt(one.trace.meta.partial)
+                changed = _changed(trace, one.trace, trace.files["device"].iloc[image])
+                if changed:
+                    one.faults[changed] = None
         after = os.stat(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise ColdseekError(f"{show_path(path)} was written to while it was verified; nothing of it counts")
@@ -386,6 +389,22 @@ def _ending(ignored: bool = False) -> Iterator[None]:
 
 
 # ---- runs -------------------------------------------------------------------------------------------------
+
+
+def _changed(before: Trace, now: Trace, device: str) -> str:
+    """What of the device's settings is not what it was when the trace was recorded; "": nothing known."""
+    was, is_now = (
+        facts.get("read_ahead_kb") if isinstance(facts := found.get(device), dict) else None
+        for found in (_devices(before), _devices(now))
+    )
+    if was is None or is_now is None or was == is_now:
+        return ""
+    return f"read_ahead_kb is {is_now} now and was {was} when the trace was recorded"
+
+
+def _devices(trace: Trace) -> dict[str, object]:
+    found = trace.meta.host.get("devices")
+    return found if isinstance(found, dict) else {}
 
 
 def _pair(one: _Ready, files: Sequence[bytes], status: int, owner: Owner | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import Format, Progress, find_devices, width
+from profiler.cli.output import Format, Progress, find_devices, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
 from profiler.errors import ColdseekError, UsageError
@@ -88,7 +88,11 @@ def advise(
     verified = None
     if verify:
         here = devices[0] if device else None
-        verified = _verify(found, made, here, runs, scratch, tracer, runs_as(as_root))
+        try:
+            verified = _verify(found, made, here, runs, scratch, tracer, runs_as(as_root))
+        except KeyboardInterrupt as error:
+            say(f"{str(error) or 'interrupted'}; the copies were removed")
+            raise typer.Exit(130) from error
     path = found.files["path"].iloc[image.file]
     if form is Format.JSON:
         emit_json(page.json(made, findings, path, trace, found.meta, verified))
