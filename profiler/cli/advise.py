@@ -54,7 +54,7 @@ def advise(
     tracer: TRACER = "auto",
     as_root: AS_ROOT = False,
 ) -> None:
-    """Say what would make the recorded start of a disk image faster, by how much, and how to do it.
+    """Say what would make the start of a disk image faster.
 
     Projected are the same start on other layouts of the image, after a prefetch, and on a faster device.
     With --verify copies are made, the recorded command is run on each, cold and warm, and what was projected

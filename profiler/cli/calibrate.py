@@ -35,7 +35,7 @@ def calibrate(
     ] = 30,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors; no table.")] = False,
 ) -> None:
-    """Measure a device, and make a device file of it for project --device.
+    """Measure a device, and make a device file of it.
 
     Reads at random by size and distance, several at once, and in a row, past the page cache and through it.
     A device is never written to. In a directory a file of up to 1 GiB is made, without a name, so that

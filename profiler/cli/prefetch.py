@@ -29,7 +29,9 @@ def prefetch(
         bool, typer.Option("--dry-run", help="Say what would be read, and read nothing.")
     ] = False,
 ) -> None:
-    """Read what a recorded start reads into the page cache, in a good order and many at once.
+    """Bring in what a recorded start reads, before it starts.
+
+    It is read into the page cache, in a good order and many at once.
 
     The start that follows then runs warm. Files that changed since the trace was recorded are refused.
     """

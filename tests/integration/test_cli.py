@@ -40,7 +40,10 @@ def test_help_names_every_command() -> None:
         "plot",
         "compare",
         "project",
+        "prefetch",
+        "advise",
         "devices",
+        "calibrate",
         "doctor",
     ):
         assert f"\n  {name} " in done.stdout
