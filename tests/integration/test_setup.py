@@ -16,7 +16,7 @@ from types import ModuleType
 import pytest
 from conftest import ROOT, need, need_tool
 
-SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
+SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix)
 names = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 
 
