@@ -109,6 +109,7 @@ class Journal(Descriptors):
         self._slot(self.tables[task], descriptor, opened.handle)
 
     def close(self, task: int, descriptor: int) -> None:
+        self._sought = None  # whoever opened what was sought in vain, it is another open that comes next
         table = self.table(task)
         super().close(task, descriptor)
         self._slot(table, descriptor, -1)

@@ -204,3 +204,15 @@ def test_flags_count_from_when_they_were_set() -> None:
     assert history.state_append.tolist() == [1, 0]
     assert history.state_direct.tolist() == [0, 1]
     assert history.state_time[0] < history.state_time[1]
+
+
+def test_an_open_after_an_unknown_was_closed_is_no_late_one() -> None:
+    now = 0
+    journal = Journal(lambda: now)
+    journal.table(1)
+    now = 10
+    journal.dup(1, 0, 0)  # of a descriptor that came unseen, and is nothing that is known from here on
+    now = 20
+    journal.open(1, 0, Open(7, 0, 0))
+    assert means(journal.history(), 1, 0, 15) == -1
+    assert means(journal.history(), 1, 0, 25) == 0

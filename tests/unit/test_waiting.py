@@ -71,6 +71,13 @@ def test_waits_are_never_negative_nor_more_than_the_device_took(rows: Rows) -> N
         assert general[:-1] == pytest.approx(at_once, abs=1e-9)
 
 
+def test_rounding_makes_no_wait_negative() -> None:
+    rows = [(1.085653585266408, 0.0, 1.8507339967819307), (0.0, 0.0, 0.0), (2.0, 0.0, 0.0)]
+    issued = np.cumsum([row[0] for row in rows])
+    latency, occupied = (np.array([row[k] for row in rows]) for k in (1, 2))
+    assert (waits(issued, issued, np.arange(3), np.zeros(3, np.int64), latency, occupied) >= 0).all()
+
+
 def test_the_clock_stands_still_during_reads() -> None:
     made = trace([(0, 0, 4096), (0, GIB, 4096)], step_ns=1000, duration_ns=400, wall_s=2e-6)
     program = clock(made, made.reads())
