@@ -19,6 +19,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import ROOT, need, need_root, need_tool
+from small_programs import (
+    READS_OF_32_BIT,
+    no_hang,
+    program_of_32_bit,
+    python,
+    reads_of,
+    stopped_and_continued,
+    until,
+)
 
 from profiler.analysis.observed import page_cache
 from profiler.capture.kernel import drain, tracefs, tracer
@@ -30,10 +39,10 @@ from profiler.report.summary import summarise
 from profiler.trace import Trace, load
 
 sys.path.insert(0, str(ROOT / "tests/programs"))
-import elf32
 import positions
 
 MIB = 1 << 20
+pytestmark = pytest.mark.usefixtures(no_hang.__name__)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,33 +52,10 @@ def works() -> None:
     need(found.works, f"the kernel tracer: {found.why}")
 
 
-@pytest.fixture(autouse=True)
-def no_hang() -> Iterator[None]:
-    """A test that hangs fails after a minute, where it hangs."""
-
-    def fail(*_: object) -> None:
-        raise TimeoutError("it hangs")
-
-    former = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, former)
-
-
-def python(script: str) -> list[str]:
-    return [sys.executable, "-S", "-c", script]
-
-
 def of(rows: pd.DataFrame, *files: Path) -> pd.DataFrame:
     names = {os.fsencode(file.resolve()) for file in files}
     chosen: pd.DataFrame = rows[[path in names for path in rows["path"]]]
     return chosen
-
-
-def reads_of(found: Trace, file: Path) -> list[tuple[int, int]]:
-    mine = of(found.reads(), file)
-    return [(int(offset), int(size)) for offset, size in zip(mine["offset"], mine["size"], strict=True)]
 
 
 def misses(found: Trace) -> pd.DataFrame:
@@ -88,15 +74,6 @@ def device_bytes(found: Trace) -> int:
     assert found.meta.device_read_bytes is not None
     assert 0 <= size - found.meta.device_read_bytes <= 64 << 10
     return size
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 # -- as many bytes as fio counts
@@ -587,19 +564,7 @@ def test_a_stopped_coldseek_loses_nothing_or_says_what(run: Callable[..., Runnin
 def test_a_stopped_program_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_bytes(bytes(4096))
-    script = (
-        f"import os, signal, time\n"
-        f"fd = os.open({str(data)!r}, 0); os.read(fd, 10)\n"
-        f"me = os.getpid(); seen = []\n"
-        f"signal.signal(signal.SIGCONT, lambda *_: seen.append(1))\n"
-        f"if os.fork() == 0:\n"
-        f"    time.sleep(0.5); state = open(f'/proc/{{me}}/stat').read().split()[2]\n"
-        f"    os.kill(me, signal.SIGCONT); os._exit(0 if state in 'Tt' else 1)\n"
-        f"began = time.monotonic(); os.kill(me, signal.SIGSTOP); slept = time.monotonic() - began\n"
-        f"os.read(fd, 20); status = os.wait()[1]\n"
-        f"os._exit(0 if slept > 0.2 and seen and status == 0 else 9)\n"
-    )
-    found = Kernel().record(python(script))
+    found = Kernel().record(stopped_and_continued(data))
     assert found.meta.exit_status == 0
     assert reads_of(found, data) == [(0, 10), (10, 20)]
 
@@ -644,14 +609,9 @@ def test_reads_are_where_the_program_found_them(
 
 def test_a_32_bit_program(tmp_path: Path) -> None:
     """The kernel has no events of its calls under their names: they stop, as under ptrace."""
-    data = tmp_path / "big"
-    with open(data, "wb") as target:
-        target.truncate(elf32.BIG + 4096)
-    elf32.build(tmp_path / "program", data)
-    done = subprocess.run([tmp_path / "program"])
-    need(done.returncode == 3, "the kernel runs no 32-bit programs")
-    found = Kernel().record([str(tmp_path / "program")])
-    assert reads_of(found, data) == [(0, 100), (elf32.BIG, 200), (1000, 50)]
+    program, data = program_of_32_bit(tmp_path)
+    found = Kernel().record([program])
+    assert reads_of(found, data) == READS_OF_32_BIT
     assert "abi" not in found.meta.unseen
 
 

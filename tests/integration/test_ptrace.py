@@ -19,22 +19,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import ROOT, need, need_root, need_tool
+from small_programs import READS_OF_32_BIT, program_of_32_bit, python, reads_of, stopped_and_continued, until
 
 from profiler.capture.ptrace import Ptrace
-from profiler.trace import Trace, load
-
-sys.path.insert(0, str(ROOT / "tests/programs"))
-import elf32
-
-
-def python(script: str) -> list[str]:
-    return [sys.executable, "-S", "-c", script]
-
-
-def reads_of(found: Trace, file: Path) -> list[tuple[int, int]]:
-    reads = found.reads()
-    mine = reads[reads["path"] == os.fsencode(file.resolve())]
-    return [(int(offset), int(size)) for offset, size in zip(mine["offset"], mine["size"], strict=True)]
+from profiler.trace import load
 
 
 @pytest.fixture
@@ -44,14 +32,9 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_a_32_bit_program_is_decoded_too(tmp_path: Path) -> None:
-    data = tmp_path / "big"
-    with open(data, "wb") as target:
-        target.truncate(elf32.BIG + 4096)
-    elf32.build(tmp_path / "program", data)
-    done = subprocess.run([tmp_path / "program"])
-    need(done.returncode == 3, "the kernel runs no 32-bit programs")
-    found = Ptrace().record([str(tmp_path / "program")])
-    assert reads_of(found, data) == [(0, 100), (elf32.BIG, 200), (1000, 50)]
+    program, data = program_of_32_bit(tmp_path)
+    found = Ptrace().record([program])
+    assert reads_of(found, data) == READS_OF_32_BIT
     assert found.meta.exit_status == 3
     assert "abi" not in found.meta.unseen
 
@@ -75,19 +58,7 @@ def test_exec_in_a_thread_takes_over_the_process(data: Path) -> None:
 
 
 def test_stop_and_continue(data: Path) -> None:
-    script = (
-        f"import os, signal, time\n"
-        f"fd = os.open({str(data)!r}, 0); os.read(fd, 10)\n"
-        f"me = os.getpid(); seen = []\n"
-        f"signal.signal(signal.SIGCONT, lambda *_: seen.append(1))\n"
-        f"if os.fork() == 0:\n"
-        f"    time.sleep(0.5); state = open(f'/proc/{{me}}/stat').read().split()[2]\n"
-        f"    os.kill(me, signal.SIGCONT); os._exit(0 if state in 'Tt' else 1)\n"
-        f"began = time.monotonic(); os.kill(me, signal.SIGSTOP); slept = time.monotonic() - began\n"
-        f"os.read(fd, 20); status = os.wait()[1]\n"
-        f"os._exit(0 if slept > 0.2 and seen and status == 0 else 9)\n"
-    )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(stopped_and_continued(data))
     assert found.meta.exit_status == 0  # it was really stopped, until SIGCONT came
     assert reads_of(found, data) == [(0, 10), (10, 20)]
 
@@ -239,15 +210,6 @@ def alive(mark: str) -> list[int]:
             if mark.encode() in words and state != "Z":
                 found.append(int(name))
     return found
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class Running:

@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import ROOT, need
+from small_programs import no_hang, python, reads_of
 
 from profiler.capture import cache, calls, procfs
 from profiler.capture.interrupts import Interrupts
@@ -30,35 +30,12 @@ from profiler.report.comparison import compare_summary
 from profiler.trace import Meta, Trace, load, validate
 
 
-def python(script: str) -> list[str]:
-    return [sys.executable, "-S", "-c", script]
-
-
 def coldseek(*arguments: str | Path) -> list[str | Path]:
     return [sys.executable, "-m", "profiler", *arguments]
 
 
+pytestmark = pytest.mark.usefixtures(no_hang.__name__)
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
-
-
-@pytest.fixture(autouse=True)
-def no_hang() -> Iterator[None]:
-    """A test that hangs fails after a minute, where it hangs."""
-
-    def fail(*_: object) -> None:
-        raise TimeoutError("it hangs")
-
-    former = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, former)
-
-
-def reads_of(found: Trace, file: Path) -> list[tuple[int, int]]:
-    reads = found.reads()
-    mine = reads[reads["path"] == os.fsencode(file.resolve())]
-    return [(int(offset), int(size)) for offset, size in zip(mine["offset"], mine["size"], strict=True)]
 
 
 # -- nothing is left running, and nothing waits for ever
