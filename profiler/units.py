@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -81,3 +82,8 @@ def _three_digits(value: float) -> str:
     digits = max(0, 2 - (len(str(int(value))) - 1)) if value >= 1 else 2
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def device_name(number: int) -> str:
+    """A device number, as of `os.stat`, as "major:minor": so are devices named everywhere."""
+    return f"{os.major(number)}:{os.minor(number)}"

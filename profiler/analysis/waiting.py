@@ -141,4 +141,5 @@ def _one_by_one(issued: Floats, latency: Floats, occupied: Floats) -> Floats:
     """`waits` where each request is waited for before the next is made."""
     steps = np.maximum(occupied[:-1], latency[:-1] + np.diff(issued))
     lag = issued[0] + np.append(0.0, np.cumsum(steps)) + latency - issued
-    return np.maximum(np.diff(lag, prepend=0.0), 0.0)  # rounding makes a wait of nothing a little less
+    steps = np.diff(lag, prepend=0.0)
+    return np.where(steps > 0, steps, 0.0)  # rounding makes a wait of nothing a little less

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.capture.environment import MEMORY_FILESYSTEMS, filesystem_of
-from profiler.capture.procfs import device_name
 from profiler.capture.tracer import Probe
 from profiler.errors import ColdseekError
-from profiler.units import show_bytes, show_path, show_plural
+from profiler.units import device_name, show_bytes, show_path, show_plural
 
 COLD_BYTES = 256 * 1024
 COLD_SHARE = 0.01

@@ -13,17 +13,16 @@ import os
 import re
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-import pandas as pd
-
-from profiler.capture.procfs import device_name
 from profiler.errors import ColdseekError
-from profiler.units import show_bytes, show_path, show_plural
+from profiler.plan import KnownFile, Plan
+from profiler.units import device_name, show_bytes, show_path, show_plural
 
 AT_ONCE = 32
 """Threads that read, so requests that are queued: as many as SATA takes (NCQ)."""
@@ -43,15 +42,10 @@ class Changed:
     why: str
 
 
-def changes(files: pd.DataFrame) -> tuple[Changed, ...]:
-    """Which of these files (rows of `trace.FILE_COLUMNS`) are gone or changed since they were recorded."""
-    columns = (files[name].tolist() for name in ("path", "device", "inode", "size", "mtime_ns"))
-    found = []
-    for path, device, inode, size, mtime_ns in zip(*columns, strict=True):
-        why = _change(path, device, inode, size, mtime_ns)
-        if why:
-            found.append(Changed(path, why))
-    return tuple(found)
+def changes(files: Sequence[KnownFile]) -> tuple[Changed, ...]:
+    """Which of these files are gone or changed since they were recorded."""
+    found = ((file.path, _change(file)) for file in files)
+    return tuple(Changed(path, why) for path, why in found if why)
 
 
 def refusal(changed: Sequence[Changed]) -> ColdseekError:
@@ -61,25 +55,27 @@ def refusal(changed: Sequence[Changed]) -> ColdseekError:
     return ColdseekError(f"changed since the trace was recorded: {named}{more}; record it again")
 
 
-def prefetch(
-    stretches: pd.DataFrame, files: pd.DataFrame, on_read: Callable[[int], None] = lambda _: None
-) -> int:
-    """Read the stretches (columns file, offset, size; in this order) of these files into the page cache;
-    gives the number of bytes that were read. on_read(bytes) is called from several threads as it goes.
+def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> int:
+    """Read the stretches of the plan, in its order, into the page cache; gives the number of bytes that were
+    read. on_read(bytes) is called from several threads as it goes.
 
     Raises ColdseekError for a file that changed or cannot be read, and for more than fits in memory.
     """
-    known = files.loc[sorted(set(stretches["file"].tolist()))]
-    changed = changes(known)
+    changed = changes(plan.files)
     if changed:
         raise refusal(changed)
-    _fits(int(stretches["size"].sum()))
-    paths, inodes = known["path"].to_dict(), known["inode"].to_dict()
+    _fits(plan.size)
     work: SimpleQueue[tuple[int, int, int]] = SimpleQueue()
-    for file, offset, size in stretches[["file", "offset", "size"]].to_numpy().tolist():
-        for begin in range(offset, offset + size, PIECE):
-            work.put((file, begin, min(PIECE, offset + size - begin)))
+    pieces: Counter[int] = Counter()
+    for file, offset, size in plan.stretches:
+        until = min(
+            offset + size, plan.files[file].size or offset + size
+        )  # the last page of a file is short
+        for begin in range(offset, until, PIECE):
+            work.put((file, begin, min(PIECE, until - begin)))
+            pieces[file] += 1
     stop, failures, counts = threading.Event(), [], []
+    opened = _Opened(plan.files, pieces)
 
     def read() -> None:
         buffer = bytearray(PIECE)
@@ -87,9 +83,10 @@ def prefetch(
             while not stop.is_set():
                 file, offset, size = work.get_nowait()
                 try:
-                    got = _bring(paths[file], inodes[file], offset, memoryview(buffer)[:size])
+                    got = _bring(opened.descriptor(file), offset, memoryview(buffer)[:size])
+                    opened.done(file)
                 except OSError as error:
-                    failures.append((paths[file], error))
+                    failures.append((plan.files[file].path, error))
                     stop.set()
                     return
                 counts.append(got)
@@ -103,6 +100,7 @@ def prefetch(
             thread.join()
     finally:
         stop.set()
+    opened.close()
     if failures:
         path, error = failures[0]
         raise ColdseekError(f"cannot read {show_path(path)}: {error.strerror}")
@@ -117,27 +115,56 @@ def _fits(size: int) -> None:
         raise ColdseekError(f"{show_bytes(size)} do not fit in memory, of which {free} are available")
 
 
-def _bring(path: bytes, inode: int, offset: int, into: memoryview) -> int:
-    """Announce and read one stretch; gives the bytes got."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        if os.fstat(descriptor).st_ino != inode:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        os.posix_fadvise(descriptor, offset, len(into), os.POSIX_FADV_WILLNEED)
-        got = 0
-        while got < len(into):
-            count = os.preadv(descriptor, [into[got:]], offset + got)
-            if count == 0:
-                break
-            got += count
-        return got
-    finally:
+class _Opened:
+    """The files that are being read, each opened once, from its first piece to its last."""
+
+    def __init__(self, files: Sequence[KnownFile], pieces: Counter[int]) -> None:
+        self._files, self._left = files, pieces
+        self._descriptors: dict[int, int] = {}
+        self._locks = [threading.Lock() for _ in files]  # one each: to open one waits for the device
+
+    def descriptor(self, file: int) -> int:
+        with self._locks[file]:
+            if file not in self._descriptors:
+                self._descriptors[file] = _open(self._files[file])
+            return self._descriptors[file]
+
+    def done(self, file: int) -> None:
+        """One of the file's pieces is read."""
+        with self._locks[file]:
+            self._left[file] -= 1
+            if not self._left[file]:
+                os.close(self._descriptors.pop(file))
+
+    def close(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+
+def _open(file: KnownFile) -> int:
+    descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if os.fstat(descriptor).st_ino != file.inode:
         os.close(descriptor)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    return descriptor
 
 
-def _change(path: bytes, device: str, inode: object, size: object, mtime_ns: object) -> str:
+def _bring(descriptor: int, offset: int, into: memoryview) -> int:
+    """Announce and read one stretch; gives the bytes got."""
+    os.posix_fadvise(descriptor, offset, len(into), os.POSIX_FADV_WILLNEED)
+    got = 0
+    while got < len(into):
+        count = os.preadv(descriptor, [into[got:]], offset + got)
+        if count == 0:
+            break
+        got += count
+    return got
+
+
+def _change(file: KnownFile) -> str:
     """What is different; "": nothing."""
-    if any(value is pd.NA for value in (inode, size, mtime_ns)) or not device:
+    path, device, inode, size = file.path, file.device, file.inode, file.size
+    if None in (inode, size, file.mtime_ns) or not device:
         return "is not known well enough (the trace does not say what it was)"
     try:
         facts = os.stat(path)
@@ -154,4 +181,4 @@ def _change(path: bytes, device: str, inode: object, size: object, mtime_ns: obj
         return "is another file of that name"
     if facts.st_size != size:
         return f"had {size} bytes and has {facts.st_size}"
-    return "" if facts.st_mtime_ns == mtime_ns else "was written to"
+    return "" if facts.st_mtime_ns == file.mtime_ns else "was written to"

@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 
 from profiler.capture.recorder import FileFacts
+from profiler.units import device_name
 
 _KINDS = {
     stat.S_IFREG: "regular", stat.S_IFBLK: "block", stat.S_IFDIR: "directory",
@@ -19,11 +20,6 @@ def kind_of(mode: int) -> str:
     """The kind of file (trace.FILE_KINDS) of a st_mode; eventfd, epoll and their like have no type at
     all."""
     return _KINDS.get(stat.S_IFMT(mode), "anonymous")
-
-
-def device_name(number: int) -> str:
-    """A device number as "major:minor"."""
-    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def describe(path: bytes, status: os.stat_result) -> FileFacts:

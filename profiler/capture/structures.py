@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from profiler.capture.procfs import device_name
 from profiler.images import formats
 from profiler.images.build import Wanted
 from profiler.images.chain import Link, Opened, chain
 from profiler.images.image import take
 from profiler.images.map import MAX_RANGES, Map
 from profiler.trace import DATA_KINDS, STRUCTURE_COLUMNS, Trace, empty_table
-from profiler.units import show_count, show_path
+from profiler.units import device_name, show_count, show_path
 
 MAX_PROBED = 64
 """Of so many files, those with the most bytes read, the first bytes are looked at."""

@@ -14,9 +14,9 @@ import numpy as np
 
 from profiler.capture.environment import MEMORY_FILESYSTEMS, fiemap, filesystem_of
 from profiler.capture.places import PAGE, Ints
-from profiler.capture.procfs import device_name, kind_of
+from profiler.capture.procfs import kind_of
 from profiler.errors import ColdseekError
-from profiler.units import show_bytes, show_path
+from profiler.units import device_name, show_bytes, show_path
 
 LEAST = 256 * 2**20
 """Bytes that have to be there, so that no place is read twice and most reads are far from one another."""

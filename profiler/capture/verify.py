@@ -28,6 +28,7 @@ from profiler.capture.record import data_files, find_program, named_files, recor
 from profiler.capture.tracer import choose
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.owner import Owner, acting_as, give
+from profiler.plan import known_files
 from profiler.trace import Trace
 from profiler.units import show_bytes, show_path
 
@@ -165,7 +166,7 @@ def check(trace: Trace, image: int) -> None:
             "the trace does not say which command it is of; record it with 'coldseek record'"
         )
     path = trace.files["path"].iloc[image]
-    changed = changes(trace.files.iloc[[image]])
+    changed = changes(known_files(trace.files.iloc[[image]]))
     if changed:
         raise refusal(changed)
     writes = int((trace.writes()["file"] == image).sum())

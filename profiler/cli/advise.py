@@ -112,6 +112,7 @@ def _verify(
     from profiler.capture.prefetch import prefetch
     from profiler.capture.verify import Subject, check
     from profiler.capture.verify import verify as run_all
+    from profiler.plan import plan_of
     from profiler.report.advice import Compared, Verification
 
     image = advice.image
@@ -121,13 +122,13 @@ def _verify(
             progress.say(f"measuring the device here, about {MEASURED_FOR:.0f} s (--device names one)")
             folder = scratch or os.path.dirname(os.fsdecode(trace.files["path"].iloc[image.file]))
             here = _measured(folder)
-        stretches = plan(trace)
+        wanted = plan_of(plan(trace), trace.files)
         subjects = [Subject("now")]
         for option in advice.options:
             if option.convert or (option.key == "defragmented" and len(image.files) == 1):
                 subjects.append(Subject(option.key, option.convert or None, not option.convert))
             elif option.key == "prefetch":
-                subjects.append(Subject(option.key, before=lambda: prefetch(stretches, trace.files)))
+                subjects.append(Subject(option.key, before=lambda: prefetch(wanted)))
         results = run_all(
             trace, image.file, image.format, subjects, runs, scratch=scratch, tracer=tracer, owner=owner,
             say=progress.say,

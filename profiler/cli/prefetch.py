@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import say
-from profiler.cli.report import TRACE
+from profiler.cli.output import can_be_made, say
+from profiler.errors import UsageError
 from profiler.units import show_bytes, show_path, show_plural, show_seconds
+
+if TYPE_CHECKING:
+    from profiler.plan import Plan
 
 MOST_SHOWN = 20
 
 
 @app.command(epilog="Example: coldseek prefetch boot.trace.parquet && qemu-system-x86_64 ...")
 def prefetch(
-    trace: TRACE,
+    trace: Annotated[str, typer.Argument(help="A trace, or a plan that --save made.", metavar="TRACE|PLAN")],
     order: Annotated[
         str,
         typer.Option(
@@ -28,6 +32,13 @@ def prefetch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be read, and read nothing.")
     ] = False,
+    save: Annotated[
+        str,
+        typer.Option(
+            help="Write the plan, a small file, and read nothing; to prefetch by it starts faster.",
+            metavar="FILE",
+        ),
+    ] = "",
 ) -> None:
     """Bring in what a recorded start reads, before it starts.
 
@@ -35,28 +46,57 @@ def prefetch(
 
     The start that follows then runs warm. Files that changed since the trace was recorded are refused.
     """
-    from profiler.analysis.prefetch import plan
-    from profiler.capture.prefetch import changes, refusal
+    from profiler import plan as plans
     from profiler.capture.prefetch import prefetch as read
+
+    if plans.is_plan(trace):
+        if save:
+            raise UsageError(f"{show_path(trace)} is a plan already; name a trace")
+        wanted = plans.load(trace)
+    else:
+        wanted = _planned(trace, order, save)
+    if save:
+        plans.save(wanted, save)
+        say(f"{_total(wanted)}; see coldseek prefetch {show_path(save)}")
+    elif dry_run:
+        _show(wanted)
+    else:
+        began = time.monotonic()
+        got = read(wanted)
+        took = show_seconds(time.monotonic() - began)
+        say(f"prefetched {show_bytes(got)} of {show_plural(len(wanted.files), 'file')} in {took}")
+
+
+def _planned(trace: str, order: str, save: str) -> Plan:
+    from profiler.analysis.prefetch import plan
+    from profiler.plan import plan_of
     from profiler.trace import load
 
+    if save:
+        can_be_made(save, trace)
     found = load(trace)
-    stretches = plan(found, order)
-    size = int(stretches["size"].sum())
-    total = f"{show_bytes(size)} in {show_plural(len(stretches), 'piece')}"
-    if dry_run:
-        by_file = stretches.groupby("file")["size"].agg(["sum", "count"]).sort_values("sum", ascending=False)
-        paths = found.files["path"].to_dict()
-        for number, in_all, pieces in by_file.head(MOST_SHOWN).itertuples():
-            sys.stdout.write(f"{show_bytes(int(in_all)):>10}  {pieces:>6,}  {show_path(paths[number])}\n")
-        more = len(by_file) - MOST_SHOWN
-        files = show_plural(len(by_file), "file")
-        sys.stdout.write(f"{total}, of {files}" + (f", {more} of them not shown" if more > 0 else "") + "\n")
-        changed = changes(found.files.loc[by_file.index])
-        if changed:
-            raise refusal(changed)
-        return
-    began = time.monotonic()
-    got = read(stretches, found.files)
-    took = show_seconds(time.monotonic() - began)
-    say(f"prefetched {show_bytes(got)} of {show_plural(stretches['file'].nunique(), 'file')} in {took}")
+    return plan_of(plan(found, order), found.files)
+
+
+def _total(plan: Plan) -> str:
+    return f"{show_bytes(plan.size)} in {show_plural(len(plan.stretches), 'piece')}"
+
+
+def _show(plan: Plan) -> None:
+    """What would be read of which files, the most first. Raises ColdseekError for files that changed."""
+    from profiler.capture.prefetch import changes, refusal
+
+    pieces = Counter(file for file, _, _ in plan.stretches)
+    sizes: Counter[int] = Counter()
+    for file, _, size in plan.stretches:
+        sizes[file] += size
+    for file, size in sizes.most_common(MOST_SHOWN):
+        sys.stdout.write(f"{show_bytes(size):>10}  {pieces[file]:>6,}  {show_path(plan.files[file].path)}\n")
+    more = len(sizes) - MOST_SHOWN
+    files = show_plural(len(sizes), "file")
+    sys.stdout.write(
+        f"{_total(plan)}, of {files}" + (f", {more} of them not shown" if more > 0 else "") + "\n"
+    )
+    changed = changes(plan.files)
+    if changed:
+        raise refusal(changed)

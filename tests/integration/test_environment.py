@@ -14,9 +14,10 @@ from conftest import need_tool
 
 from profiler.capture import environment
 from profiler.capture.environment import complete, extents, filesystem_of, host_facts
-from profiler.capture.procfs import describe, device_name
+from profiler.capture.procfs import describe
 from profiler.capture.recorder import OP_CODES, FileFacts, Recorder
 from profiler.trace import EXTENT_COLUMNS, Meta, Trace, validate
+from profiler.units import device_name
 
 LAST = 1
 
@@ -58,6 +59,9 @@ def test_a_device_on_a_disk_has_its_size_and_read_ahead(disk_directory: Path) ->
     assert facts["rotational"] in (True, False)
     assert facts["name"] == Path("/sys/dev/block", device).resolve().name
     assert facts["disk"] and facts["name"].startswith(facts["disk"])
+    number = Path("/sys/class/block", facts["disk"].replace("/", "!"), "dev").read_text().strip()
+    stacked = facts["under"] or facts["disk_number"] is None
+    assert stacked or (facts["disk_number"], facts["start_bytes"] == 0) == (number, number == device)
 
 
 @pytest.mark.parametrize("device", ["0:0", "4095:9999", "nonsense", "../../x", "8:1\n"])
@@ -70,7 +74,8 @@ def test_a_partition_belongs_to_its_disk(tmp_path: Path, monkeypatch: pytest.Mon
     disk = tmp_path / "sda"
     for name, text in {
         "sda1/partition": "1", "sda1/size": "2048", "queue/rotational": "1", "queue/read_ahead_kb": "128",
-        "queue/scheduler": "none [mq-deadline] kyber", "device/model": "A  Disk ",
+        "queue/scheduler": "none [mq-deadline] kyber", "device/model": "A  Disk ", "dev": "8:0",
+        "sda1/start": "2048", "sda1/dev": "8:1",
     }.items():  # fmt: skip
         (disk / name).parent.mkdir(parents=True, exist_ok=True)
         (disk / name).write_text(text + "\n")
@@ -79,6 +84,24 @@ def test_a_partition_belongs_to_its_disk(tmp_path: Path, monkeypatch: pytest.Mon
     assert (facts["name"], facts["disk"], facts["model"]) == ("sda1", "sda", "A  Disk")
     assert (facts["rotational"], facts["read_ahead_kb"], facts["scheduler"]) == (True, 128, "mq-deadline")
     assert facts["size_bytes"] == 2**20
+    assert (facts["disk_number"], facts["start_bytes"]) == ("8:0", 2**20)
+    (disk / "sda1/start").unlink()
+    assert host_facts(["8:1"])["devices"]["8:1"]["start_bytes"] is None
+
+
+@pytest.mark.parametrize("name", ["sda", "dm-0", "nvme-subsystem/nvme-subsys0/nvme0n1"])
+def test_where_requests_are_passed_on_places_are_not_known(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / name
+    (disk / "slaves").mkdir(parents=True)
+    (disk / "dev").write_text("8:0\n")
+    if name == "dm-0":
+        (disk / "slaves" / "sda").touch()
+    monkeypatch.setattr(environment, "_sysfs", lambda device: disk)
+    facts = host_facts(["8:0"])["devices"]["8:0"]
+    known = ("8:0", 0) if name == "sda" else (None, None)
+    assert (facts["disk_number"], facts["start_bytes"]) == known
 
 
 # ---- file systems ----------------------------------------------------------------------------------------

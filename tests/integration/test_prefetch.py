@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import coldseek, need
 
 from profiler.capture.cache import evict, residency
 from profiler.capture.prefetch import changes
+from profiler.plan import known_files
 from profiler.trace import load
 
 
@@ -53,7 +55,7 @@ def test_files_that_changed_are_refused(recorded: tuple[Path, Path]) -> None:
     read = found.files[(found.files["path"] == os.fsencode(file)).to_numpy(bool)]
 
     def why() -> list[str]:
-        return [one.why for one in changes(read)]
+        return [one.why for one in changes(known_files(read))]
 
     facts = file.stat()
     assert why() == []
@@ -76,3 +78,25 @@ def test_files_that_changed_are_refused(recorded: tuple[Path, Path]) -> None:
 def test_bad_arguments(recorded: tuple[Path, Path]) -> None:
     done = coldseek("prefetch", "--order", "fast", recorded[1])
     assert done.returncode == 2 and "there are device, time" in done.stderr
+
+
+def test_a_plan_does_what_its_trace_does_and_needs_no_heavy_library(recorded: tuple[Path, Path]) -> None:
+    file, trace = recorded
+    plan = file.with_name("x.plan")
+    done = coldseek("prefetch", trace, "--save", plan)
+    assert done.returncode == 0 and "coldseek prefetch" in done.stderr, done.stderr
+    assert coldseek("prefetch", plan, "--dry-run").stdout == coldseek("prefetch", trace, "--dry-run").stdout
+    program = (
+        "import sys\nfrom profiler.cli import main\ntry: main()\n"
+        "finally: print(*{'pandas', 'numpy', 'pyarrow'} & set(sys.modules))"
+    )
+    evict([os.fsencode(file)])
+    done = subprocess.run(
+        [sys.executable, "-c", program, "prefetch", plan], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n" and "prefetched" in done.stderr
+    assert residency([os.fsencode(file)]).resident_bytes >= 32 * 65536
+    again = coldseek("prefetch", plan, "--save", file.with_name("y.plan"))
+    assert again.returncode == 2 and "is a plan already" in again.stderr
+    os.utime(file)
+    assert "was written to" in coldseek("prefetch", plan).stderr

@@ -1,0 +1,125 @@
+"""What to bring into the page cache before a start, as a file of its own: small, and read with nothing but
+Python's standard library, because the libraries that read a trace are themselves slow to start cold."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from profiler.errors import ColdseekError
+from profiler.units import show_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "coldseek.plan/1"
+
+MAX_BYTES = 256 * 2**20
+"""A larger file is no plan: this is enough for some ten million stretches."""
+
+_LARGEST = 2**62
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file as it was when the start was recorded. device: "major:minor"; size: bytes; None: not known."""
+
+    path: bytes
+    device: str
+    inode: int | None
+    size: int | None
+    mtime_ns: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """stretches: (place in `files`, offset, size in bytes), in the order in which to read them."""
+
+    files: tuple[KnownFile, ...]
+    stretches: tuple[tuple[int, int, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(size for _, _, size in self.stretches)
+
+
+def known_files(files: pd.DataFrame) -> tuple[KnownFile, ...]:
+    """Rows of `trace.FILE_COLUMNS`."""
+    columns = (files[name].tolist() for name in ("path", "device", "inode", "size", "mtime_ns"))
+    return tuple(
+        KnownFile(path, device, *(one if isinstance(one, int) else None for one in numbers))
+        for path, device, *numbers in zip(*columns, strict=True)
+    )
+
+
+def plan_of(stretches: pd.DataFrame, files: pd.DataFrame) -> Plan:
+    """stretches: columns file (a row of `files`), offset, size, as `analysis.prefetch.plan` gives them."""
+    numbers = sorted(set(stretches["file"].tolist()))
+    place = {number: at for at, number in enumerate(numbers)}
+    rows = zip(*(stretches[name].tolist() for name in ("file", "offset", "size")), strict=True)
+    return Plan(known_files(files.loc[numbers]), tuple((place[file], *rest) for file, *rest in rows))
+
+
+def is_plan(path: str) -> bool:
+    """Whether the file begins as a plan does; False too for what cannot be read: who reads it says so."""
+    try:
+        if not os.path.isfile(path):  # to open a pipe would wait for its other end
+            return False
+        with open(path, "rb") as file:
+            return file.read(1) == b"{"
+    except (OSError, ValueError):
+        return False
+
+
+def save(plan: Plan, path: str) -> None:
+    """Write it beside `path` and rename it. Raises ColdseekError, as `trace.save` does."""
+    from profiler.trace import replacing
+
+    files = [[os.fsdecode(one.path), one.device, one.inode, one.size, one.mtime_ns] for one in plan.files]
+    text = json.dumps({"format": FORMAT, "files": files, "stretches": plan.stretches}, separators=(",", ":"))
+    with replacing(path) as temporary, open(temporary, "w", encoding="ascii") as file:
+        file.write(text + "\n")
+
+
+def load(path: str) -> Plan:
+    """Read a plan. Raises ColdseekError for what is none, or says what cannot be."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ColdseekError(f"cannot read {show_path(path)}: {error.strerror}") from error
+    remedy = f"{show_path(path)} is no plan, or is damaged; make it with coldseek prefetch TRACE --save FILE"
+    if len(text) > MAX_BYTES:
+        raise ColdseekError(remedy)
+    try:
+        found = json.loads(text)
+        if found["format"] != FORMAT:
+            raise ColdseekError(f"{show_path(path)} is of another version of coldseek; {remedy}")
+        files = tuple(_file(*row) for row in found["files"])
+        return Plan(files, tuple(_stretch(len(files), *row) for row in found["stretches"]))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ColdseekError(remedy) from error
+
+
+def _file(path: Any, device: Any, inode: Any, size: Any, mtime_ns: Any) -> KnownFile:
+    if not isinstance(path, str) or not isinstance(device, str):
+        raise TypeError
+    numbers = (None if one is None else _number(one, least) for one, least in (
+        (inode, 0), (size, 0), (mtime_ns, -_LARGEST)  # files may be older than 1970
+    ))  # fmt: skip
+    return KnownFile(os.fsencode(path), device, *numbers)
+
+
+def _stretch(files: int, file: Any, offset: Any, size: Any) -> tuple[int, int, int]:
+    if _number(file) >= files:
+        raise ValueError
+    return file, _number(offset), _number(size)
+
+
+def _number(value: Any, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= _LARGEST:
+        raise ValueError
+    return value
