@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from profiler.capture.procfs import device_name
 from profiler.capture.structures import structures
 from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, FILE_COLUMNS, Trace, empty_table
-from profiler.units import show_count, show_path
+from profiler.units import device_name, show_count, show_path
 
 MAX_EXTENTS_PER_FILE = 100_000
 MAX_EXTENTS = 250_000
@@ -52,10 +51,14 @@ def host_facts(devices: Iterable[str] = ()) -> dict[str, Any]:
 
     {"kernel", "machine", "cpus", "memory_bytes", "virtual", "distribution",
      "devices": {"8:1": {"name", "disk", "model", "rotational", "read_ahead_kb", "max_sectors_kb",
-                         "max_segments", "scheduler", "size_bytes", "under", "filesystems"}}}
-    `disk` is the whole disk a partition belongs to (a disk's own name otherwise); `under` are the devices
-    that a device-mapper or RAID device lies on; max_sectors_kb and max_segments bound one request, its size
-    and in how many pieces of memory it is; `virtual` names the hypervisor or machine type, "" is bare metal.
+                         "max_segments", "scheduler", "size_bytes", "disk_number", "start_bytes", "under",
+                         "filesystems"}}}
+    `disk` is the whole disk a partition belongs to (a disk's own name otherwise), disk_number its
+    "major:minor", start_bytes where the partition begins on it (0 for a whole disk): extents count from the
+    partition, requests from the disk. `under` are the devices that a device-mapper or RAID device lies on;
+    where requests to such a device go is not looked into: both are None. max_sectors_kb and max_segments
+    bound one request, its size and in how many pieces of memory it is; `virtual` names the hypervisor or
+    machine type, "" is bare metal.
     """
     system = os.uname()
     return {
@@ -99,7 +102,7 @@ def _device_facts(device: str) -> dict[str, Any]:
     facts: dict[str, Any] = dict.fromkeys(
         (
             "name", "disk", "model", "rotational", "read_ahead_kb", "max_sectors_kb", "max_segments",
-            "scheduler", "size_bytes",
+            "scheduler", "size_bytes", "disk_number", "start_bytes",
         )
     )  # fmt: skip
     facts["under"] = []
@@ -110,6 +113,9 @@ def _device_facts(device: str) -> dict[str, Any]:
     disk = place.parent if (place / "partition").exists() else place
     sectors = _number(place / "size")
     rotational = _number(disk / "queue/rotational")
+    under = sorted(entry.name for entry in _entries(disk / "slaves"))
+    # The heads of NVMe multipath pass on what they get too, to disks that are not listed under them.
+    is_direct = not under and "nvme-subsystem" not in disk.parts
     facts |= {
         "name": place.name.replace("!", "/"),  # sysfs writes / in names as !
         "disk": disk.name.replace("!", "/"),
@@ -120,9 +126,17 @@ def _device_facts(device: str) -> dict[str, Any]:
         "max_segments": _number(disk / "queue/max_segments"),
         "scheduler": _scheduler(_read(disk / "queue/scheduler")),
         "size_bytes": None if sectors is None else sectors * 512,  # in units of 512, on every disk
-        "under": sorted(entry.name for entry in _entries(disk / "slaves")),
+        "disk_number": _read(disk / "dev") if is_direct else None,
+        "start_bytes": _start(place, disk) if is_direct else None,
+        "under": under,
     }
     return facts
+
+
+def _start(place: Path, disk: Path) -> int | None:
+    """Where a partition begins on its disk, in bytes; of the disk itself 0."""
+    sectors = 0 if place == disk else _number(place / "start")
+    return None if sectors is None else sectors * 512  # in units of 512, on every disk
 
 
 def _sysfs(device: str) -> Path | None:
