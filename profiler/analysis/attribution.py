@@ -1,4 +1,4 @@
-"""What each read of a disk image was for: the structure of the image that it got."""
+"""What each read and each observed request of a disk image was for: the structure that it got."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import group_sums, joined
+from profiler.analysis import inverse
+from profiler.analysis.intervals import Ints, group_sums, holding
+from profiler.trace import Trace
 
 UNMAPPED = "not in the map"
 """The structure of a read of an image at a place of which its map says nothing, or of unknown offset."""
@@ -28,17 +30,11 @@ def structure_of(reads: pd.DataFrame, structures: pd.DataFrame) -> npt.NDArray[n
     known = np.flatnonzero(mapped & reads["offset"].notna().to_numpy(bool))
     if not len(known):
         return found
-    owner = structures["file"].to_numpy(np.int64)
-    start, until = (structures[name].to_numpy(np.int64) for name in ("start", "end"))
+    owner, start, until = (structures[name].to_numpy(np.int64) for name in ("file", "start", "end"))
     offset = reads["offset"].to_numpy(np.int64, na_value=0)[known]
-    keys, _, _ = joined(np.concatenate([owner, file[known]]), np.concatenate([start, offset]))
-    starts, points = keys[: len(owner)], keys[len(owner) :]
-    order = np.argsort(starts, kind="stable")
-    place = np.searchsorted(starts[order], points, side="right") - 1
-    holder = order[np.maximum(place, 0)]
-    inside = (place >= 0) & (owner[holder] == file[known]) & (offset < until[holder])
-    kinds = structures["kind"].to_numpy(object)
-    found[known[inside]] = kinds[holder[inside]]
+    holder = holding(owner, start, until, file[known], offset)
+    inside = holder >= 0
+    found[known[inside]] = structures["kind"].to_numpy(object)[holder[inside]]
     return found
 
 
@@ -53,23 +49,66 @@ def by_structure(
     structure = structure_of(classified, structures)
     mapped = np.flatnonzero(structure != "")
     rows = classified.iloc[mapped]
-    names, which = np.unique(structure[mapped].astype(str), return_inverse=True)
-    keys, group = np.unique(rows["file"].to_numpy(np.int64) * (len(names) + 1) + which, return_inverse=True)
-    sums = {
-        name: group_sums(values.astype(np.int64), group.reshape(-1), len(keys))
-        for name, values in (
-            ("reads", np.ones(len(rows))),
-            ("bytes", rows["size"].to_numpy(np.int64)),
-            ("unique_bytes", rows["new_bytes"].to_numpy(np.int64)),
-            ("seeks", rows["seek"].to_numpy(bool)),
-        )
-    }
-    made = pd.DataFrame(
+    made = _summed(
+        rows["file"].to_numpy(np.int64),
+        structure[mapped],
         {
-            "file": keys // (len(names) + 1),
-            "structure": names[keys % (len(names) + 1)] if len(names) else [],
-            **sums,
-            "seconds": np.bincount(group.reshape(-1), seconds[mapped], len(keys)),
-        }
+            "reads": np.ones(len(rows), np.int64),
+            "bytes": rows["size"].to_numpy(np.int64),
+            "unique_bytes": rows["new_bytes"].to_numpy(np.int64),
+            "seeks": rows["seek"].to_numpy(np.int64),
+            "seconds": seconds[mapped],
+        },
     )
-    return made.sort_values(["file", "reads"], ascending=[True, False], kind="stable", ignore_index=True)
+    return _most_reads_first(made)
+
+
+def requests_by_structure(trace: Trace) -> tuple[Ints, pd.DataFrame]:
+    """The files with a map of which it is known what requests read them (`inverse.known_files`), and one
+    row for each structure of theirs that a request began with: file, structure, requests, bytes (the
+    program's bytes in them). As they were observed: lost events are not in it.
+    """
+    known = inverse.known_files(trace)
+    requests = inverse.requests(trace, known)
+    found = _summed(
+        requests["file"].to_numpy(np.int64),
+        structure_of(requests, trace.structures),
+        {"requests": np.ones(len(requests), np.int64), "bytes": requests["size"].to_numpy(np.int64)},
+    )
+    return known, found
+
+
+def with_requests(table: pd.DataFrame, known: Ints, requested: pd.DataFrame) -> pd.DataFrame:
+    """`table` (of `by_structure`) with the column requests (Int64) of `requests_by_structure`, null where
+    the file is not among the known. What was requested and never read, but brought in by read-ahead or
+    through a mapping, has a row of no reads.
+    """
+    sums = {"reads": "Int64", "bytes": "Int64", "unique_bytes": "Int64", "seeks": "Int64"}
+    counts = requested[["file", "structure", "requests"]].astype({"requests": "Int64"})
+    made = table.astype(sums).merge(counts, "outer", ["file", "structure"])  # Int64: floats are not exact
+    unread = {**dict.fromkeys(sums, 0), "seconds": 0.0}
+    made = made.fillna(unread).astype(dict.fromkeys(sums, "int64"))
+    unasked = made["requests"].isna() & made["file"].isin(known)
+    made["requests"] = made["requests"].mask(unasked, 0)
+    return _most_reads_first(made)
+
+
+def _summed(
+    file: Ints, structure: npt.NDArray[np.object_], values: dict[str, Ints | npt.NDArray[np.float64]]
+) -> pd.DataFrame:
+    """One row for each (file, structure), by file and name: the sums of `values`, of whole numbers exact."""
+    names, which = np.unique(structure.astype(str), return_inverse=True)
+    keys, group = np.unique(file * (len(names) + 1) + which.reshape(-1), return_inverse=True)
+    group = group.reshape(-1)
+    sums = {
+        name: group_sums(column.astype(np.int64, copy=False), group, len(keys))
+        if column.dtype == np.int64
+        else np.bincount(group, column, len(keys))
+        for name, column in values.items()
+    }
+    of_keys = names[keys % (len(names) + 1)] if len(names) else []
+    return pd.DataFrame({"file": keys // (len(names) + 1), "structure": of_keys, **sums})
+
+
+def _most_reads_first(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values(["file", "reads"], ascending=[True, False], kind="stable", ignore_index=True)

@@ -139,6 +139,25 @@ def joined(group: Ints, values: Ints) -> tuple[Ints, int, Ints | None]:
     return (which << bits) | values.reshape(-1), bits, distinct  # numpy 2.0 alone gives another shape
 
 
+def holding(
+    group: Ints, start: Ints, end: Ints, groups: npt.NDArray[np.integer], points: Ints
+) -> npt.NDArray[np.intp]:
+    """For each point (in the group beside it in `groups`) the row of the interval [start, end) of that group
+    that holds it; -1: none does. Where intervals overlap, the one that starts last counts, alone.
+
+    group, start, end: one entry an interval; starts and points >= 0.
+    """
+    if not len(group) or not len(points):
+        return np.full(len(points), -1, np.intp)
+    keys, _, _ = joined(np.concatenate([group, groups]), np.concatenate([start, points]))
+    starts, wanted = keys[: len(group)], keys[len(group) :]
+    order = np.argsort(starts, kind="stable")
+    place = np.searchsorted(starts[order], wanted, side="right") - 1
+    holder = order[np.maximum(place, 0)]
+    inside = (place >= 0) & (group[holder] == groups) & (points < end[holder])
+    return np.where(inside, holder, -1)
+
+
 def first_covering(first: Ints, last: Ints, segments: int) -> Ints:
     """For each segment the smallest row whose [first, last) covers it; the number of rows where none
     does."""
