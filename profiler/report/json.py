@@ -146,7 +146,8 @@ def _file(file: FileSummary) -> Json:
         "strides": [asdict(stride) for stride in file.strides],
         "structures": {
             _text(one.kind): {
-                name: getattr(one, name) for name in ("reads", "bytes", "unique_bytes", "seeks", "hdd_share")
+                name: getattr(one, name)
+                for name in ("reads", "bytes", "unique_bytes", "seeks", "requests", "hdd_share")
             }
             for one in file.structures
         },

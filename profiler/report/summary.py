@@ -37,8 +37,9 @@ class Stride:
 
 @dataclass(frozen=True)
 class StructureSummary:
-    """The reads of one kind of structure of an image; see `attribution`. hdd_share: of all the time that the
-    start waits for HDD, None if it waits for nothing.
+    """The reads of one kind of structure of an image; see `attribution`. requests: those that reached the
+    device, as they were observed; None: not known. hdd_share: of all the time that the start waits for HDD,
+    None if it waits for nothing.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class StructureSummary:
     bytes: int
     unique_bytes: int
     seeks: int
+    requests: int | None
     hdd_share: float | None
 
 
@@ -183,11 +185,17 @@ def _structures(
     made = project(cold_start, device_models.find(HDD))
     caused = made.reads >= 0
     seconds = np.bincount(made.reads[caused], made.times[caused], len(classified)).astype(np.float64)
-    table = attribution.by_structure(classified, trace.structures, seconds)
+    table = attribution.with_requests(
+        attribution.by_structure(classified, trace.structures, seconds),
+        *attribution.requests_by_structure(trace),
+    )
     found: dict[int, list[StructureSummary]] = {}
-    for file, kind, reads, size, unique, seeks, cost in _rows(table, *attribution.COLUMNS):
+    for file, kind, reads, size, unique, seeks, cost, asked in _rows(
+        table, *attribution.COLUMNS, "requests"
+    ):
+        asked = None if asked is pd.NA else asked
         share = cost / made.seconds if made.seconds else None
-        found.setdefault(file, []).append(StructureSummary(kind, reads, size, unique, seeks, share))
+        found.setdefault(file, []).append(StructureSummary(kind, reads, size, unique, seeks, asked, share))
     return {file: tuple(rows) for file, rows in found.items()}
 
 

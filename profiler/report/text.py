@@ -40,6 +40,9 @@ MAX_STRIDES = 3
 MAX_STRUCTURES = 6
 """Kinds of structures of an image that are listed; JSON has them all."""
 
+DISPENSABLE = ("unique", "bytes", "seeks")
+"""Columns of the table of structures that are left out, in this order, where the page is too narrow."""
+
 MAX_FINDINGS = 3
 """Findings beyond these are in JSON only; `coldseek advise` says what to do about them."""
 
@@ -232,14 +235,24 @@ def _structures(page: _Page, structures: Sequence[StructureSummary]) -> None:
     """What the reads of an image were for."""
     if not structures:
         return
-    lines = [["", "reads", "bytes", "unique", "seeks", "HDD time"]]
-    for one in structures[:MAX_STRUCTURES]:
-        share = "" if one.hdd_share is None else show_percent(one.hdd_share)
-        sizes = (show_bytes(one.bytes), show_bytes(one.unique_bytes))
-        lines.append([show_path(one.kind), show_count(one.reads), *sizes, show_count(one.seeks), share])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for number, line in enumerate(lines):
-        cells = [*zip(line, widths, strict=True)]
+    shown = structures[:MAX_STRUCTURES]
+    columns = {
+        "": [show_path(one.kind) for one in shown],
+        "reads": [show_count(one.reads) for one in shown],
+        "bytes": [show_bytes(one.bytes) for one in shown],
+        "unique": [show_bytes(one.unique_bytes) for one in shown],
+        "seeks": [show_count(one.seeks) for one in shown],
+        "requests": ["" if one.requests is None else show_count(one.requests) for one in shown],
+        "HDD time": ["" if one.hdd_share is None else show_percent(one.hdd_share) for one in shown],
+    }
+    if all(one.requests is None for one in shown):
+        del columns["requests"]
+    widths = {head: max(map(len, (head, *cells))) for head, cells in columns.items()}
+    for head in DISPENSABLE:
+        if sum(widths.values()) + 2 * (len(widths) - 1) > page.width - _LABEL - 1:
+            del widths[head]
+    for number, line in enumerate(zip(*([head, *columns[head]] for head in widths), strict=True)):
+        cells = [*zip(line, widths.values(), strict=True)]
         page.columns("structures" if number == 0 else "", cells, _DIM if number == 0 else "")
     more = len(structures) - MAX_STRUCTURES
     if more > 0:

@@ -197,6 +197,36 @@ def test_what_the_device_gave_a_cold_image_check(seed_image: Path) -> None:
     assert len(pages - brought) * 4096 < MIB / 4
 
 
+def test_what_each_structure_of_a_cold_image_asked_of_the_device(disk_directory: Path) -> None:
+    path = disk_directory / "image"
+    layout = "cluster_size=4k,preallocation=metadata"
+    subprocess.run(
+        [need_tool("qemu-img"), "create", "-q", "-f", "qcow2", "-o", layout, path, "64M"], check=True
+    )
+    with open(path, "rb") as image:
+        os.fsync(image.fileno())  # what was not written back has no place
+    found = record(["qemu-img", "check", "-q", str(path)], "kernel", "cold", image=str(path))
+    assert found.meta.complete and found.meta.cache == "cold"
+    file = found.files["path"].tolist().index(os.fsencode(path))
+    facts = found.meta.host["devices"][found.files["device"][file]]
+    extents = found.extents[found.extents["file"] == file]
+    need(len(extents) and facts["disk_number"], "it is not known where on its disk a file here lies")
+
+    # the extents in their order, one after another, against each request of the disk
+    rows = found.layer("device")
+    rows = rows[(found.files["device"].reindex(rows["file"]) == facts["disk_number"]).to_numpy(bool)]
+    places = [
+        (facts["start_bytes"] + physical, facts["start_bytes"] + physical + length)
+        for physical, length in zip(extents["physical"], extents["length"], strict=True)
+    ]
+    expected = sum(any(low <= offset < high for low, high in places) for offset in rows["offset"])
+    focus = summarise(found).focus
+    assert focus is not None and focus.path == os.fsencode(path)
+    asked = {one.kind: one.requests for one in focus.structures}
+    assert sum(requests or 0 for requests in asked.values()) == expected > 0
+    assert (asked["L2 table"] or 0) > 0 and (asked["refcount block"] or 0) > 0
+
+
 def test_what_the_device_gave_each_process_of_a_cold_start(tmp_path: Path) -> None:
     """Against getrusage(2), which the program itself asks for its child."""
     script = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 from made import GIB, MIB, below, seed_2010, trace
 
 from profiler.capture.recorder import FileFacts
-from profiler.trace import Trace
+from profiler.trace import EXTENT_COLUMNS, STRUCTURE_COLUMNS, Trace, table
 
 
 def run(wall_s: float, resident: int, device: int) -> dict[str, Any]:
@@ -116,6 +117,30 @@ def kernel(**meta: Any) -> Trace:
     return made
 
 
+def image() -> Trace:
+    """Like `kernel`, with a map of the image and its places on the disk, half as far apart as in the
+    file."""
+    host = {"devices": {"254:0": {"disk_number": "254:0", "start_bytes": 0}}}
+    made = kernel(measured={}, host=host)
+    blocks = [(143360 + number * 8 * MIB, 4096) for number in range(2048)]
+    tables = [(17 * GIB + number * 131072, 131072) for number in range(64)]
+    extents = [(0, start, start // 2, size, 0) for start, size in [*blocks, *tables[:-1]]]
+    extents += [(0, start, start // 2, size, 1) for start, size in tables[-1:]]
+    extents += [(file, 0, (20 + file) * GIB, 8 * MIB, 1) for file in (1, 2)]
+    ranges = [(0, start, start + size, "refcount block", pd.NA) for start, size in blocks]
+    ranges += [(0, 17 * GIB, 17 * GIB + 4 * MIB, "L2 table", pd.NA)]
+    ranges += [(0, 17 * GIB + 4 * MIB, 17 * GIB + 16 * MIB, "data cluster", 0)]
+    return dataclasses.replace(
+        made,
+        extents=rows_of(EXTENT_COLUMNS, extents),
+        structures=rows_of(STRUCTURE_COLUMNS, ranges),
+    )
+
+
+def rows_of(columns: dict[str, str], rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    return table(columns, [dict(zip(columns, row, strict=True)) for row in rows])
+
+
 def hostile() -> Trace:
     """Everything in it is meant to confuse."""
     return trace(
@@ -143,5 +168,6 @@ CASES: dict[str, Callable[[], Trace]] = {
     "check": check,
     "python": lambda: python_import(30),
     "kernel": kernel,
+    "image": image,
     "hostile": hostile,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from made import seed_2010, trace
-from report_cases import CASES, check, kernel, python_import
+from report_cases import CASES, check, image, kernel, python_import
 
 from profiler import devices
 from profiler.analysis.projection import project
@@ -83,6 +84,17 @@ def test_what_was_observed() -> None:
     warm = report_json.report(summarise(trace([(0, 0, 1)], tracer="kernel")))
     assert (warm["page_cache"]["bytes"], warm["page_cache"]["files"]) == (0, [])
     assert (warm["device"]["requests"], warm["device"]["median_s"]) == (0, None)
+
+
+def test_requests_of_structures() -> None:
+    """All requests of the case are the image's; where it lies is not known without its extents."""
+    made = image()
+    found = report_json.report(summarise(made))
+    of_image = found["files"][0]["structures"]
+    assert sum(one["requests"] for one in of_image.values()) == found["device"]["requests"] == 1320
+    made = dataclasses.replace(made, extents=made.extents[:0])
+    unknown = report_json.report(summarise(made))["files"][0]["structures"]
+    assert unknown.keys() == of_image.keys() and {one["requests"] for one in unknown.values()} == {None}
 
 
 def test_compare() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from made import GIB, MIB, below, seed_2010, trace
-from report_cases import CASES, RUNS, check, kernel
+from report_cases import CASES, RUNS, check, image, kernel
 
 from profiler import devices
 from profiler.analysis.projection import project
 from profiler.report import text
 from profiler.report.comparison import compare_summary
-from profiler.report.summary import summarise
+from profiler.report.summary import StructureSummary, summarise
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -51,6 +51,27 @@ def test_one_screen(case: str, width: int) -> None:
     lines = text.report(summarise(CASES[case]()), width).plain.split("\n")
     assert max(map(len, lines)) <= min(width, 99)
     assert len(lines) <= (55 if width < 80 or case == "hostile" else 41)
+
+
+@pytest.mark.parametrize("kind", ["L2 table", "compressed cluster", "redundant grain directory"])
+@pytest.mark.parametrize("count", [9, 9_999, 12_345_678])
+def test_the_table_of_structures_fits_and_leaves_out_what_it_can_do_without(kind: str, count: int) -> None:
+    summary = summarise(image())
+    assert summary.focus is not None
+    row = StructureSummary(kind, count, 1023 * MIB, 1023 * MIB, count, count, 0.894)
+    made = dataclasses.replace(summary, focus=dataclasses.replace(summary.focus, structures=(row,)))
+    lines = text.report(made).plain.split("\n")
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("structures")]
+    head, cells = lines[at].split()[1:], lines[at + 1].split()
+    assert head[0] == "reads" and head[-3:] == ["requests", "HDD", "time"]
+    assert kind in lines[at + 1] and cells[-1] == "89.4%" and cells.count(f"{count:,}") >= 2
+    assert ("unique" in head) == (kind == "L2 table" and count < 10_000_000)
+
+
+def test_requests_that_are_not_known_have_no_column() -> None:
+    unknown = text.report(summarise(dataclasses.replace(image(), extents=kernel().extents))).plain
+    known = text.report(summarise(image())).plain
+    assert "seeks  HDD time" in unknown and "seeks  requests  HDD time" in known
 
 
 def test_the_verdict_on_the_case_has_its_numbers() -> None:
