@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import os
 import re
-import signal
 import time
-from collections.abc import Iterator
 
+from profiler.capture.guard import guarded
 from profiler.errors import ColdseekError
 
 _MOUNTED = "/sys/kernel/tracing"
@@ -24,7 +24,6 @@ _FSOPEN, _FSCONFIG, _FSMOUNT, _CREATE, _CLOEXEC = 430, 431, 432, 6, 1
 _LOSSES = ("overrun", "commit overrun", "dropped events")  # of per_cpu/cpuN/stats
 _NAME = re.compile(r"coldseek-(\d+)-(\d+)-(\d+)-[a-z]+\d*")
 _numbers = itertools.count(1)  # a busy instance that could not be removed must not be in the way of the next
-_DESCRIPTORS = 65536  # nobody has more open, as good as ever
 _BUSY_S = 2.0  # an instance cannot be removed while a reader holds a page of it
 
 
@@ -201,39 +200,13 @@ def _names(root: int) -> list[str]:
         os.close(listing)
 
 
-@contextlib.contextmanager
-def guarded(root: int) -> Iterator[None]:
-    """While entered, a process of its own waits to remove this process's instances should it be killed.
-
-    It is nobody's child, so that a tracer that waits for all of its children never meets it.
-    """
-    watched = os.getpid()
-    waits, held = os.pipe()
-    between = os.fork()
-    if between == 0:
-        try:
-            os.setsid()
-            if os.fork() == 0:
-                _guard(root, waits, watched)
-        finally:
-            os._exit(0)
-    os.close(waits)
-    os.waitpid(between, 0)
-    try:
-        yield
-    finally:
-        os.close(held)
+def guard(root: int) -> contextlib.AbstractContextManager[None]:
+    """While entered, this process's instances are removed should it be killed."""
+    return guarded(functools.partial(_clear, root, os.getpid()), (root,))
 
 
-def _guard(root: int, waits: int, watched: int) -> None:
-    """Wait until the process `watched` closes its end of the pipe, by its death perhaps, then clear up."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    low, high = sorted((root, waits))
-    for first, last in ((0, low), (low + 1, high), (high + 1, _DESCRIPTORS)):
-        os.closerange(first, last)
-    os.chdir("/")
-    os.read(waits, 1)
+def _clear(root: int, watched: int) -> None:
+    """Remove the instances of a process that has been killed, which takes a moment to be gone."""
     deadline = time.monotonic() + _BUSY_S
     while time.monotonic() < deadline:
         remove_stale(root)  # leaves alone those of the living

@@ -90,7 +90,7 @@ class Observer:
             raise ColdseekError("this kernel offers no events of system calls (CONFIG_FTRACE_SYSCALLS)")
         check_header_event(tracefs.headers(self._root)[1])
         with contextlib.ExitStack() as stack:
-            stack.enter_context(tracefs.guarded(self._root))
+            stack.enter_context(tracefs.guard(self._root))
             self._mine = self._instance("mine", self._kib, stack)
             self._all = self._instance("all", self._kib // 4, stack)  # a request serves many reads
             if self._has(f"filemap/{pagecache.ADDED}"):
