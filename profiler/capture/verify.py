@@ -2,7 +2,7 @@
 
 The image is only ever opened for reading: copies are made by `qemu-img convert` and `cp`, a virtual machine
 runs with -snapshot, and a command that was seen to write to the image is not run. The copies lie in a folder
-of their own, which only its owner can enter, and are gone afterwards, whatever happens.
+of their own, which only its owner can enter, and are gone afterwards, whatever happens (see `scratch`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shutil
 import signal
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from profiler.capture import cache
 from profiler.capture import runs as timed
 from profiler.capture.prefetch import changes, refusal
 from profiler.capture.record import data_files, find_program, named_files, record_cold
+from profiler.capture.scratch import Scratch
 from profiler.capture.tracer import choose
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.owner import Owner, acting_as, give
@@ -336,18 +336,19 @@ def _run(command: list[str], owner: Owner | None) -> str:
 def _scratch(folder: str, owner: Owner | None) -> Iterator[str]:
     """A new folder in `folder` that only its owner can enter; removed with all that is in it."""
     try:
-        place = tempfile.mkdtemp(prefix=".coldseek-verify-", dir=folder)
+        made = Scratch(folder, ".coldseek-verify-")
     except OSError as error:
         raise UsageError(
             f"no folder for the copies can be made in {show_path(folder)}: {error.strerror}; name another "
             f"with --scratch"
         ) from error
-    try:
-        give(place, owner)
-        yield os.path.abspath(place)
-    finally:
-        with _ending(ignored=True):  # a second Ctrl-C is no reason to leave anything
-            shutil.rmtree(place, ignore_errors=True)
+    with contextlib.closing(made), made.guarded():
+        try:
+            give(made.path, owner)
+            yield made.path
+        finally:
+            with _ending(ignored=True):  # a second Ctrl-C is no reason to leave anything
+                made.remove()
 
 
 @contextlib.contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_programs import until
 
 from profiler.capture.record import record
 from profiler.trace import save
@@ -90,24 +93,72 @@ def test_copies_are_made_measured_and_removed(folder: Path) -> None:
     assert image.read_bytes() == bytes_before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing(folder: Path, number: int) -> None:
-    names = sorted(os.listdir(folder))
+def started(folder: Path, until_it_says: str, path: str | None = None) -> subprocess.Popen[str]:
+    """A verification of many runs that has come to where it says this. path: for programs, if another."""
     arguments = ["map.trace.parquet", "--verify", "--runs", "50", "--device", "nvme", "--tracer", "ptrace"]
     child = subprocess.Popen(
         [sys.executable, "-m", "profiler", "advise", *arguments], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ if path is None else {**os.environ, "PATH": path},
     )  # fmt: skip
     assert child.stderr is not None
     for line in child.stderr:
-        if "run 1" in line:
+        if until_it_says in line:
             break
+    return child
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(folder: Path, number: int) -> None:
+    names = sorted(os.listdir(folder))
+    child = started(folder, "run 1")
     time.sleep(0.2)
     child.send_signal(number)
     out, rest = child.communicate(timeout=30)
     assert child.returncode == 130, rest
     assert out == "" and "the copies were removed" in rest.splitlines()[-1]
     assert sorted(os.listdir(folder)) == names
+
+
+@pytest.mark.parametrize("words", ["making a copy", "run 1"])
+def test_killed_it_leaves_nothing(folder: Path, words: str) -> None:
+    child = started(folder, words)
+    assert copies(folder)
+    child.kill()
+    child.communicate(timeout=30)
+    assert until(lambda: not copies(folder), 10)
+
+
+def copies(folder: Path) -> list[Path]:
+    return list(folder.glob(".coldseek-verify-*"))
+
+
+def test_what_still_writes_a_copy_is_ended_when_coldseek_is_killed(folder: Path, tmp_path: Path) -> None:
+    """It would fill the disk with a file that has no name any more."""
+    real, told = shutil.which("qemu-img"), tmp_path / "told"
+    fake = tmp_path / "qemu-img"
+    fake.write_text(
+        f"#!{sys.executable} -S\n"
+        f"import os, sys, time\n"
+        f"if sys.argv[1] != 'convert': os.execv({real!r}, sys.argv)\n"
+        f"copy = open(sys.argv[-1], 'wb'); open({str(told)!r}, 'w').write(str(os.getpid()))\n"
+        f"end = time.monotonic() + 60\n"
+        f"while time.monotonic() < end: copy.write(bytes(4096)); time.sleep(0.01)\n"
+    )
+    fake.chmod(0o755)
+    child = started(folder, "making a copy", f"{tmp_path}:{os.environ['PATH']}")
+    assert until(lambda: told.exists() and bool(told.read_text()))
+    writer = os.pidfd_open(int(told.read_text()))
+    try:
+        child.kill()
+        child.wait()
+        assert select.select([writer], [], [], 10)[0]
+        assert until(lambda: not copies(folder), 10)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(writer, signal.SIGKILL)
+        os.close(writer)
+        child.communicate()
 
 
 def test_a_changed_image_is_refused(folder: Path, tmp_path: Path) -> None:
