@@ -251,11 +251,11 @@ class FileCache:
     def _submit(self, window: Window, event: int) -> None:
         """Ask for the window, in folios as large as its order allows (page_cache_ra_order)."""
         start, size, ahead = window.start, window.size, window.ahead
-        window.order = order = min(self.max_order, window.order, size.bit_length() - 1)
+        window.order = order = window.order and min(self.max_order, window.order, size.bit_length() - 1)
         if order == 0 and not self.max_order:
             self._alone(start, size, ahead, event)
             return
-        stop = min(self.end, start + size)
+        stop = start + size if start + size < self.end else self.end
         if start >= stop:
             return
         bits = self.present.get(start >> SHIFT, 0) >> (start & (CHUNK - 1))
