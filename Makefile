@@ -15,7 +15,8 @@ demo: setup ## build a 16 GiB disk image and profile opening it, cold and warm
 
 test: ## run all tests (some need root; they say so where they are skipped)
 	@$(PYTHON) scripts/setup --tests
-	@.venv/bin/python -m pytest -q
+	@.venv/bin/python -m pytest -q -n auto -m "not alone"; first=$$?; \
+	 .venv/bin/python -m pytest -q -m alone && exit $$first
 
 check: setup ## lint, format and types
 	@.venv/bin/ruff check .

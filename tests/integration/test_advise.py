@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import need_tool
 from small_programs import until
 
 from profiler.capture.record import record
 from profiler.trace import save
 
-pytestmark = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img (qemu-utils)")
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture(autouse=True)
+def qemu_img() -> None:
+    need_tool("qemu-img")
+
+
 MIB = 2**20
 SIZE = 256 * MIB
 

@@ -18,6 +18,8 @@ from conftest import need, need_root
 from profiler.capture import tracer
 from profiler.trace import Trace, load
 
+pytestmark = pytest.mark.alone
+
 READER = """
 import json, os, sys, threading, time
 image, log = sys.argv[1:]

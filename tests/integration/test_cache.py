@@ -16,6 +16,8 @@ from profiler.capture import cache
 from profiler.capture.cache import Residency, evict, is_blind, is_warm, make_cold, probes, residency
 from profiler.errors import ColdseekError
 
+pytestmark = pytest.mark.alone
+
 PAGE = mmap.PAGESIZE
 NOBODY = 65534
 

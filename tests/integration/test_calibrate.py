@@ -22,6 +22,8 @@ from profiler.capture.calibrate import calibrate
 from profiler.devices.loading import find
 from profiler.errors import ColdseekError
 
+pytestmark = pytest.mark.alone
+
 COLDSEEK = [sys.executable, "-m", "profiler", "calibrate"]
 MIB = 2**20
 

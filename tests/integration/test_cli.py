@@ -92,6 +92,7 @@ def test_record_with_each_tracer_says_which_and_why(tracer: str, tmp_path: Path)
     assert load(where).meta.tracer == tracer
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("tracer", ["ptrace", "strace"])
 def test_runs_for_the_sake_of_their_files_are_not_heard(tracer: str, tmp_path: Path) -> None:
     """A warm record and a comparison run the program more often than the user asked for."""
@@ -108,6 +109,7 @@ def test_runs_for_the_sake_of_their_files_are_not_heard(tracer: str, tmp_path: P
     assert told["warm"]["report"]["totals"]["reads"] > 0
 
 
+@pytest.mark.alone
 def test_a_cold_record_is_proved_cold(tmp_path: Path, disk_directory: Path) -> None:
     data = disk_directory / "data"
     data.write_bytes(os.urandom(4 << 20))
@@ -150,6 +152,7 @@ def test_plots(trace: Path, tmp_path: Path) -> None:
             assert into.read_bytes().startswith(start)
 
 
+@pytest.mark.alone
 def test_compare_runs_a_program_both_ways(disk_directory: Path, tmp_path: Path) -> None:
     data = disk_directory / "data"
     data.write_bytes(os.urandom(8 << 20))
@@ -200,6 +203,7 @@ def test_import_of_an_strace_log(tmp_path: Path) -> None:
     assert len(load(tmp_path / "x.trace.parquet").reads()) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["info", "check", "map", "read"])
 def test_open_in_every_way(way: str, disk_directory: Path) -> None:
     qemu_img = need_tool("qemu-img")

@@ -42,7 +42,7 @@ sys.path.insert(0, str(ROOT / "tests/programs"))
 import positions
 
 MIB = 1 << 20
-pytestmark = pytest.mark.usefixtures(no_hang.__name__)
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures(no_hang.__name__)]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -187,9 +187,10 @@ def test_what_the_device_gave_a_cold_image_check(seed_image: Path) -> None:
     assert device_bytes(found) > 40 * MIB
     # The image's holes are brought into the page cache as zeros, without the device.
     assert 0 <= cached.bytes - device_bytes(found) < 2 * MIB
-    # No page of the image was read twice, and each that was read had been brought in.
+    # Each page of the image that was read had been brought in, and hardly any twice: a machine that is told
+    # to reclaim idle pages (DAMON) takes some of them even while there is room.
     of_image = of(misses(found), seed_image)
-    assert of_image["offset"].is_unique
+    assert of_image["offset"].duplicated().sum() < 0.01 * len(of_image)
     pages = {place for offset, size in reads_of(found, seed_image)
              for place in range(offset // 4096, (offset + size + 4095) // 4096)}  # fmt: skip
     brought = {place for offset, size in zip(of_image["offset"], of_image["size"], strict=True)

@@ -14,6 +14,8 @@ from conftest import need, need_root
 from profiler.capture import tracer
 from profiler.capture.cache import drop_all
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def overlay(disk_directory: Path) -> Iterator[Path]:

@@ -15,6 +15,8 @@ from profiler.capture.prefetch import changes
 from profiler.plan import known_files
 from profiler.trace import load
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def recorded(disk_directory: Path) -> tuple[Path, Path]:

@@ -19,6 +19,8 @@ from profiler.capture.cache import Residency, can_drop_all, evict
 from profiler.capture.runs import Pairs, Run, pairs, run
 from profiler.errors import CannotRunError, CommandNotFoundError
 
+pytestmark = pytest.mark.alone
+
 SIZE = 3 * 2**20
 
 

@@ -15,6 +15,8 @@ from conftest import ROOT, need, need_tool
 from profiler.capture import tracer
 from profiler.trace import Trace, load, save
 
+pytestmark = pytest.mark.alone
+
 CONTRACT = str(ROOT / "tests/programs/contract.py")
 
 

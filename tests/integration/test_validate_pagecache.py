@@ -19,6 +19,8 @@ from conftest import ROOT, need, need_root, need_tool
 from profiler.capture.kernel import tracer
 from profiler.capture.record import data_files, discover, named_files
 
+pytestmark = pytest.mark.alone
+
 SCRIPT = ROOT / "scripts" / "validate-pagecache"
 sys.path.insert(0, str(SCRIPT.parent))  # as for a script that is run: it imports what scripts have in common
 
