@@ -90,16 +90,31 @@ def mappings(task: int) -> list[Mapping]:
             continue
         path = line[5]
         if path not in known:
-            try:
-                status = os.stat(b"/proc/%d/root" % task + path)
-                known[path] = (status.st_dev, status.st_ino, path), describe(path, status)
-            except OSError:
-                known[path] = None
+            status = _status(task, path, line[3], line[4])
+            known[path] = status and ((status.st_dev, status.st_ino, path), describe(path, status))
         named = known[path]
         if named is not None:
             start, _, end = line[0].partition(b"-")
             found.append(Mapping(int(start, 16), int(end, 16), int(line[2], 16), b"x" in line[1], *named))
     return found
+
+
+def _status(task: int, path: bytes, device: bytes, inode: bytes) -> os.stat_result | None:
+    """Of a mapped file; None: it cannot be reached.
+
+    After chroot(2) its path is told as it is outside, in a container as it is inside. What is neither the
+    device nor the inode of the mapping may be it all the same: btrfs and overlayfs tell others of a file.
+    """
+    other = None
+    for place in (path, b"/proc/%d/root" % task + path):
+        try:
+            other = os.stat(place)
+        except OSError:
+            continue
+        major, minor = os.major(other.st_dev), os.minor(other.st_dev)
+        if (b"%02x:%02x" % (major, minor), b"%d" % other.st_ino) == (device, inode):
+            return other
+    return other
 
 
 def mapped(task: int) -> list[tuple[object, FileFacts]]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import need_tool
+from conftest import need_root, need_tool
 
 from profiler.capture import environment
 from profiler.capture.environment import complete, extents, filesystem_of, host_facts
-from profiler.capture.procfs import describe
+from profiler.capture.procfs import describe, mappings
 from profiler.capture.recorder import OP_CODES, FileFacts, Recorder
 from profiler.trace import EXTENT_COLUMNS, Meta, Trace, validate
 from profiler.units import device_name
@@ -251,3 +253,24 @@ def test_complete_takes_an_empty_trace() -> None:
     whole = complete(Trace())
     validate(whole)
     assert whole.meta.host["devices"] == {}
+
+
+def test_the_program_of_a_chroot_is_named_as_it_is_outside(tmp_path: Path) -> None:
+    need_root()
+    sleep = need_tool("sleep")
+    libraries = subprocess.run([need_tool("ldd"), sleep], capture_output=True, text=True, check=True).stdout
+    for file in {sleep, *re.findall(r"/[^ ]+", libraries)}:
+        (tmp_path / file[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / file[1:])
+    running = subprocess.Popen([need_tool("chroot"), tmp_path, sleep, "60"])
+    inside = tmp_path / sleep[1:]
+    try:
+        for _ in range(1000):
+            found = {one.facts.path: one.facts for one in mappings(running.pid)}
+            if os.fsencode(inside) in found:
+                break
+            time.sleep(0.01)
+        assert found[os.fsencode(inside)].inode == inside.stat().st_ino
+    finally:
+        running.kill()
+        running.wait()
