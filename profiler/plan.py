@@ -24,9 +24,13 @@ _LARGEST = 2**62
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A file as it was when the start was recorded. device: "major:minor"; size: bytes; None: not known."""
+    """A file as it was when the start was recorded. device: "major:minor"; size: bytes; None: not known.
+
+    kind: one of `trace.FILE_KINDS`; of `metadata` the file is the device itself.
+    """
 
     path: bytes
+    kind: str
     device: str
     inode: int | None
     size: int | None
@@ -48,10 +52,10 @@ class Plan:
 
 def known_files(files: pd.DataFrame) -> tuple[KnownFile, ...]:
     """Rows of `trace.FILE_COLUMNS`."""
-    columns = (files[name].tolist() for name in ("path", "device", "inode", "size", "mtime_ns"))
+    names = ("path", "kind", "device", "inode", "size", "mtime_ns")
     return tuple(
-        KnownFile(path, device, *(one if isinstance(one, int) else None for one in numbers))
-        for path, device, *numbers in zip(*columns, strict=True)
+        KnownFile(path, kind, device, *(one if isinstance(one, int) else None for one in numbers))
+        for path, kind, device, *numbers in zip(*(files[name].tolist() for name in names), strict=True)
     )
 
 
@@ -78,7 +82,10 @@ def save(plan: Plan, path: str) -> None:
     """Write it beside `path` and rename it. Raises ColdseekError, as `trace.save` does."""
     from profiler.trace import replacing
 
-    files = [[os.fsdecode(one.path), one.device, one.inode, one.size, one.mtime_ns] for one in plan.files]
+    files = [
+        [os.fsdecode(one.path), one.kind, one.device, one.inode, one.size, one.mtime_ns]
+        for one in plan.files
+    ]
     text = json.dumps({"format": FORMAT, "files": files, "stretches": plan.stretches}, separators=(",", ":"))
     with replacing(path) as temporary, open(temporary, "w", encoding="ascii") as file:
         file.write(text + "\n")
@@ -104,13 +111,13 @@ def load(path: str) -> Plan:
         raise ColdseekError(remedy) from error
 
 
-def _file(path: Any, device: Any, inode: Any, size: Any, mtime_ns: Any) -> KnownFile:
-    if not isinstance(path, str) or not isinstance(device, str):
+def _file(path: Any, kind: Any, device: Any, inode: Any, size: Any, mtime_ns: Any) -> KnownFile:
+    if not all(isinstance(text, str) for text in (path, kind, device)):
         raise TypeError
     numbers = (None if one is None else _number(one, least) for one, least in (
         (inode, 0), (size, 0), (mtime_ns, -_LARGEST)  # files may be older than 1970
     ))  # fmt: skip
-    return KnownFile(os.fsencode(path), device, *numbers)
+    return KnownFile(os.fsencode(path), kind, device, *numbers)
 
 
 def _stretch(files: int, file: Any, offset: Any, size: Any) -> tuple[int, int, int]:

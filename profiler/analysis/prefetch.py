@@ -22,7 +22,7 @@ kernel's default read-ahead brings in unasked (read_ahead_kb = 128). On a disk t
 COLUMNS = ("file", "offset", "size", "device", "device_offset")
 
 
-def plan(trace: Trace, order: str = "device", gap: int = GAP) -> pd.DataFrame:
+def plan(trace: Trace, order: str = "device", gap: int = GAP, metadata: bool = True) -> pd.DataFrame:
     """Stretches to read, one row each: COLUMNS, in bytes; device_offset where they lie, as far as is known.
 
     It holds every page that a read got, at which a mapping was looked up, and that was observed to be
@@ -31,14 +31,35 @@ def plan(trace: Trace, order: str = "device", gap: int = GAP) -> pd.DataFrame:
     unwritten extents). Stretches of a file at most `gap` bytes apart, in the file and on the device alike,
     are one.
 
+    metadata: with what the file systems read of their own - inodes, directories - where they keep that in
+    the page cache of their device, as ext4 does and the trace says. It comes first, by place on the device:
+    without it no file can be opened.
+
     order: "device", by place on the device; "time", as the start read them. Raises UsageError for any other.
     """
     if order not in ORDERS:
         raise UsageError(f"no order named {order!r}; there are {', '.join(ORDERS)}")
-    touched = _touched(trace)
+    pages = _pages(trace, DATA_KINDS)
+    placed = place(pages, trace.files, trace.extents).requests
+    placed = placed.sort_values(["device", "device_offset"], kind="stable", ignore_index=True)
+    merged = _merged(placed, gap)
+    if order == "time":
+        merged = merged.sort_values("time_ns", kind="stable", ignore_index=True)
+    if metadata:
+        own = _pages(trace, ("metadata",))
+        device = trace.files["device"].to_numpy(object)[own["file"].to_numpy()]
+        own = own.assign(device=device, device_offset=own["offset"])
+        own = own.sort_values(["device", "device_offset"], kind="stable", ignore_index=True)
+        merged = pd.concat([_merged(own, gap), merged], ignore_index=True)
+    return merged[list(COLUMNS)]
+
+
+def _pages(trace: Trace, kinds: tuple[str, ...]) -> pd.DataFrame:
+    """What was touched of files of these kinds, each page once, as rows of requests."""
+    touched = _touched(trace, kinds)
     pieces = fresh(*(touched[name].to_numpy(np.int64) for name in ("file", "start", "end")))
     rows = touched.iloc[pieces.row]
-    pages = pd.DataFrame(
+    return pd.DataFrame(
         {
             "read": np.int64(-1),
             "file": rows["file"].to_numpy(np.int32),
@@ -47,22 +68,16 @@ def plan(trace: Trace, order: str = "device", gap: int = GAP) -> pd.DataFrame:
             "time_ns": rows["time_ns"].to_numpy(np.int64),
         }
     )
-    placed = place(pages, trace.files, trace.extents).requests
-    placed = placed.sort_values(["device", "device_offset"], kind="stable", ignore_index=True)
-    merged = _merged(placed, gap)
-    if order == "time":
-        merged = merged.sort_values("time_ns", kind="stable", ignore_index=True)
-    return merged[list(COLUMNS)]
 
 
-def _touched(trace: Trace) -> pd.DataFrame:
-    """Whole pages in the order of time: file, start, end (bytes), time_ns."""
+def _touched(trace: Trace, kinds: tuple[str, ...]) -> pd.DataFrame:
+    """Whole pages of files of these kinds, in the order of time: file, start, end (bytes), time_ns."""
     reads = trace.reads()
     cache = trace.layer("cache")
     rows = pd.concat([reads[~reads["direct"].to_numpy(bool)], cache], ignore_index=True)
     files = trace.files
     in_memory = files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool)
-    wanted = files["kind"].isin(DATA_KINDS).to_numpy(bool) & ~in_memory
+    wanted = files["kind"].isin(kinds).to_numpy(bool) & ~in_memory
     size = rows["size"].to_numpy(np.int64, na_value=0)
     size = np.where((rows["op"] == "fault").to_numpy(bool), PAGE, size)  # of a fault only its page is known
     kept = np.append(wanted, False)[rows["file"].to_numpy()] & rows["offset"].notna().to_numpy(bool)

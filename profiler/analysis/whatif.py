@@ -591,7 +591,7 @@ def both(first: Projection, second: Projection) -> Cost:
 def prefetched(trace: Trace) -> tuple[Cold, Cold]:
     """What `coldseek prefetch` asks for before the start, all of it queued in the order of the device, and
     what the start then still asks for."""
-    stretches = plan(trace)
+    stretches = plan(trace, metadata=False)  # as what is projected of the start is without it
     size = stretches["size"].to_numpy(np.int64)
     counts = np.maximum(-(-size // _PREFETCHED), 1)
     if float(counts.sum(dtype=np.float64)) > MAX_MADE:

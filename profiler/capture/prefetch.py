@@ -31,6 +31,9 @@ PIECE = 2 * 2**20
 """Bytes that a thread announces and reads at a time: as much as the kernel makes of one announcement
 (force_page_cache_ra in mm/readahead.c)."""
 
+METADATA = "metadata"
+"""Kind of the file that a device is to the file system on it (`trace.FILE_KINDS`)."""
+
 _SHOWN = 5
 
 
@@ -55,27 +58,46 @@ def refusal(changed: Sequence[Changed]) -> ColdseekError:
     return ColdseekError(f"changed since the trace was recorded: {named}{more}; record it again")
 
 
-def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> int:
-    """Read the stretches of the plan, in its order, into the page cache; gives the number of bytes that were
-    read. on_read(bytes) is called from several threads as it goes.
+@dataclass(frozen=True)
+class Prefetched:
+    """bytes: that were read. left_out: devices whose file system's own blocks could not be read."""
 
-    Raises ColdseekError for a file that changed or cannot be read, and for more than fits in memory.
+    bytes: int
+    left_out: tuple[Changed, ...]
+
+
+def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> Prefetched:
+    """Read the stretches of the plan, in its order, into the page cache. on_read(bytes) is called from
+    several threads as it goes.
+
+    What file systems keep of their own comes first, as files cannot even be looked at without it; where it
+    cannot be read, which takes root, that is not an error. Raises ColdseekError for a file that changed or
+    cannot be read, and for more than fits in memory.
     """
-    changed = changes(plan.files)
+    _fits(plan.size)
+    own = {number: file for number, file in enumerate(plan.files) if file.kind == METADATA}
+    left_out = {number: Changed(file.path, why) for number, file in own.items() if (why := _no_device(file))}
+    got = _bring_all(plan.files, [one for one in plan.stretches if one[0] in own.keys() - left_out], on_read)
+    changed = changes([file for file in plan.files if file.kind != METADATA])
     if changed:
         raise refusal(changed)
-    _fits(plan.size)
+    got += _bring_all(plan.files, [one for one in plan.stretches if one[0] not in own], on_read)
+    return Prefetched(got, tuple(left_out.values()))
+
+
+def _bring_all(
+    files: Sequence[KnownFile], stretches: Sequence[tuple[int, int, int]], on_read: Callable[[int], None]
+) -> int:
+    """Read these stretches (place in files, offset, size); gives the bytes got."""
     work: SimpleQueue[tuple[int, int, int]] = SimpleQueue()
     pieces: Counter[int] = Counter()
-    for file, offset, size in plan.stretches:
-        until = min(
-            offset + size, plan.files[file].size or offset + size
-        )  # the last page of a file is short
+    for file, offset, size in stretches:
+        until = min(offset + size, files[file].size or offset + size)  # the last page of a file is short
         for begin in range(offset, until, PIECE):
             work.put((file, begin, min(PIECE, until - begin)))
             pieces[file] += 1
     stop, failures, counts = threading.Event(), [], []
-    opened = _Opened(plan.files, pieces)
+    opened = _Opened(files, pieces)
 
     def read() -> None:
         buffer = bytearray(PIECE)
@@ -86,7 +108,7 @@ def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> int
                     got = _bring(opened.descriptor(file), offset, memoryview(buffer)[:size])
                     opened.done(file)
                 except OSError as error:
-                    failures.append((plan.files[file].path, error))
+                    failures.append((files[file].path, error))
                     stop.set()
                     return
                 counts.append(got)
@@ -143,7 +165,13 @@ class _Opened:
 
 def _open(file: KnownFile) -> int:
     descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    if os.fstat(descriptor).st_ino != file.inode:
+    status = os.fstat(descriptor)
+    is_same = (
+        stat.S_ISBLK(status.st_mode) and device_name(status.st_rdev) == file.device
+        if file.kind == METADATA
+        else status.st_ino == file.inode
+    )
+    if not is_same:
         os.close(descriptor)
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
     return descriptor
@@ -159,6 +187,15 @@ def _bring(descriptor: int, offset: int, into: memoryview) -> int:
             break
         got += count
     return got
+
+
+def _no_device(file: KnownFile) -> str:
+    """Why the device that a file system lies on cannot be read; "": it can."""
+    try:
+        os.close(_open(file))
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or "no such name"
+    return ""
 
 
 def _change(file: KnownFile) -> str:

@@ -64,7 +64,9 @@ def prefetch(
         began = time.monotonic()
         got = read(wanted)
         took = show_seconds(time.monotonic() - began)
-        say(f"prefetched {show_bytes(got)} of {show_plural(len(wanted.files), 'file')} in {took}")
+        for one in got.left_out:
+            say(f"{show_path(one.path)}: {one.why}; without the file system's own blocks on it")
+        say(f"prefetched {show_bytes(got.bytes)} of {show_plural(len(wanted.files), 'file')} in {took}")
 
 
 def _planned(trace: str, order: str, save: str) -> Plan:
@@ -84,7 +86,7 @@ def _total(plan: Plan) -> str:
 
 def _show(plan: Plan) -> None:
     """What would be read of which files, the most first. Raises ColdseekError for files that changed."""
-    from profiler.capture.prefetch import changes, refusal
+    from profiler.capture.prefetch import METADATA, changes, refusal
 
     pieces = Counter(file for file, _, _ in plan.stretches)
     sizes: Counter[int] = Counter()
@@ -97,6 +99,6 @@ def _show(plan: Plan) -> None:
     sys.stdout.write(
         f"{_total(plan)}, of {files}" + (f", {more} of them not shown" if more > 0 else "") + "\n"
     )
-    changed = changes(plan.files)
+    changed = changes([file for file in plan.files if file.kind != METADATA])
     if changed:
         raise refusal(changed)

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import coldseek, need
+from conftest import coldseek, need, need_root, need_tool
 
-from profiler.capture.cache import evict, residency
-from profiler.capture.prefetch import changes
-from profiler.plan import known_files
-from profiler.trace import load
+from profiler.analysis.prefetch import plan
+from profiler.capture.cache import evict, make_cold, residency
+from profiler.capture.prefetch import changes, prefetch
+from profiler.capture.record import data_files, record
+from profiler.plan import known_files, plan_of
+from profiler.trace import Trace, load
 
 pytestmark = pytest.mark.alone
 
@@ -84,21 +86,59 @@ def test_bad_arguments(recorded: tuple[Path, Path]) -> None:
 
 def test_a_plan_does_what_its_trace_does_and_needs_no_heavy_library(recorded: tuple[Path, Path]) -> None:
     file, trace = recorded
-    plan = file.with_name("x.plan")
-    done = coldseek("prefetch", trace, "--save", plan)
+    where = file.with_name("x.plan")
+    done = coldseek("prefetch", trace, "--save", where)
     assert done.returncode == 0 and "coldseek prefetch" in done.stderr, done.stderr
-    assert coldseek("prefetch", plan, "--dry-run").stdout == coldseek("prefetch", trace, "--dry-run").stdout
+    assert coldseek("prefetch", where, "--dry-run").stdout == coldseek("prefetch", trace, "--dry-run").stdout
     program = (
         "import sys\nfrom profiler.cli import main\ntry: main()\n"
         "finally: print(*{'pandas', 'numpy', 'pyarrow'} & set(sys.modules))"
     )
     evict([os.fsencode(file)])
     done = subprocess.run(
-        [sys.executable, "-c", program, "prefetch", plan], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, "prefetch", where], capture_output=True, text=True, check=True
     )
     assert done.stdout == "\n" and "prefetched" in done.stderr
     assert residency([os.fsencode(file)]).resident_bytes >= 32 * 65536
-    again = coldseek("prefetch", plan, "--save", file.with_name("y.plan"))
+    again = coldseek("prefetch", where, "--save", file.with_name("y.plan"))
     assert again.returncode == 2 and "is a plan already" in again.stderr
     os.utime(file)
-    assert "was written to" in coldseek("prefetch", plan).stderr
+    assert "was written to" in coldseek("prefetch", where).stderr
+
+
+def test_what_the_file_system_reads_of_its_own_is_prefetched_too(disk_directory: Path) -> None:
+    """Files in many directories on a file system of their own: nearly all to read is where they are."""
+    need_root()
+    disk, place = disk_directory / "disk", disk_directory / "mounted"
+    place.mkdir()
+    with open(disk, "wb") as made:
+        made.truncate(64 << 20)
+    subprocess.run([need_tool("mkfs.ext4"), "-q", "-F", disk], check=True)
+    mounted = subprocess.run([need_tool("mount"), "-o", "loop", disk, place], capture_output=True)
+    need(mounted.returncode == 0, "needs a loop device")
+    try:
+        files = [place / f"{number:03}" / "file" for number in range(200)]
+        for file in files:
+            file.parent.mkdir()
+            file.write_text("x")
+        subprocess.run(["sync"], check=True)
+        command = ["cat", *map(str, files)]
+        before = record(command, "kernel", "cold")
+        assert before.meta.cache == "cold", before.meta.notes
+        assert make_cold(data_files(before), []).cold
+        prefetch(plan_of(plan(before), before.files))
+        after = record(command, "kernel", "keep")
+        assert of_its_own(after, files[0]) < 0.1 * of_its_own(before, files[0])
+        assert of_its_own(before, files[0]) > 200
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def of_its_own(trace: Trace, file: Path) -> int:
+    """Pages of its own that the file system of this file brought in."""
+    status = file.stat()
+    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    rows = trace.layer("cache")
+    files = trace.files.iloc[rows["file"]]
+    chosen = (files["kind"] == "metadata").to_numpy(bool) & (files["device"] == device).to_numpy(bool)
+    return int((chosen & (rows["op"] == "miss").to_numpy(bool)).sum())

@@ -1,7 +1,6 @@
 """The model of a hard disk against requests measured on real ones, and the script that compares them.
 
-The measured drives are no part of the project. They are looked for in the folder that COLDSEEK_DRIVES names,
-else in shared/drives beside the checkout.
+The measured drives are no part of the project. They are looked for in the folder that COLDSEEK_DRIVES names.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from conftest import ROOT
 from profiler.devices.drivefile import parse_drive
 
 SCRIPT = ROOT / "scripts" / "validate-drives"
-DRIVES = Path(os.environ.get("COLDSEEK_DRIVES") or ROOT.parent / "shared" / "drives")
+DRIVES = Path(os.environ.get("COLDSEEK_DRIVES") or "no-drives")
 MOST_ERROR = 4.0  # % of the mean, each drive
 MOST_DEMERIT = 6.0  # % of the mean, on average
 

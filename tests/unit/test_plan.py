@@ -19,6 +19,7 @@ NUMBERS = st.integers(0, 2**62)
 FILES = st.builds(
     KnownFile,
     st.binary(max_size=9),
+    st.sampled_from(["regular", "metadata"]),
     st.sampled_from(["", "8:1", "254:0"]),
     *[st.none() | NUMBERS] * 2,
     st.none() | st.integers(-(2**62), 2**62),
@@ -45,7 +46,7 @@ def test_the_plan_of_a_trace() -> None:
     assert found.size == 3 * 4096
 
 
-GOOD = {"format": FORMAT, "files": [["/a", "8:1", 1, 4096, -5]], "stretches": [[0, 0, 4096]]}
+GOOD = {"format": FORMAT, "files": [["/a", "regular", "8:1", 1, 4096, -5]], "stretches": [[0, 0, 4096]]}
 
 
 @pytest.mark.parametrize(
@@ -63,10 +64,10 @@ GOOD = {"format": FORMAT, "files": [["/a", "8:1", 1, 4096, -5]], "stretches": [[
         json.dumps(GOOD | {"stretches": [[0, 0, True]]}),
         json.dumps(GOOD | {"stretches": [[0, 0]]}),
         json.dumps(GOOD | {"stretches": 7}),
-        json.dumps(GOOD | {"files": [["/a", "8:1", 1, 4096]]}),
-        json.dumps(GOOD | {"files": [[5, "8:1", 1, 4096, 5]]}),
-        json.dumps(GOOD | {"files": [["/a", "8:1", 1, -1, 5]]}),
-        json.dumps(GOOD | {"files": [["\ud800", "8:1", 1, 1, 5]]}),
+        json.dumps(GOOD | {"files": [["/a", "regular", "8:1", 1, 4096]]}),
+        json.dumps(GOOD | {"files": [[5, "regular", "8:1", 1, 4096, 5]]}),
+        json.dumps(GOOD | {"files": [["/a", "regular", "8:1", 1, -1, 5]]}),
+        json.dumps(GOOD | {"files": [["\ud800", "regular", "8:1", 1, 1, 5]]}),
         json.dumps(GOOD | {"format": "coldseek.plan/2"}),
     ],
 )

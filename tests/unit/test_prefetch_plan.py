@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import GIB, MIB, trace
+from made import GIB, MIB, below, trace
 from report_cases import kernel
 
 from profiler.analysis.prefetch import GAP, ORDERS, plan
@@ -93,3 +95,16 @@ def test_every_page_is_in_it_and_none_twice(rows: list[tuple[int, int, int]], ga
         assert wanted == set(pages)
     if order == "device":
         assert (np.diff(found["device_offset"]) > 0).all()
+
+
+def test_the_file_systems_own_blocks_come_first_in_the_order_of_the_device() -> None:
+    made = kernel()
+    number = made.files["kind"].tolist().index("metadata")
+    device = below(made, [(0, "miss", number, at, PAGE) for at in (GIB, 7 * MIB, 7 * MIB + 3 * PAGE)])
+    made = dataclasses.replace(made, events=device.events)
+    own = {row for row in planned(made) if row[0] == number}
+    assert {(number, 7 * MIB, 4 * PAGE), (number, GIB, PAGE)} <= own
+    for order in ORDERS:
+        first = planned(made, order=order)[: len(own)]
+        assert set(first) == own and first == sorted(first)
+    assert planned(made, metadata=False) == [row for row in planned(made) if row[0] != number]
