@@ -16,8 +16,8 @@ ORDERS = ("device", "time")
 
 GAP = 512 * 1024
 """Stretches no further apart than this on the device are read in one piece, gap and all. On a disk that
-takes about 4 ms, where a request of its own costs a turn and more (8 ms); where every request counts alike it
-saves one of two. A fast device pays for it with a few percent more bytes."""
+takes about 4 ms, where a request of its own costs a turn and more (8 ms); where every request counts alike
+it saves one of two. A fast device pays for it with a few percent more bytes."""
 
 COLUMNS = ("file", "offset", "size", "device", "device_offset")
 
