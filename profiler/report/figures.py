@@ -67,6 +67,9 @@ COLUMNS = 3_000
 MAX_POINTS = 5_000
 """Points of a cumulative line; of longer ones every n-th is drawn, and the last."""
 
+MAX_TITLE = 84
+"""Characters of a title: more do not fit in the width of the figure."""
+
 MAX_NAME = 30
 """A longer name of a trace's file would crowd the legend."""
 
@@ -506,9 +509,7 @@ def draw_cost(
     axes.grid(alpha=0.25)
     _label_ends(axes, ends)
     command = _command(traces[kept[0]].meta) or "the reads"
-    return _finish(
-        figure, axes, tables, f"Projected cold cost of {command}, with the bands it is expected in"
-    )
+    return _finish(figure, axes, tables, f"Projected cold cost of {command}")
 
 
 def _thinned(table: pd.DataFrame) -> pd.DataFrame:
@@ -551,6 +552,8 @@ def _figure() -> Figure:
 
 def _finish(figure: Figure, axes: Axes, tables: Sequence[pd.DataFrame], title: str) -> Figure:
     """The title, with the legend of `axes` below it if it has one."""
+    if len(title) > MAX_TITLE:  # both ends tell most: the command and its file
+        title = f"{title[: MAX_TITLE // 2]} … {title[-MAX_TITLE // 2 :]}"
     handles, labels = axes.get_legend_handles_labels()
     heading = {"fontsize": 13, "fontweight": "bold", "parse_math": False}
     if handles:

@@ -288,3 +288,15 @@ def test_reads_of_an_image_are_coloured_by_structure_and_pale_where_cached() -> 
     drawn = {line.get_color() for line in figure.axes[0].lines}
     assert {figures.COLOURS[0], figures._paler(figures.COLOURS[0])} <= drawn
     assert "pale: in the page cache" in figure.legends[0].get_title().get_text()
+
+
+@pytest.mark.parametrize("length", [20, 60, 400])
+def test_titles_fit_in_the_figure(length: int) -> None:
+    name = "/M" * (length // 2)
+    made = trace([(0, 0, 4096), (0, MIB, 4096)], [name.encode()], command=("qemu-img", "check", name))
+    for figure in (figures.draw_cost([made]), figures.draw_offsets([made]), figures.draw_gaps([made])):
+        figure.draw_without_rendering()
+        heading = figure._suptitle or figure.legends[0].get_title()
+        extent = heading.get_window_extent()
+        assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width, heading.get_text()
+        assert heading.get_text().endswith(("/M", "M)")), heading.get_text()
