@@ -124,13 +124,7 @@ def l2_cache(seen: Evidence) -> Finding | None:
     again = _again(seen, "L2 table")
     if image is None or again is None or needed <= L2_CACHE:
         return None
-    return Finding(
-        "l2-cache",
-        f"L2 tables of {show_bytes(needed)} do not fit in QEMU's {show_bytes(L2_CACHE)}: "
-        f"{show_count(again)} read again",
-        {"reads_again": again, "needed_bytes": needed, "cache_bytes": L2_CACHE},
-        f"-drive file={seen.path},l2-cache-size={needed}",
-    )
+    return _too_small("l2-cache", "L2 tables", needed, L2_CACHE, again, seen)
 
 
 def refcount_cache(seen: Evidence) -> Finding | None:
@@ -144,12 +138,17 @@ def refcount_cache(seen: Evidence) -> Finding | None:
     cache = REFCOUNT_CACHE * image.cluster
     if needed <= cache:
         return None
+    return _too_small("refcount-cache", "refcounts", needed, cache, again, seen)
+
+
+def _too_small(rule: str, what: str, needed: int, cache: int, again: int, seen: Evidence) -> Finding:
+    """One of QEMU's two caches, of so many bytes, does not hold what is read again."""
     return Finding(
-        "refcount-cache",
-        f"refcounts of {show_bytes(needed)} do not fit in QEMU's {show_bytes(cache)}: "
+        rule,
+        f"{what} of {show_bytes(needed)} do not fit in QEMU's {show_bytes(cache)}: "
         f"{show_count(again)} read again",
         {"reads_again": again, "needed_bytes": needed, "cache_bytes": cache},
-        f"-drive file={seen.path},refcount-cache-size={needed}",
+        f"-drive file={seen.path},{rule}-size={needed}",
     )
 
 

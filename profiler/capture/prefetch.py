@@ -46,8 +46,9 @@ class Changed:
 
 
 def changes(files: Sequence[KnownFile]) -> tuple[Changed, ...]:
-    """Which of these files are gone or changed since they were recorded."""
-    found = ((file.path, _change(file)) for file in files)
+    """Which of these files are gone or changed since they were recorded. What is a file system's own always
+    changes: nothing is known of what it was."""
+    found = ((file.path, _change(file)) for file in files if file.kind != METADATA)
     return tuple(Changed(path, why) for path, why in found if why)
 
 
@@ -78,7 +79,7 @@ def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> Pre
     own = {number: file for number, file in enumerate(plan.files) if file.kind == METADATA}
     left_out = {number: Changed(file.path, why) for number, file in own.items() if (why := _no_device(file))}
     got = _bring_all(plan.files, [one for one in plan.stretches if one[0] in own.keys() - left_out], on_read)
-    changed = changes([file for file in plan.files if file.kind != METADATA])
+    changed = changes(plan.files)
     if changed:
         raise refusal(changed)
     got += _bring_all(plan.files, [one for one in plan.stretches if one[0] not in own], on_read)
