@@ -52,11 +52,11 @@ def can_be_made(path: str, *sources: str) -> None:
 
     folder = os.path.dirname(destination(path)) or "."
     if any(os.path.exists(one) and os.path.exists(path) and os.path.samefile(path, one) for one in sources):
-        raise ColdseekError(f"{show_path(path)} is read and would be replaced; name another with -o")
+        raise ColdseekError(f"{show_path(path)} is read and would be replaced; name another")
     if not os.path.isdir(folder):
         raise ColdseekError(f"cannot write {show_path(path)}: there is no directory {show_path(folder)}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ColdseekError(f"cannot write {show_path(path)}: no permission; give another place with -o")
+        raise ColdseekError(f"cannot write {show_path(path)}: no permission; name another place")
 
 
 def keep(trace: Trace, path: str) -> None:

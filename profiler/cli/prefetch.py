@@ -50,17 +50,17 @@ def prefetch(
     from profiler.capture.prefetch import prefetch as read
 
     if plans.is_plan(trace):
-        if save:
-            raise UsageError(f"{show_path(trace)} is a plan already; name a trace")
+        if save or order != "device":
+            raise UsageError(f"{show_path(trace)} is a plan already, in its order; name a trace")
         wanted = plans.load(trace)
     else:
         wanted = _planned(trace, order, save)
     if save:
         plans.save(wanted, save)
         say(f"{_total(wanted)}; see coldseek prefetch {show_path(save)}")
-    elif dry_run:
+    if dry_run:
         _show(wanted)
-    else:
+    elif not save:
         began = time.monotonic()
         got = read(wanted)
         took = show_seconds(time.monotonic() - began)
@@ -86,7 +86,7 @@ def _total(plan: Plan) -> str:
 
 def _show(plan: Plan) -> None:
     """What would be read of which files, the most first. Raises ColdseekError for files that changed."""
-    from profiler.capture.prefetch import METADATA, changes, refusal
+    from profiler.capture.prefetch import changes, refusal
 
     pieces = Counter(file for file, _, _ in plan.stretches)
     sizes: Counter[int] = Counter()
@@ -99,6 +99,6 @@ def _show(plan: Plan) -> None:
     sys.stdout.write(
         f"{_total(plan)}, of {files}" + (f", {more} of them not shown" if more > 0 else "") + "\n"
     )
-    changed = changes([file for file in plan.files if file.kind != METADATA])
+    changed = changes(plan.files)
     if changed:
         raise refusal(changed)

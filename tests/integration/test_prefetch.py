@@ -102,6 +102,11 @@ def test_a_plan_does_what_its_trace_does_and_needs_no_heavy_library(recorded: tu
     assert residency([os.fsencode(file)]).resident_bytes >= 32 * 65536
     again = coldseek("prefetch", where, "--save", file.with_name("y.plan"))
     assert again.returncode == 2 and "is a plan already" in again.stderr
+    again = coldseek("prefetch", where, "--order", "time")
+    assert again.returncode == 2 and "is a plan already" in again.stderr
+    both = coldseek("prefetch", trace, "--dry-run", "--save", file.with_name("y.plan"))
+    assert both.returncode == 0 and "pieces, of" in both.stdout
+    assert file.with_name("y.plan").read_bytes() == where.read_bytes()
     os.utime(file)
     assert "was written to" in coldseek("prefetch", where).stderr
 
