@@ -175,11 +175,7 @@ def _file_of_all(traces: Sequence[Trace], file: str | bytes | None) -> tuple[str
     for trace in traces[1:]:
         same = np.flatnonzero((trace.files["path"] == path).to_numpy(bool)).tolist()
         numbers.append(same[0] if same else -1)
-    return _cut(show_path(path)), numbers
-
-
-def _cut(text: str, length: int = 90) -> str:
-    return text if len(text) <= length else f"{text[: length // 2 - 2]} ... {text[-length // 2 + 3 :]}"
+    return show_path(path), numbers
 
 
 def file_names(paths: Sequence[str]) -> list[str]:
@@ -205,7 +201,7 @@ def _prefix(name: str) -> str:
 
 
 def _command(meta: Meta) -> str:
-    return _cut(" ".join(show_path(part) for part in meta.command), 70)
+    return " ".join(show_path(part) for part in meta.command)
 
 
 # ---- offsets ----------------------------------------------------------------------------------------------
@@ -553,7 +549,7 @@ def _figure() -> Figure:
 def _finish(figure: Figure, axes: Axes, tables: Sequence[pd.DataFrame], title: str) -> Figure:
     """The title, with the legend of `axes` below it if it has one."""
     if len(title) > MAX_TITLE:  # both ends tell most: the command and its file
-        title = f"{title[: MAX_TITLE // 2]} … {title[-MAX_TITLE // 2 :]}"
+        title = f"{title[: MAX_TITLE // 2 - 2]} ... {title[-MAX_TITLE // 2 + 3 :]}"
     handles, labels = axes.get_legend_handles_labels()
     heading = {"fontsize": 13, "fontweight": "bold", "parse_math": False}
     if handles:

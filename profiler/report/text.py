@@ -216,13 +216,13 @@ def _reads(page: _Page, summary: Summary) -> None:
             f"{show_plural(focus.reads, 'read')}, {show_bytes(focus.bytes)}, "
             f"{show_bytes(focus.unique_bytes)} unique, {show_plural(focus.seeks, 'seek')}: {_ratios(focus)}",
         )
-    _structures(page, focus.structures)
-    for number, finding in enumerate(summary.findings[:MAX_FINDINGS]):
-        page.row("why" if number == 0 else "", finding.words, lines=1)
     for stride in focus.strides[:MAX_STRIDES]:
         page.row("", f"stride {_signed(stride.bytes)}, {show_count(stride.count)} times")
     if len(focus.strides) > MAX_STRIDES:
         page.row("", f"and {show_plural(len(focus.strides) - MAX_STRIDES, 'rarer stride')}", _DIM)
+    _structures(page, focus.structures)
+    for number, finding in enumerate(summary.findings[:MAX_FINDINGS]):
+        page.row("why" if number == 0 else "", finding.words, lines=1)
     if others.files:
         page.row(
             "others",

@@ -300,3 +300,4 @@ def test_titles_fit_in_the_figure(length: int) -> None:
         extent = heading.get_window_extent()
         assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width, heading.get_text()
         assert heading.get_text().endswith(("/M", "M)")), heading.get_text()
+        assert heading.get_text().count(" ... ") <= 1, heading.get_text()  # cut once
