@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from profiler.calls import READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
 from profiler.owner import give, invoker
 from profiler.units import show_path
@@ -90,15 +91,6 @@ FILE_KINDS = (
 DATA_KINDS = ("regular", "block")
 """The kinds whose reads count as file reads."""
 
-READ_OPS = (
-    "read", "pread64", "readv", "preadv", "preadv2",
-    "sendfile", "splice", "copy_file_range",
-    "aio_pread", "aio_preadv", "uring_read", "uring_readv", "uring_read_fixed", "uring_splice",
-)  # fmt: skip
-WRITE_OPS = (
-    "write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range_to",
-    "aio_pwrite", "aio_pwritev", "uring_write", "uring_writev", "uring_write_fixed",
-)  # fmt: skip
 CACHE_OPS = ("miss", "fault")
 """What happens in the page cache: a page or folio brought into it; a fault on a mapped file."""
 DEVICE_OPS = ("request", "kernel_request")

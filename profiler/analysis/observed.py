@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import Ints, exact_sum, group_sums, joined, spans
-from profiler.trace import DEVICE_OPS, READ_OPS, Trace
+from profiler.calls import READ_OPS
+from profiler.trace import DEVICE_OPS, Trace
 
 ANSWERS = ("hit", "miss", "direct", "unknown")
 """How a read was answered: nothing had to be brought in for it; something had; past the page cache

@@ -20,7 +20,8 @@ import pandas as pd
 
 from profiler.analysis.intervals import LAST, PAGE, Ints, first_covering, fresh, joined, spans, to_pages
 from profiler.analysis.readahead import CHUNK, MAX_CHUNKS, MAX_ORDER, SHIFT, FileCache, TooMuchError, Window
-from profiler.trace import DATA_KINDS, READ_OPS, WRITE_OPS, Trace
+from profiler.calls import READ_OPS, WRITE_OPS
+from profiler.trace import DATA_KINDS, Trace
 
 NEVER = 2**62
 """In `needed_ns`: no read and no fault ever touched it."""

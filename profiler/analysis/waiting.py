@@ -16,7 +16,8 @@ import pandas as pd
 
 from profiler.analysis.intervals import Ints, spans
 from profiler.analysis.measured import measured, median_s
-from profiler.trace import READ_OPS, Trace
+from profiler.calls import READ_OPS
+from profiler.trace import Trace
 
 Floats = npt.NDArray[np.float64]
 

@@ -29,9 +29,10 @@ from profiler.analysis.pagecache import facts_of_devices
 from profiler.analysis.placement import LAST, SPACE, UNWRITTEN, place
 from profiler.analysis.prefetch import plan
 from profiler.analysis.projection import Cold, Projection, project, requests
+from profiler.calls import READ_OPS
 from profiler.devices.model import Device
 from profiler.errors import ColdseekError
-from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, FILE_COLUMNS, READ_OPS, Trace, table
+from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, FILE_COLUMNS, Trace, table
 
 KIB, MIB = 2**10, 2**20
 

@@ -1,69 +1,45 @@
-"""System calls as numbers: which number is which call on which architecture, and where its arguments lie.
+"""System calls as a processor makes them: which number is which call, and how its registers are read.
 
-Numbers come from python-ptrace's tables; calls younger than those are added here.
+Numbers and arguments come from `profiler.calls`; here they meet the ways of calling of this machine.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
+from typing import Any
 
+from profiler.calls import CALLS, KINDS, Row
 from profiler.errors import ColdseekError
 
 # linux/audit.h: what seccomp and PTRACE_GET_SYSCALL_INFO call an architecture
 AUDIT_X86_64, AUDIT_I386, AUDIT_AARCH64, AUDIT_RISCV64 = 0xC000003E, 0x40000003, 0xC00000B7, 0xC00000F3
 
-# Since Linux 5.1 a new call has one number everywhere (Documentation/process/adding-syscalls.rst).
-_COMMON = {
-    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
-    "clone3": 435, "close_range": 436, "openat2": 437,
-}  # fmt: skip
-_I386 = {
-    "_llseek": 140, "dup3": 330, "preadv": 333, "pwritev": 334,
-    "copy_file_range": 377, "preadv2": 378, "pwritev2": 379, "io_pgetevents": 385,
-}  # fmt: skip
+Args = tuple[int, ...]
+Buffer = Any  # bytes, or an array of ctypes
+Decode = Callable[[Buffer, int], Args]
+"""(buffer, place of six registers of 64 bits in it) -> the arguments of a call, as its row names them."""
 
-Args = Sequence[int]
+_PAGE = 4096  # of mmap2's offset, whatever the machine's pages are (mmap2(2))
+# how one register is read: the kernel ignores the upper half where an argument has 32 bits
+_WIDE = {"int": "i4x", "uint": "I4x", "loff": "q", "split": "q8x"}
+_NARROW = {"int": "i4x", "loff": "I4xi4x", "split": "I4xi4x"}
 
 
 @dataclass(frozen=True)
 class Abi:
-    """One way of making system calls. numbers: name -> number. word: bytes of a pointer.
+    """One way of making system calls. numbers: name -> number. decode: name -> how to read its arguments.
 
-    arrange: for calls whose arguments do not lie as the manual page shows them, a function that lays them
-    so.
+    word: bytes of a pointer.
     """
 
     audit: int
     word: int
     numbers: dict[str, int]
-    arrange: dict[str, Callable[[Args], Args]]
-
-
-def _joined(low: int, high: int) -> int:
-    value = (high & 0xFFFFFFFF) << 32 | (low & 0xFFFFFFFF)
-    return value - (1 << 64) if value >> 63 else value
-
-
-# 32-bit x86 passes 64-bit offsets as two halves, low first (linux: arch/x86/kernel/sys_ia32.c)
-_ARRANGE_I386: dict[str, Callable[[Args], Args]] = {
-    **dict.fromkeys(
-        ("pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2"),
-        lambda args: (args[0], args[1], args[2], _joined(args[3], args[4])),
-    ),
-    "fadvise64": lambda args: (args[0], _joined(args[1], args[2]), args[3], args[4]),
-    "fadvise64_64": lambda args: (args[0], _joined(args[1], args[2]), _joined(args[3], args[4]), args[5]),
-    "readahead": lambda args: (args[0], _joined(args[1], args[2]), args[3]),
-    "mmap2": lambda args: (*args[:4], _signed(args[4]), args[5] * 4096),
-}
-
-
-def _signed(value: int) -> int:
-    """The int that a 32-bit register holds."""
-    value &= 0xFFFFFFFF
-    return value - (1 << 32) if value >> 31 else value
+    decode: dict[str, Decode]
 
 
 def native() -> list[Abi]:
@@ -73,27 +49,46 @@ def native() -> list[Abi]:
     """
     machine = platform.machine()
     if machine == "x86_64":
-        # the old mmap of 32-bit x86 takes a pointer to its arguments and no C library uses it any more
         return [
-            _abi("x86_64", AUDIT_X86_64, 8, {}, {}),
-            _abi("i386", AUDIT_I386, 4, _I386, _ARRANGE_I386, without=("mmap",)),
+            _abi(AUDIT_X86_64, 8, {row.name: row.x86_64 for row in CALLS}),
+            _abi(AUDIT_I386, 4, {row.name: row.i386 for row in CALLS}),
         ]
-    if machine == "aarch64":
-        return [_abi("aarch64", AUDIT_AARCH64, 8, {}, {})]
-    if machine == "riscv64":
-        return [_abi("riscv64", AUDIT_RISCV64, 8, {}, {})]
+    if machine in ("aarch64", "riscv64"):
+        audit = AUDIT_AARCH64 if machine == "aarch64" else AUDIT_RISCV64
+        return [_abi(audit, 8, {row.name: row.generic for row in CALLS})]
     raise ColdseekError(f"the ptrace tracer knows no system calls of {machine}; use --tracer strace")
 
 
-def _abi(
-    module: str,
-    audit: int,
-    word: int,
-    added: dict[str, int],
-    arrange: dict[str, Callable[[Args], Args]],
-    without: tuple[str, ...] = (),
-) -> Abi:
-    numbers: dict[int, str] = import_module(f"ptrace.syscall.linux.{module}").SYSCALL_NAMES
-    # the table of x86_64 holds the calls of x32 too, under the same names and higher numbers
-    known = {name: number for number, name in sorted(numbers.items(), reverse=True) if name not in without}
-    return Abi(audit, word, {**known, **_COMMON, **added}, arrange)
+def register_of(row: Row, argument: str, word: int) -> int:
+    """In which register, from 0, an argument of a call begins."""
+    before = row.arguments[: row.at(argument)]
+    return sum(KINDS[one.kind][word == 4] for one in before)
+
+
+def _abi(audit: int, word: int, numbers: dict[str, int | None]) -> Abi:
+    known = {name: number for name, number in numbers.items() if number is not None}
+    return Abi(audit, word, known, {row.name: _decode(row, word) for row in CALLS if row.name in known})
+
+
+def _decode(row: Row, word: int) -> Decode:
+    kinds = [argument.kind for argument in row.arguments]
+    if word == 8:
+        return struct.Struct("<" + "".join(_WIDE.get(kind, "q") for kind in kinds)).unpack_from
+    registers = struct.Struct("<" + "".join(_NARROW.get(kind, "I4x") for kind in kinds))
+    if not {"loff", "split", "pages"}.intersection(kinds):
+        return registers.unpack_from
+    return partial(_joined, registers, kinds)
+
+
+def _joined(registers: struct.Struct, kinds: list[str], buffer: Buffer, place: int) -> Args:
+    """Arguments of a 32-bit call, offsets made whole: of two halves the lower comes first."""
+    values = iter(registers.unpack_from(buffer, place))
+    found = []
+    for kind in kinds:
+        value = next(values)
+        if kind in ("loff", "split"):
+            value |= next(values) << 32
+        elif kind == "pages":
+            value *= _PAGE
+        found.append(value)
+    return tuple(found)

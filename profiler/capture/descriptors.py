@@ -32,6 +32,10 @@ class Open:
             self.position = offset + size
         return offset
 
+    def seek(self, position: int | None) -> None:
+        """lseek: the next read starts at `position`."""
+        self.position = position
+
 
 @dataclass(slots=True, eq=False)
 class Table:

@@ -35,16 +35,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from profiler import __version__
+from profiler.calls import CALLS
 from profiler.capture import abi as abis
 from profiler.capture import launch, procfs, seccomp
-from profiler.capture.calls import CLONE_FILES, CLONE_THREAD, HANDLERS, MADVICE, Call, Calls, Iocb
+from profiler.capture.calls.meaning import CLONE_FILES, CLONE_THREAD, MADVICE, Call, Calls
 from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.journal import Journal
 from profiler.capture.patience import WALL, WINDOW, Patience
 from profiler.capture.procfs import Mapping
-from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
+from profiler.capture.recorder import OP_CODES, UNKNOWN, Recorder
 from profiler.capture.rings import Rings
+from profiler.capture.stopped import Stopped
 from profiler.capture.tracer import Probe
 from profiler.errors import ColdseekError
 from profiler.trace import DATA_KINDS, Meta, Trace
@@ -78,24 +80,20 @@ _STOPS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTT
 # and six arguments, at return the result
 _INFO_BYTES = 88
 _HEAD = struct.Struct("<4xI16xQi")  # arch, number, and the first argument as a descriptor
-_ARGUMENTS, _ARGUMENTS_AT = struct.Struct("<6q"), 32
+_ARGUMENTS_AT = 32
 _RESULT, _RESULT_AT = struct.Struct("<q"), 24
 
-WANTED = tuple(dict.fromkeys((
-    "pread64", "read", "lseek", "write", "preadv", *HANDLERS, *Rings.HANDLED, "clone", "clone3",
-)))  # fmt: skip
-"""The calls that the tracer follows, the hot ones first: the filter compares in this order."""
+_FORKS = ("fork", "vfork", "clone", "clone3")
+_RECEIVES = ("recvmsg", "recvmmsg", "recvmmsg_time64")
 _EXECS = ("execve", "execveat")
 """Where reads do not stop: exec closes descriptors."""
+_HEARD_ALONE = (*_EXECS, "madvise")
+WANTED = tuple(row.name for row in CALLS if row.name not in _HEARD_ALONE)
+"""The calls that the tracer follows; those of _HEARD_ALONE only where reads do not stop."""
 _HEAD_BYTES = 256  # of a program, read by the kernel to see what it is (linux/binfmts.h: BINPRM_BUF_SIZE)
-_ON_DESCRIPTOR = frozenset((
-    "read", "pread64", "readv", "preadv", "preadv2", "write", "pwrite64", "writev", "pwritev",
-    "pwritev2", "lseek",
-))  # fmt: skip
+_ON_DESCRIPTOR = frozenset(row.name for row in CALLS if row.on_one_file)
 """Calls on one descriptor that need not be followed if it names no file."""
-
-
-_SELF_CONTAINED = frozenset(("read", "pread64", "write", "pwrite64", "lseek"))
+_SELF_CONTAINED = frozenset(row.name for row in CALLS if row.self_contained)
 """Those of them whose arguments and result say it all: nothing is looked up in the program's memory."""
 
 
@@ -110,8 +108,8 @@ class _Task:
     exec_ns: int | None = None  # when the latest exec began
 
 
-_Row = tuple[str, abis.Abi, Callable[[abis.Args], abis.Args] | None]
-"""What is known of a call by its number: name, way of calling, how to lay its arguments."""
+_Row = tuple[str, abis.Abi, abis.Decode]
+"""What is known of a call by its number: name, way of calling, how to read its arguments."""
 
 
 def make(owner: Owner | None = None) -> Ptrace:
@@ -160,7 +158,8 @@ class Ptrace:
         self._ending = False  # everything is to end: no new task may run
         self._rows: dict[tuple[int, int], _Row] = {}
         self._device_bytes: int | None = None
-        self._calls = Calls(self._recorder, self._descriptors, self)
+        self._source = Stopped(lambda tid: self._tasks[tid].abi.word)
+        self._calls = Calls(self._recorder, self._descriptors, self._source)
         self._rings = Rings(self._calls, procfs.memory)
         self._main = 0
         self._launched: launch.Launched
@@ -192,13 +191,13 @@ class Ptrace:
         self._ptrace = _binding()
         known = abis.native()
         self._native = known[0]
-        names = WANTED if self._journal is None else (*WANTED, *_EXECS, "madvise")
+        names = WANTED if self._journal is None else (*WANTED, *_HEARD_ALONE)
         wanted = [
             (one, [name for name in names if one is not known[0] or name not in self._leave])
             for one in known
         ]
         self._rows = {
-            (one.audit, one.numbers[name]): (name, one, one.arrange.get(name))
+            (one.audit, one.numbers[name]): (name, one, one.decode[name])
             for one, names in wanted
             for name in names
             if name in one.numbers
@@ -285,17 +284,18 @@ class Ptrace:
         hand in local names. Gives a function that says whether it has dealt with the stop.
         """
         ptrace, tables, finish = self._ptrace, self._descriptors.tables, self._calls.finish
-        head, arguments, result = _HEAD.unpack_from, _ARGUMENTS.unpack_from, _RESULT.unpack_from
+        head, result = _HEAD.unpack_from, _RESULT.unpack_from
         info, info_at, native = self._info, self._info_at, self._native
-        names = {native.numbers[name]: name for name in _ON_DESCRIPTOR if name not in native.arrange}
+        calls = {native.numbers[name]: (name, native.decode[name]) for name in _ON_DESCRIPTOR
+                 if name in native.numbers}  # fmt: skip
 
         def deal(task: _Task, tid: int, status: int, now: int) -> bool:
             if status == _CALL_BEGINS:
                 if ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, info_at) == _FAILED:
                     raise _last_error()
                 audit, number, descriptor = head(info)
-                name = names.get(number)
-                if name is None or audit != native.audit or not self._start_ns:
+                known = calls.get(number)
+                if known is None or audit != native.audit or not self._start_ns:
                     self._entered(task, tid, now)
                     return True
                 opened = tables[tid].opens.get(descriptor)
@@ -304,7 +304,8 @@ class Ptrace:
                     raise _last_error()
                 task.call = None
                 if followed:
-                    args = arguments(info, _ARGUMENTS_AT)
+                    name, decode = known
+                    args = decode(info, _ARGUMENTS_AT)
                     task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
                 return True
             if status == _CALL_RETURNED:
@@ -336,18 +337,15 @@ class Ptrace:
     def _entered(self, task: _Task, tid: int, now: int) -> None:
         """One of the less frequent calls begins, described in `_info`."""
         audit, number, _ = _HEAD.unpack_from(self._info)
-        task.call = task.clone_flags = None
+        task.call = None
         row = self._rows.get((audit, number))
         if row is None or not self._start_ns:
             if self._start_ns:  # before, it is still coldseek's own code on its way to exec
                 self._recorder.unseen.add("abi")
             self._resume(_CONT, tid)
             return
-        name, abi, arrange = row
-        args: abis.Args = _ARGUMENTS.unpack_from(self._info, _ARGUMENTS_AT)
-        if arrange is not None:
-            args = arrange(args)
-        task.abi = abi
+        name, task.abi, decode = row
+        args = decode(self._info, _ARGUMENTS_AT)
         call = task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
         self._resume(_SYSCALL if self._rare_call(task, call) else _CONT, tid)
 
@@ -370,13 +368,20 @@ class Ptrace:
         elif call.name in _EXECS:
             task.call, task.exec_ns = None, call.time_ns
             self._overlooked(call.tid, procfs.descriptors(call.tid))
-        elif call.name == "clone":
-            task.call, task.clone_flags = None, call.args[0]
-        elif call.name == "clone3":  # struct clone_args begins with the flags
-            task.call, task.clone_flags = None, self.value_at(call, 0)
+        elif call.name in _FORKS:  # each of them, so that no flags outlive their call
+            task.call, task.clone_flags = None, self._flags_of(call)
+        elif call.name in _RECEIVES and not self._source.may_receive(call):
+            task.call = None
         elif call.name in ("io_uring_enter", "io_submit"):
             self._rings.entering(call)
         return task.call is not None
+
+    def _flags_of(self, call: Call) -> int | None:
+        """The flags of a clone; None: fork and vfork have none."""
+        if call.name == "clone":
+            return call.args[0]
+        # struct clone_args begins with them
+        return self._source.value_at(call, 0) if call.name == "clone3" else None
 
     def _returned(self, call: Call) -> None:
         """A call has returned whose meaning lies in the program's memory, or in what /proc shows now."""
@@ -523,8 +528,7 @@ class Ptrace:
         """Register what the program was started with: stdin, stdout, stderr and whatever else."""
         call = Call(0, 0, tid, tid, "", (), 0)
         for descriptor in open_now:
-            position, flags = procfs.position_and_flags(tid, descriptor)
-            self._calls.appeared(call, descriptor, flags, position=position)
+            self._calls.met(call, descriptor)
 
     def _overlooked(self, tid: int, descriptors: Iterable[int]) -> None:
         """Where reads do not stop, files whose descriptors were passed by another process are found out
@@ -579,52 +583,6 @@ class Ptrace:
                 f"{show_plural(self._calls.pending, 'asynchronous operation')} ended unseen: their sizes "
                 f"are not known"
             )
-
-    # -- calls.Source ------------------------------------------------------------------------------------
-
-    def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
-        key, facts = procfs.identify(call.tid, descriptor)
-        position = None
-        if call.name not in ("open", "openat", "openat2", "creat", ""):
-            position, _ = procfs.position_and_flags(call.tid, descriptor)
-        return key, facts, position
-
-    def vector_bytes(self, call: Call, address: int, count: int) -> int:
-        word = self._tasks[call.tid].abi.word
-        if not 0 < count <= 1024:  # UIO_MAXIOV: more is an error
-            return 0
-        raw = procfs.memory(call.pid, address, 2 * word * count)
-        return 0 if raw is None else sum(struct.unpack(f"<{2 * count}{_WORDS[word]}", raw)[1::2])
-
-    def value_at(self, call: Call, argument: int, size: int = 8) -> int | None:
-        if call.name in ("sendfile", "io_setup") and self._tasks[call.tid].abi.word == 4:
-            size = 4
-        raw = procfs.memory(call.pid, call.args[argument], size)
-        return None if raw is None else int.from_bytes(raw, "little", signed=True)
-
-    def iocbs(self, call: Call) -> list[Iocb]:
-        word = self._tasks[call.tid].abi.word
-        count = min(call.result, 1 << 14)
-        pointers = procfs.memory(call.pid, call.args[2], word * count)
-        found = []
-        for address in struct.unpack(f"<{count}{_WORDS[word]}", pointers) if pointers else ():
-            raw = procfs.memory(call.pid, address, 64)
-            if raw is not None:  # struct iocb of linux/aio_abi.h
-                opcode, _, descriptor, buffer, length, offset = struct.unpack_from("<HhIQQq", raw, 16)
-                if opcode in (7, 8):
-                    length = self.vector_bytes(call, buffer, length)
-                found.append(Iocb(address, opcode, descriptor, length, offset))
-        return found
-
-    def io_events(self, call: Call) -> list[tuple[int, int]]:
-        # io_getevents(context, least, most, events, timeout); struct io_event: data, obj, res, res2
-        raw = procfs.memory(call.pid, call.args[3], 32 * min(call.result, 1 << 14))
-        return (
-            [] if raw is None else [(obj, result) for _, obj, result, _ in struct.iter_unpack("<QQqq", raw)]
-        )
-
-
-_WORDS = {4: "I", 8: "Q"}
 
 
 _FAILED = 2**64 - 1  # -1, as the binding declares the result unsigned

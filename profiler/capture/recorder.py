@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from profiler.calls import READ_OPS, WRITE_OPS
 from profiler.trace import (
     CACHE_OPS,
     DEVICE_OPS,
@@ -16,9 +17,7 @@ from profiler.trace import (
     EXTENT_COLUMNS,
     FILE_COLUMNS,
     LAYERS,
-    READ_OPS,
     STRUCTURE_COLUMNS,
-    WRITE_OPS,
     Meta,
     Trace,
     empty_table,

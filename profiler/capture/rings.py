@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from profiler.capture.calls import Call, Calls
+from profiler.capture.calls.meaning import Call, Calls
 from profiler.capture.descriptors import Open
 
 Memory = Callable[[int, int, int], bytes | None]

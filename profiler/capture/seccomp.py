@@ -12,14 +12,14 @@ import os
 import struct
 from collections.abc import Iterable
 
-from profiler.capture.abi import AUDIT_X86_64, Abi
-from profiler.capture.calls import F_DUPFD, F_DUPFD_CLOEXEC, F_SETFD, F_SETFL, MADVICE, MAP_ANONYMOUS
+from profiler.calls import BY_NAME
+from profiler.capture.abi import AUDIT_X86_64, Abi, register_of
 
 # linux/seccomp.h, linux/prctl.h
 _ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
-# linux/bpf_common.h: load a word; jump if equal, if at least, if any bit is set; return
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+# linux/bpf_common.h: load a word; jump; jump if equal, if at least, if any bit is set; return
+_LOAD, _JUMP, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
 # offsets into struct seccomp_data; of an argument the lower half, on little-endian machines
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16
 _X32_BIT = 0x40000000  # asm/unistd.h: system calls of the x32 mode have this bit
@@ -31,8 +31,7 @@ def program(wanted: Iterable[tuple[Abi, Iterable[str]]]) -> list[Instruction]:
     """The filter: stop for the named calls of each way of calling (and for x32 calls, which nobody
     decodes); else run.
 
-    mmap stops only for mappings of files, fcntl only for commands that make or change a descriptor, madvise
-    only for advice on read-ahead.
+    Calls that `profiler.calls` says matter only with certain arguments stop only with those.
     """
     code: list[Instruction] = []
     for abi, names in wanted:
@@ -41,40 +40,24 @@ def program(wanted: Iterable[tuple[Abi, Iterable[str]]]) -> list[Instruction]:
             body += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _TRACE)]
         for name in names:
             if name in abi.numbers:
-                body += _one_call(name, abi.numbers[name])
+                test = _test(name, abi)
+                body += [(_EQUAL, 0, len(test), abi.numbers[name]), *test]
         body.append((_RETURN, 0, 0, _ALLOW))
         # a jump reaches 255 instructions at most; the body is longer, so that a plain jump skips it
-        code += [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, abi.audit), (0x05, 0, 0, len(body)), *body]
+        code += [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, abi.audit), (_JUMP, 0, 0, len(body)), *body]
     return [*code, (_RETURN, 0, 0, _TRACE)]
 
 
-def _one_call(name: str, number: int) -> list[Instruction]:
-    if name in ("mmap", "mmap2"):
-        test = [
-            _load_argument(3),
-            (_ANY_BIT, 1, 0, MAP_ANONYMOUS),
-            (_RETURN, 0, 0, _TRACE),
-            (_RETURN, 0, 0, _ALLOW),
-        ]
-    elif name in ("fcntl", "fcntl64"):
-        commands = (F_DUPFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC)
-        test = [_load_argument(1)]
-        test += [(_EQUAL, len(commands) - at, 0, command) for at, command in enumerate(commands)]
-        test += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _TRACE)]
-    elif name == "madvise":
-        test = [
-            _load_argument(2),
-            (_AT_LEAST, 0, 1, len(MADVICE)),
-            (_RETURN, 0, 0, _ALLOW),
-            (_RETURN, 0, 0, _TRACE),
-        ]
-    else:
-        test = [(_RETURN, 0, 0, _TRACE)]
-    return [(_EQUAL, 0, len(test), number), *test]
-
-
-def _load_argument(index: int) -> Instruction:
-    return (_LOAD, 0, 0, _ARGUMENTS + 8 * index)
+def _test(name: str, abi: Abi) -> list[Instruction]:
+    """What to do with a call of this name: stop, or look at the argument that tells whether it matters."""
+    when = BY_NAME[name].when
+    if when is None:
+        return [(_RETURN, 0, 0, _TRACE)]
+    load = (_LOAD, 0, 0, _ARGUMENTS + 8 * register_of(BY_NAME[name], when.argument, abi.word))
+    if when.without:
+        return [load, (_ANY_BIT, 1, 0, when.without), (_RETURN, 0, 0, _TRACE), (_RETURN, 0, 0, _ALLOW)]
+    tests = [(_EQUAL, len(when.values) - place, 0, value) for place, value in enumerate(when.values)]
+    return [load, *tests, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _TRACE)]
 
 
 def install(code: list[Instruction]) -> None:

@@ -16,8 +16,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
+from profiler.calls import CALLS
 from profiler.capture import procfs, strace_guard
-from profiler.capture.calls import HANDLERS
+from profiler.capture.calls.meaning import HANDLERS
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.launch import exec_error
 from profiler.capture.recorder import FileFacts, Recorder
@@ -29,12 +30,13 @@ from profiler.owner import Owner
 from profiler.trace import Trace
 
 _CALLS = sorted({*HANDLERS, *CLONES, *EXECS, *IO_URING})
-_VECTORS = "readv,writev,preadv,pwritev,preadv2,pwritev2,io_submit,io_getevents,io_pgetevents"
+_SHOWN_WHOLE = ",".join(("io_submit", "io_getevents", "io_pgetevents", "recvmsg", "recvmmsg",
+                         *(row.name for row in CALLS if row.vector)))  # fmt: skip
 _OPTIONS = (
     "-f", "-y", "-ttt", "-T",
     "-s", "0",  # no contents of files
     "-a", "1",  # no padding
-    "-e", f"abbrev=!{_VECTORS}",  # with -s 0, lists are cut short before their first element
+    "-e", f"abbrev=!{_SHOWN_WHOLE}",  # with -s 0, lists are cut short before their first element
     "-e", "signal=!chld",  # of the others one may be the program's end
     "-e", "trace=" + ",".join(f"?{name}" for name in _CALLS),  # ?: those that this machine has
 )  # fmt: skip

@@ -6,12 +6,18 @@ from bisect import bisect_left
 
 import numpy as np
 
+from profiler.calls import CALLS
+from profiler.capture.calls.positions import effect
 from profiler.capture.descriptors import Open
 from profiler.capture.recorder import OP_CODES, UNKNOWN, Recorder
 from profiler.capture.strace_columns import FULL, Columns
 
 AT_OFFSET, POSITIONAL, LSEEK, NO_DATA = range(4)
-HOT = {"read": POSITIONAL, "write": POSITIONAL, "pread64": AT_OFFSET, "pwrite64": AT_OFFSET, "lseek": LSEEK}
+HOT = {
+    row.name: LSEEK if not row.moves else AT_OFFSET if row.moves[0].offset else POSITIONAL
+    for row in CALLS
+    if row.self_contained
+}
 """The calls of which there are many -> how they find their offset."""
 _FEW = 24  # so many events are cheaper to add one by one
 _MOST_USES = 2000
@@ -144,15 +150,14 @@ class Batch:
                 took = np.maximum(time_ns - began, 0)
                 duration_ns = np.where(split & (duration_ns < 0), took, duration_ns)
             time_ns = np.where(split, began, time_ns)
-        last, result = columns.last[lines], columns.result[lines]
-        seeks = kind == LSEEK
+        last, at_offset = columns.last[lines], kind == AT_OFFSET
+        requested = np.where(at_offset, columns.before[lines], last)
+        offset = np.where(at_offset, last, offsets)
         self._recorder.extend(
             {
                 "time_ns": time_ns,
                 "duration_ns": np.where(duration_ns < 0, UNKNOWN, duration_ns),
-                "offset": np.where(kind == AT_OFFSET, last, np.where(seeks, result, offsets)),
-                "requested": np.where(kind == AT_OFFSET, columns.before[lines], np.where(seeks, 0, last)),
-                "size": np.where(seeks, UNKNOWN, result),
+                **effect(op, offset, requested, columns.result[lines]),
                 "pid": pid, "tid": task, "file": file, "handle": handle, "op": op, "direct": direct,
             }
         )  # fmt: skip

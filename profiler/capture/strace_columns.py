@@ -8,13 +8,14 @@ speed and never about meaning.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from profiler.calls import CALLS, Row
 from profiler.capture.strace_text import Prefix
 
 FULL, STARTED, RESUMED, GENERAL = range(4)
@@ -28,18 +29,25 @@ _FACTORS = np.random.default_rng(0).integers(0, 2**64, _LONGEST_KEY // 8 + 2, np
 _DESCRIPTOR = r'\d{1,9}(?:<[^<>",\n]*>)?'
 _BUFFER = r'"(?:[^"\\\n]|\\.)*"(?:\.\.\.)?'
 _RESULT = r"\) += \d{1,9}"  # reads and writes move less than 2 GiB
-_HOT = "|".join(
-    (
-        rf"(?:read|write)\({_DESCRIPTOR}, {_BUFFER}, \d{{1,18}}{_RESULT}",
-        rf"p(?:read|write)64\({_DESCRIPTOR}, {_BUFFER}, \d{{1,18}}, \d{{1,18}}{_RESULT}",
-        rf"lseek\({_DESCRIPTOR}, -?\d{{1,18}}, SEEK_(?:SET|CUR|END)\) += \d{{1,18}}",
-        rf"<\.\.\. read resumed> ?{_BUFFER}, \d{{1,18}}{_RESULT}",
-        rf"<\.\.\. pread64 resumed> ?{_BUFFER}, \d{{1,18}}, \d{{1,18}}{_RESULT}",
-        rf"<\.\.\. write resumed> ?{_RESULT}",
-    )
-)
-_HOT_NAMES = ("read", "write", "pread64", "pwrite64", "lseek")
-_HOT_START = rf"(?:p?read(?:64)?|write)\({_DESCRIPTOR}, .* <unfinished \.\.\.>\n$"
+_ARGUMENTS = {"fd": _DESCRIPTOR, "buf": _BUFFER, "offset": r"-?\d{1,18}", "whence": "SEEK_(?:SET|CUR|END)"}
+_HOT_CALLS = tuple(row for row in CALLS if row.self_contained)
+_HOT_NAMES = tuple(row.name for row in _HOT_CALLS)
+# those whose end tells all that has to be known: where to write stands in the beginning
+_SPLIT = tuple(row.name for row in _HOT_CALLS for move in row.moves if not (move.writes and move.offset))
+
+
+def _hot(row: Row) -> Iterator[str]:
+    """Regular expressions for the lines of a call without errors: whole, and where it is resumed."""
+    first, *others = [_ARGUMENTS.get(argument.name, r"\d{1,18}") for argument in row.arguments]
+    result = _RESULT if row.moves else r"\) += \d{1,18}"
+    yield rf"{row.name}\({', '.join((first, *others))}{result}"
+    if row.name in _SPLIT:  # what a call gives back is printed when it has returned
+        told = "" if row.moves[0].writes else ", ".join(others)
+        yield rf"<\.\.\. {row.name} resumed> ?{told}{result}"
+
+
+_HOT = "|".join(pattern for row in _HOT_CALLS for pattern in _hot(row))
+_HOT_START = rf"(?:{'|'.join(_SPLIT)})\({_DESCRIPTOR}, .* <unfinished \.\.\.>\n$"
 
 
 @dataclass(frozen=True)

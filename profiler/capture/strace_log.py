@@ -29,13 +29,21 @@ from typing import BinaryIO
 
 import numpy as np
 
-from profiler.capture.calls import HANDLERS
+from profiler.capture.calls.meaning import HANDLERS
 from profiler.capture.descriptors import Open
 from profiler.capture.recorder import UNKNOWN, Recorder
 from profiler.capture.strace_batch import HOT, LSEEK, NO_DATA, POSITIONAL, SKIP, Batch
 from profiler.capture.strace_clock import Clock
 from profiler.capture.strace_columns import FULL, GENERAL, RESUMED, STARTED, Columns, Decoder, layout_of
-from profiler.capture.strace_tasks import CLONES, EXECS, IO_URING, NEW_DESCRIPTORS, Started, Tasks
+from profiler.capture.strace_tasks import (
+    CLONES,
+    EXECS,
+    FORMER_NAMES,
+    IO_URING,
+    NEW_DESCRIPTORS,
+    Started,
+    Tasks,
+)
 from profiler.capture.strace_text import UnreadableError, split_call, split_prefix
 from profiler.errors import ColdseekError
 from profiler.trace import Meta, Trace
@@ -50,9 +58,7 @@ _SHOWN_LENGTH = 80
 _SHORT = 256  # chosen lines: below that, arrays are not worth their while
 _SAMPLE = 400  # lines to learn the layout from
 
-_MATTER = frozenset(
-    (*HANDLERS, *CLONES, *EXECS, *NEW_DESCRIPTORS, *IO_URING, "pread", "pwrite", "exit_group")
-)
+_MATTER = frozenset((*HANDLERS, *CLONES, *EXECS, *NEW_DESCRIPTORS, *IO_URING, *FORMER_NAMES, "exit_group"))
 _HARMLESS = (b"F_GET", b"F_DUPFD", b"F_SETFD")  # of fcntl: they change no flags of the open
 _CHANGES_TABLES = frozenset(("unshare", "close_range"))
 
@@ -402,12 +408,12 @@ class Log:
                     wait((index, found.use, UNKNOWN))
                 else:
                     wait((index, found.use, offset))
-                    opened.position = offset + result
+                    opened.advance(result)
             elif kind == NO_DATA:
                 batch.begun.pop(index, None)
             else:
                 if kind == LSEEK:
-                    opened.position = result
+                    opened.seek(result)
                 wait((index, found.use, 0))
             if shape == FULL and is_easy[group]:
                 easy_uses[group] = found.use

@@ -10,15 +10,16 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
+from profiler.calls import AIO_OPS, CALLS
 from profiler.capture import strace_text
-from profiler.capture.calls import (
+from profiler.capture.calls.meaning import (
     CLONE_FILES,
     CLONE_THREAD,
     HANDLERS,
-    IOCB_OPS,
     O_CLOEXEC,
     Call,
     Calls,
+    Identity,
     Iocb,
 )
 from profiler.capture.descriptors import Descriptors, Open
@@ -37,7 +38,7 @@ NEW_DESCRIPTORS = {
 }  # fmt: skip
 """Calls that make descriptors of no files -> their kind. With -y the log names them anyway."""
 IO_URING = ("io_uring_setup", "io_uring_enter")
-_FORMER_NAMES = {"pread": "pread64", "pwrite": "pwrite64"}
+FORMER_NAMES = {former: row.name for row in CALLS for former in row.former}
 
 _OPENS = {"open": (None, 0, 1), "creat": (None, 0, None), "openat": (0, 1, 2), "openat2": (0, 1, 2)}
 """Call -> which argument is the directory, the path, the flags."""
@@ -48,15 +49,16 @@ _LARGEST_ERRNO = 4095
 _ERESTARTSYS = -512
 # arguments that are lengths and offsets: what strace shows as negative there has failed anyway
 _NOT_NEGATIVE = {
-    "read": (2,), "write": (2,), "pread64": (2, 3), "pwrite64": (2, 3), "mmap": (1, 5), "mmap2": (1, 5),
-    "fadvise64": (1, 2), "fadvise64_64": (1, 2), "readahead": (1, 2), "sendfile": (3,), "sendfile64": (3,),
-    "splice": (4,), "copy_file_range": (4,), "preadv": (3,), "pwritev": (3,),
-}  # fmt: skip
-_OFFSETS = {"pread64": 3, "pwrite64": 3, "preadv": 3, "pwritev": 3, "preadv2": 3, "pwritev2": 3}
-_MOVES = frozenset(
-    ("read", "write", "readv", "writev", "sendfile", "sendfile64", "splice", "copy_file_range")
-)
-_MOVES |= frozenset(_OFFSETS)
+    row.name: tuple(
+        index
+        for index, argument in enumerate(row.arguments)
+        if argument.kind in ("loff", "pages") or argument.name in ("count", "len", "off", "pos")
+        if not any(move.or_position and move.offset == argument.name for move in row.moves)
+    )
+    for row in CALLS
+}
+_OFFSETS = {row.name: row.at(move.offset) for row in CALLS for move in row.moves if move.offset}
+_MOVES = frozenset(row.name for row in CALLS if row.moves)
 
 _CLONE_FLAGS = re.compile(rb"flags=([\w|]+)")
 _IN_ARRAY = re.compile(rb"(\d{1,9})(?=[<,\]]|\Z)")
@@ -71,8 +73,9 @@ _IOCB_CODES = {
     b"IOCB_CMD_PREAD": 0, b"IOCB_CMD_PWRITE": 1, b"IOCB_CMD_PREADV": 7, b"IOCB_CMD_PWRITEV": 8,
     b"pread": 0, b"pwrite": 1, b"preadv": 7, b"pwritev": 8,
 }  # fmt: skip
-assert set(_IOCB_CODES.values()) == set(IOCB_OPS)
+assert set(_IOCB_CODES.values()) == set(AIO_OPS)
 
+_PASSED = re.compile(rb"cmsg_type=SCM_RIGHTS, cmsg_data=\[([^\]]*)\]")
 _DELETED = b" (deleted)"
 
 file_of = functools.lru_cache(4096)(strace_text.file_of)
@@ -208,7 +211,7 @@ class Tasks:
         Raises UnreadableError if the text holds something else than such a call does.
         """
         self.first_call = self.first_call or text.name
-        name, result = _FORMER_NAMES.get(text.name, text.name), text.result
+        name, result = FORMER_NAMES.get(text.name, text.name), text.result
         assert result is not None
         if name in CLONES:
             self._cloned(task, whole, result)
@@ -259,7 +262,7 @@ class Tasks:
         path = file_of(annotation)[0]
         if self.recorder.files[opened.file].path.removesuffix(_DELETED) != path:
             self.descriptors.close(call.tid, descriptor)
-            self.calls.appeared(call, descriptor)
+            self.calls.met(call, descriptor)
 
     def _executed(self, task: int, text: CallText) -> None:
         self.descriptors.exec(task)
@@ -286,7 +289,7 @@ class Tasks:
 
     # -- calls.Source --------------------------------------------------------------------------------------
 
-    def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
+    def identify(self, call: Call, descriptor: int) -> Identity:
         text = self._text
         opens = _OPENS.get(call.name)
         annotation = text.names.get(descriptor)
@@ -304,7 +307,17 @@ class Tasks:
             if flags & os.O_DIRECTORY and kind == "regular":
                 kind = "directory"
         facts = FileFacts(path + (_DELETED if deleted else b""), kind=kind)
-        return (path, deleted), facts, None
+        return Identity((path, deleted), facts)
+
+    def same_open(self, task: int, descriptor: int, other: int, other_descriptor: int) -> bool:
+        return False  # no log tells
+
+    def received(self, call: Call) -> list[int]:
+        return [
+            int(descriptor)
+            for passed in _PASSED.findall(b", ".join(self._text.args))
+            for descriptor in re.findall(rb"(?:^|, )(\d{1,9})", passed)
+        ]
 
     def _path(self, text: CallText, directory: int | None, argument: int) -> bytes:
         path = strace_text.string(text.args[argument])
@@ -314,15 +327,15 @@ class Tasks:
                 path = os.path.join(file_of(where)[0], path)
         return path
 
-    def _nameless(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
+    def _nameless(self, call: Call, descriptor: int) -> Identity:
         self._unnamed += 1  # another one each time: it was closed in between
         path = f"(descriptor {descriptor} of process {call.pid}: not named in the log)".encode()
-        return ("nameless", self._unnamed), FileFacts(path), None
+        return Identity(("nameless", self._unnamed), FileFacts(path))
 
     def vector_bytes(self, call: Call, address: int, count: int) -> int:
         return strace_text.vector_bytes(self._text.args[1])
 
-    def value_at(self, call: Call, argument: int, size: int = 8) -> int | None:
+    def value_at(self, call: Call, argument: int) -> int | None:
         if call.name == "openat2":
             found = re.match(rb"\{flags=([^,}]*)", self._text.args[argument])
             return number(found[1]) if found else None

@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from profiler.capture import calls
+from profiler.capture.calls import meaning
 
 LIMIT = 2**62
 """Numbers above it are no offsets: a line that holds one where it matters is not readable."""
@@ -212,16 +212,16 @@ _FLAGS: dict[bytes, int] = {
     **{name.encode(): getattr(os, name) for name in dir(os) if name.startswith("O_")},
     **{name.encode(): number for number, name in enumerate(("SEEK_SET", "SEEK_CUR", "SEEK_END"))},
     **{
-        name.encode(): getattr(calls, name)
-        for name in dir(calls)
+        name.encode(): getattr(meaning, name)
+        for name in dir(meaning)
         if re.match(r"(CLONE|CLOSE_RANGE|MAP)_", name)
     },
-    b"O_DIRECT": calls.O_DIRECT,
-    b"F_DUPFD": calls.F_DUPFD,
-    b"F_DUPFD_CLOEXEC": calls.F_DUPFD_CLOEXEC,
-    b"F_SETFD": calls.F_SETFD,
-    b"F_SETFL": calls.F_SETFL,
-    b"FD_CLOEXEC": calls.FD_CLOEXEC,
+    b"O_DIRECT": meaning.O_DIRECT,
+    b"F_DUPFD": meaning.F_DUPFD,
+    b"F_DUPFD_CLOEXEC": meaning.F_DUPFD_CLOEXEC,
+    b"F_SETFD": meaning.F_SETFD,
+    b"F_SETFL": meaning.F_SETFL,
+    b"FD_CLOEXEC": meaning.FD_CLOEXEC,
     b"F_GETFD": 1,
     b"F_GETFL": 3,
     b"NULL": 0,

@@ -17,7 +17,8 @@ import pytest
 from conftest import ROOT, need
 from small_programs import no_hang, python, reads_of
 
-from profiler.capture import cache, calls, procfs
+from profiler.capture import cache, procfs
+from profiler.capture.calls import meaning
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.ptrace import Ptrace, probe
 from profiler.capture.record import record
@@ -49,7 +50,7 @@ def test_a_failure_of_the_tracer_ends_the_program_and_is_told(
     def fails(*_: object) -> None:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setitem(calls.HANDLERS, "lseek", fails)
+    monkeypatch.setitem(meaning.HANDLERS, "lseek", fails)
     script = (
         f"import os, threading, time\n"
         f"for _ in range({threads}): threading.Thread(target=time.sleep, args=(300,)).start()\n"

@@ -10,26 +10,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiler.calls import BY_NAME
+from profiler.capture.calls.positions import place
 from profiler.capture.descriptors import Open
 from profiler.capture.journal import History, Journal
 from profiler.capture.kernel import syscalls
-from profiler.capture.kernel.syscalls import READS, SHAPES, WRITES, pairs, place, rows
+from profiler.capture.kernel.syscalls import NAMES, READS, WRITES, pairs, rows
 from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN
 
-NAMES = list(SHAPES)
+REQUESTED, OFFSET = ({name: syscalls._fields(BY_NAME[name])[index] for name in NAMES} for index in (0, 1))
 Event = tuple[Any, ...]
 
 
 def tables(events: Sequence[Event]) -> dict[str, dict[str, np.ndarray]]:
     """Decoded events: ("+read", time, tid, fd, requested, offset) and ("-read", time, tid, result)."""
     found: dict[str, dict[str, np.ndarray]] = {}
-    for name, fields in syscalls.wanted(SHAPES).items():
+    for name, fields in syscalls.wanted(NAMES).items():
         sign = "+" if name.startswith("sys_enter") else "-"
         call = name.split("_", 2)[2]
         mine = [event for event in events if event[0] == sign + call]
         table = {"time_ns": [event[1] for event in mine], "tid": [event[2] for event in mine]}
         for kind in fields:
-            at = 3 if kind in ("fd", "ret") else 4 if kind == SHAPES[call].requested else 5
+            at = 3 if kind in ("fd", "ret") else 4 if kind == REQUESTED[call] else 5
             table[kind] = [event[at] for event in mine]
         found[name] = {key: np.array(values, np.int64) for key, values in table.items()}
     return found
@@ -85,7 +87,7 @@ def test_numbers_that_programs_make_up() -> None:
         ("+pread64", 3, 1, -1, 8, -5), ("-pread64", 4, 1, -9),
     ]))  # fmt: skip
     assert listed(found) == [
-        (1, 1, 1, READ, 3, 2**62, UNKNOWN, -14),
+        (1, 1, 1, READ, 3, 2**63 - 1, UNKNOWN, -14),
         (3, 1, 1, PREAD, 2**32 - 1, 8, -5, -9),
     ]
 
@@ -112,9 +114,8 @@ def test_pairs_are_what_a_loop_finds(plan: list[list[tuple[str, str]]], chance: 
     for kind, time, tid, value, requested, offset in events:
         name = kind[1:]
         if kind[0] == "+":
-            shape = SHAPES[name]
-            one = [time, UNKNOWN, tid, NAMES.index(name), value, requested if shape.requested else 0,
-                   offset if shape.offset else UNKNOWN, UNKNOWN]  # fmt: skip
+            one = [time, UNKNOWN, tid, NAMES.index(name), value, requested if REQUESTED[name] else 0,
+                   offset if OFFSET[name] else UNKNOWN, UNKNOWN]  # fmt: skip
             expected.append(one)
             open_now[tid] = one
             continue
@@ -297,4 +298,4 @@ def test_which_fields_are_decoded() -> None:
     found = syscalls.wanted(["pread64", "lseek"])
     assert found["sys_enter_pread64"] == ["fd", "count", "pos"]
     assert found["sys_enter_lseek"] == ["fd"] and found["sys_exit_lseek"] == ["ret"]
-    assert set(READS) | set(WRITES) == set(SHAPES)
+    assert set(READS) | set(WRITES) == set(NAMES)

@@ -13,9 +13,9 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "profiler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"trace", "plan", "errors", "owner", "units"}  # the contracts, open to all
+SHARED = {"trace", "calls", "plan", "errors", "owner", "units"}  # the contracts, open to all
 MAY_IMPORT = {
-    "trace": set(), "plan": set(), "errors": set(), "owner": set(), "units": set(),
+    "trace": set(), "calls": set(), "plan": set(), "errors": set(), "owner": set(), "units": set(),
     "capture": {"capture", "images"},  # the structures of an image are read right after the run
     "images": {"images"},
     "devices": {"devices"},

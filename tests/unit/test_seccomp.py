@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiler.calls import CALLS
 from profiler.capture import abi as abis
-from profiler.capture.calls import HANDLERS
+from profiler.capture.calls.meaning import HANDLERS
 from profiler.capture.seccomp import Instruction, program
 
 ALLOW, TRACE = 0x7FFF0000, 0x7FF00000
@@ -43,9 +44,7 @@ def run(code: list[Instruction], number: int, audit: int, *args: int) -> int:
 @pytest.mark.parametrize("abi", KNOWN, ids=lambda abi: hex(abi.audit))
 def test_wanted_calls_stop_and_others_run(abi: abis.Abi) -> None:
     wanted = {abi.numbers[name] for name in HANDLERS if name in abi.numbers}
-    conditional = {
-        abi.numbers[name] for name in ("mmap", "mmap2", "fcntl", "fcntl64") if name in abi.numbers
-    }
+    conditional = {abi.numbers[row.name] for row in CALLS if row.when and row.name in abi.numbers}
     for number in range(500):
         if number not in conditional:
             assert run(CODE, number, abi.audit) == (TRACE if number in wanted else ALLOW), number

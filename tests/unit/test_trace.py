@@ -21,6 +21,7 @@ from conftest import need_root
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiler.calls import READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
 from profiler.trace import (
     CACHE_STATES,
@@ -30,9 +31,7 @@ from profiler.trace import (
     FILE_KINDS,
     FORMAT_VERSION,
     LAYERS,
-    READ_OPS,
     STRUCTURE_COLUMNS,
-    WRITE_OPS,
     Meta,
     Trace,
     load,

@@ -333,7 +333,7 @@ def _unknown_reads(
         syscalls.processes_of(made.tid, processes) << 32 | made.descriptor, made.time_ns,
         key, history.slot_time,
     )  # fmt: skip
-    names = list(syscalls.SHAPES)
+    names = syscalls.NAMES
     reads = np.isin(made.call, [names.index(name) for name in syscalls.READS if name != "lseek"])
     return int((np.append(gone, False)[slot] & reads & (made.result > 0) & (made.time_ns >= start_ns)).sum())
 

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from profiler.calls import READ_OPS
 from profiler.capture.kernel.join import Ints, asof
 from profiler.capture.kernel.syscalls import Columns, processes_of
 from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
-from profiler.trace import READ_OPS
 
 ADDED, FAULTED = "mm_filemap_add_to_page_cache", "mm_filemap_fault"
 FIELDS = {ADDED: ["s_dev", "i_ino", "index", "order"], FAULTED: ["s_dev", "i_ino", "index"]}

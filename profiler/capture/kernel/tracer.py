@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from profiler.capture.calls import positions
 from profiler.capture.journal import History, Journal
 from profiler.capture.kernel import pagecache, requests, syscalls, tracefs
 from profiler.capture.kernel.drain import Drain
@@ -83,7 +84,7 @@ class Observer:
         self._kib = kib or _buffer_kib()
         self._stack = contextlib.ExitStack()
         self.layers: tuple[str, ...] = ()
-        self.calls = [name for name in syscalls.SHAPES if self._has(f"syscalls/sys_enter_{name}")]
+        self.calls = [name for name in syscalls.NAMES if self._has(f"syscalls/sys_enter_{name}")]
 
     def __enter__(self) -> Observer:
         if "read" not in self.calls:
@@ -140,7 +141,7 @@ class Observer:
         """Record writes too, which move the positions of descriptors: only once a file is open for it."""
         self._enable(syscalls.WRITES)
 
-    def _enable(self, names: Mapping[str, object]) -> None:
+    def _enable(self, names: Sequence[str]) -> None:
         for name in names:
             if name in self.calls:
                 self._mine.enable(f"syscalls/sys_enter_{name}")
@@ -247,7 +248,7 @@ def assemble(
     mine, everyone = tables
     lost, failures = observer.lost(), observer.failures()
     log = syscalls.rows(calls, history, processes, start_ns)
-    layers = [syscalls.place(np.concatenate([recorder.rows(), log]), history, start_ns)]
+    layers = [positions.place(np.concatenate([recorder.rows(), log]), history, start_ns)]
     if "device" in observer.layers:
         processes = {**processes, **requests.workers(everyone, processes)}
         layers.append(requests.rows(everyone, recorder, processes, start_ns))

@@ -1,5 +1,4 @@
-"""The meaning of each system call that reads files or moves descriptors: one row a call, one table for all
-tracers.
+"""The meaning of each system call that reads files or moves descriptors, for all tracers.
 
 A tracer decodes a finished call into a `Call` and hands it to `Calls.finish`, which changes the descriptors
 and records the events. Whatever only the tracer can know (what a new descriptor names, what lies in the
@@ -14,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from profiler.calls import AIO_OPS, CALLS, LARGEST, WITHOUT_EFFECT, Row
 from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
 from profiler.trace import DATA_KINDS
@@ -33,11 +33,8 @@ MADVICE = ("normal", "random", "sequential", "willneed")
 """The advice of madvise(2) on read-ahead, by its number."""
 # linux/fadvise.h
 _ADVICE = ("normal", "random", "sequential", "willneed", "dontneed", "noreuse")
-# restarts inside the kernel (linux/errno.h), after which the call is made again; and EBADF: there is no file
-_WITHOUT_EFFECT = frozenset((-512, -513, -514, -516, -9))
-
-# linux/aio_abi.h
-IOCB_OPS = {0: "aio_pread", 1: "aio_pwrite", 7: "aio_preadv", 8: "aio_pwritev"}
+# asm-generic/ioctls.h
+FIOCLEX, FIONCLEX = 0x5451, 0x5450
 
 
 @dataclass(slots=True)
@@ -68,19 +65,35 @@ class Iocb:
     offset: int
 
 
+@dataclass(slots=True)
+class Identity:
+    """What a descriptor names: a key for `Recorder.file` and the facts; where the next read starts (bytes;
+    None: not known), and the flags of open(2)."""
+
+    key: object
+    facts: FileFacts
+    position: int | None = None
+    flags: int = 0
+
+
 class Source(Protocol):
     """What only the tracer can answer, asked while the call that has ended is at hand."""
 
-    def identify(self, call: Call, descriptor: int) -> tuple[object, FileFacts, int | None]:
-        """What `descriptor` names now: a key for `Recorder.file`, the facts, and the position after the
-        call."""
+    def identify(self, call: Call, descriptor: int) -> Identity:
+        """What `descriptor` names after the call."""
+
+    def same_open(self, task: int, descriptor: int, other: int, other_descriptor: int) -> bool:
+        """Whether descriptors of two tasks are one open file, as dup and fork make them. False: not
+        known."""
+
+    def received(self, call: Call) -> list[int]:
+        """The descriptors that another process has passed with what recvmsg or recvmmsg has received."""
 
     def vector_bytes(self, call: Call, address: int, count: int) -> int:
         """Sum of the lengths in an array of `count` iovec structures."""
 
-    def value_at(self, call: Call, argument: int, size: int = 8) -> int | None:
-        """The number of `size` bytes that argument number `argument` points to, after the call; None for
-        NULL."""
+    def value_at(self, call: Call, argument: int) -> int | None:
+        """The number that argument number `argument` points to, after the call; None for NULL."""
 
     def iocbs(self, call: Call) -> list[Iocb]:
         """The entries of io_submit that the kernel accepted."""
@@ -101,26 +114,48 @@ class Calls:
 
     def finish(self, call: Call) -> None:
         """Take in one finished call; its name must be in HANDLERS."""
-        if call.result not in _WITHOUT_EFFECT:
+        if call.result not in WITHOUT_EFFECT:
             HANDLERS[call.name](self, call)
 
     # -- descriptors
     # ------------------------------------------------------------------------------------------
 
-    def appeared(
-        self, call: Call, descriptor: int, flags: int = 0, *, moved: int = 0, position: int | None = None
-    ) -> Open:
-        """Register what `descriptor` names now.
+    def appeared(self, call: Call, descriptor: int, flags: int = 0, position: int | None = None) -> Open:
+        """Register the open that `descriptor` names from now on, made by this call with these flags."""
+        identity = self.source.identify(call, descriptor)
+        return self._register(call, descriptor, Identity(identity.key, identity.facts, position, flags))
+
+    def met(self, call: Call, descriptor: int, moved: int = 0) -> Open:
+        """Register what `descriptor` names, which was open before, or was passed by another process.
 
         moved: bytes by which this very call moved the position that the source reports.
         """
-        key, facts, found = self.source.identify(call, descriptor)
-        number = self.recorder.file(key, facts)
-        if position is None and found is not None:
-            position = max(0, found - moved)
+        identity = self.source.identify(call, descriptor)
+        if identity.position is not None:
+            identity.position = max(0, identity.position - moved)
+        number = self.recorder.known(identity.key)
+        if number is not None and identity.facts.kind in DATA_KINDS:
+            shared = self._shared(call.tid, descriptor, number)
+            if shared is not None:
+                self.descriptors.open(call.tid, descriptor, shared, bool(identity.flags & O_CLOEXEC))
+                return shared
+        return self._register(call, descriptor, identity)
+
+    def _shared(self, task: int, descriptor: int, file: int) -> Open | None:
+        """The open of this file that `descriptor` shares with another one that is known."""
+        tables = {id(table): (other, table) for other, table in self.descriptors.tables.items()}
+        for other, table in tables.values():
+            for known, opened in table.opens.items():
+                if opened.file == file and self.source.same_open(task, descriptor, other, known):
+                    return opened
+        return None
+
+    def _register(self, call: Call, descriptor: int, identity: Identity) -> Open:
+        facts, flags = identity.facts, identity.flags
         data = facts.kind in DATA_KINDS or facts.kind == "unknown"
         opened = Open(
-            number, self.recorder.handle(), position, bool(flags & O_APPEND), bool(flags & O_DIRECT),
+            self.recorder.file(identity.key, facts), self.recorder.handle(), identity.position,
+            bool(flags & O_APPEND), bool(flags & O_DIRECT),
             data and not flags & O_PATH, flags & os.O_ACCMODE != os.O_RDONLY,
         )  # fmt: skip
         self.descriptors.open(call.tid, descriptor, opened, bool(flags & O_CLOEXEC))
@@ -129,7 +164,7 @@ class Calls:
     def find(self, call: Call, descriptor: int, moved: int = 0) -> Open:
         """The open behind a descriptor, asked of the source if it was never seen before."""
         opened = self.descriptors.get(call.tid, descriptor)
-        return self.appeared(call, descriptor, moved=moved) if opened is None else opened
+        return self.met(call, descriptor, moved) if opened is None else opened
 
     def is_file(self, opened: Open) -> None:
         """The descriptor has proved to be seekable: an unknown kind of file is a regular one."""
@@ -221,98 +256,58 @@ class Calls:
 
 _UINT = 0xFFFFFFFF
 _ERRORS = 4096  # linux/err.h: error numbers are smaller
-_MOST = 2**62  # beyond any file; a program may ask for more, or for a negative place, and gets an error
+_MOST = 2**31  # no call moves more at once (linux/fs.h: MAX_RW_COUNT)
 
 
 def _place(offset: int | None) -> int:
-    return offset if offset is not None and 0 <= offset <= _MOST else UNKNOWN
+    return offset if offset is not None and 0 <= offset <= LARGEST else UNKNOWN
 
 
 def _amount(requested: int) -> int:
-    return requested if 0 <= requested <= _MOST else _MOST
+    return requested if 0 <= requested <= LARGEST else LARGEST  # size_t: a program may ask for all there is
 
 
-# -- one function for each way of reading, then the table
-# ------------------------------------------------------
+# -- one function for all that moves data, then those that move descriptors, then the table
+# ---------------------------------------------------------------------------------------------------------
 
 
-def _positional(op: str) -> Callable[[Calls, Call], None]:
-    """read, write: at the descriptor's position, which moves on."""
-    is_write = op == "write"
+def _moves(row: Row) -> Callable[[Calls, Call], None]:
+    """What a call does that moves data, by its row: see `profiler.calls.Move`."""
+    ends = [
+        (move, row.at(move.descriptor), row.at(move.offset) if move.offset else -1,
+         row.at(move.pointer) if move.pointer else -1)
+        for move in row.moves
+    ]  # fmt: skip
+    vector, count = row.at(row.vector) if row.vector else -1, row.at(row.count) if row.count else -1
 
     def handle(calls: Calls, call: Call) -> None:
         size = max(0, call.result)
-        opened = calls.find(call, call.args[0], moved=size)
-        if opened.data:
-            if is_write and opened.append:
-                opened.position = None  # the kernel moved it to the end of the file, wherever that is
-            calls.moved_data(call, op, opened, opened.advance(size), call.args[2])
-
-    return handle
-
-
-def _at_offset(op: str) -> Callable[[Calls, Call], None]:
-    """pread64, pwrite64: at an offset of their own."""
-
-    def handle(calls: Calls, call: Call) -> None:
-        opened = calls.find(call, call.args[0])
-        if opened.data:
-            if call.result >= 0:
+        requested: int | None = None
+        for move, descriptor, offset_at, pointer_at in ends:
+            offset = None
+            if offset_at >= 0:
+                offset = call.args[offset_at]
+                if offset == -1 and move.or_position:
+                    offset = None
+            elif pointer_at >= 0:
+                after = calls.source.value_at(call, pointer_at)
+                offset = None if after is None else after - size
+            opened = calls.find(call, call.args[descriptor], moved=size if offset is None else 0)
+            if not opened.data:
+                continue
+            if requested is None:
+                requested = (
+                    call.args[count]
+                    if vector < 0
+                    else max(size, calls.source.vector_bytes(call, call.args[vector], call.args[vector + 1]))
+                )
+            if offset is None:
+                if move.writes and opened.append:
+                    opened.position = None  # the kernel moved it to the end of the file, wherever that is
+                offset = opened.advance(size)
+            elif call.result >= 0:
                 calls.is_file(opened)
-            calls.moved_data(call, op, opened, call.args[3], call.args[2])
-
-    return handle
-
-
-def _vector(op: str, at_offset: bool) -> Callable[[Calls, Call], None]:
-    """readv, preadv, preadv2 and the writes: several buffers. An offset of -1 (preadv2) means the
-    position."""
-
-    def handle(calls: Calls, call: Call) -> None:
-        size = max(0, call.result)
-        own_offset = call.args[3] if at_offset else -1
-        opened = calls.find(call, call.args[0], moved=0 if own_offset != -1 else size)
-        if not opened.data:
-            return
-        requested = max(size, calls.source.vector_bytes(call, call.args[1], call.args[2]))
-        if own_offset == -1:
-            if op.endswith(("writev", "writev2")) and opened.append:
-                opened.position = None
-            calls.moved_data(call, op, opened, opened.advance(size), requested)
-        else:
-            if call.result >= 0:
-                calls.is_file(opened)
-            calls.moved_data(call, op, opened, own_offset, requested)
-
-    return handle
-
-
-def _transfer(
-    op: str, source: int, source_offset: int, target: int, target_offset: int, count: int
-) -> Callable[[Calls, Call], None]:
-    """sendfile, splice, copy_file_range: from a descriptor to another; the numbers say which argument is
-    what.
-
-    Where the argument for an offset points to a number, that number has moved on by the result, and the
-    descriptor's position has not; where it is NULL, the position has.
-    """
-
-    def handle(calls: Calls, call: Call) -> None:
-        size = max(0, call.result)
-        for descriptor, offset_argument, name in (
-            (source, source_offset, op),
-            (target, target_offset, "copy_file_range_to" if op == "copy_file_range" else "write"),
-        ):
-            after = calls.source.value_at(call, offset_argument) if offset_argument >= 0 else None
-            opened = calls.find(call, call.args[descriptor], moved=size if after is None else 0)
-            if opened.data:
-                if after is None:
-                    if descriptor == target and opened.append:
-                        opened.position = None
-                    offset = opened.advance(size)
-                else:
-                    offset = after - size
-                calls.moved_data(call, name, opened, offset, call.args[count])
+            calls.moved_data(call, move.op, opened, offset, requested)
 
     return handle
 
@@ -334,7 +329,7 @@ def _openat2(calls: Calls, call: Call) -> None:
     if call.result < 0:
         calls.happened(call, "open", None)
         return
-    flags = calls.source.value_at(call, 2) or 0  # struct open_how begins with its flags
+    flags = calls.source.value_at(call, 2) or 0  # struct open_how begins with its flags, 64 bits
     opened = calls.appeared(call, call.result, flags, position=0)
     if opened.data:
         calls.happened(call, "open", opened)
@@ -377,6 +372,11 @@ def _fcntl(calls: Calls, call: Call) -> None:
         calls.descriptors.set_flags(opened, bool(flags & O_APPEND), bool(flags & O_DIRECT))
 
 
+def _ioctl(calls: Calls, call: Call) -> None:
+    if call.result >= 0 and call.args[1] in (FIOCLEX, FIONCLEX):
+        calls.descriptors.set_close_on_exec(call.tid, call.args[0], call.args[1] == FIOCLEX)
+
+
 def _duplicate(calls: Calls, call: Call, old: int, new: int, close_on_exec: bool) -> None:
     calls.find(call, old)
     calls.descriptors.dup(call.tid, old, new, close_on_exec)
@@ -386,7 +386,7 @@ def _lseek(calls: Calls, call: Call) -> None:
     if call.result >= 0:
         opened = calls.find(call, call.args[0])
         if opened.data:
-            opened.position = call.result
+            opened.seek(call.result)
             calls.is_file(opened)
             calls.happened(call, "lseek", opened, call.result)
 
@@ -430,7 +430,7 @@ def _io_submit(calls: Calls, call: Call) -> None:
     if call.result <= 0:
         return
     for iocb in calls.source.iocbs(call)[: call.result]:
-        op = IOCB_OPS.get(iocb.opcode)
+        op = AIO_OPS.get(iocb.opcode)
         if op is not None:
             opened = calls.find(call, iocb.descriptor)
             if opened.data:
@@ -449,23 +449,27 @@ def _unshare(calls: Calls, call: Call) -> None:
         calls.descriptors.unshare(call.tid)
 
 
+def _received(calls: Calls, call: Call) -> None:
+    if call.result >= 0:
+        for descriptor in calls.source.received(call):
+            _passed(calls, call, descriptor)
+
+
+def _pidfd_getfd(calls: Calls, call: Call) -> None:
+    if call.result >= 0:
+        _passed(calls, call, call.result)
+
+
+def _passed(calls: Calls, call: Call, descriptor: int) -> None:
+    calls.descriptors.close(call.tid, descriptor)  # whatever it was before is gone, seen or not
+    calls.met(call, descriptor)
+
+
 HANDLERS: dict[str, Callable[[Calls, Call], None]] = {
-    "read": _positional("read"),
-    "write": _positional("write"),
-    "pread64": _at_offset("pread64"),
-    "pwrite64": _at_offset("pwrite64"),
-    "readv": _vector("readv", False),
-    "writev": _vector("writev", False),
-    "preadv": _vector("preadv", True),
-    "pwritev": _vector("pwritev", True),
-    "preadv2": _vector("preadv2", True),
-    "pwritev2": _vector("pwritev2", True),
-    "sendfile": _transfer("sendfile", 1, 2, 0, -1, 3),
-    "sendfile64": _transfer("sendfile", 1, 2, 0, -1, 3),
-    "splice": _transfer("splice", 0, 1, 2, 3, 4),
-    "copy_file_range": _transfer("copy_file_range", 0, 1, 2, 3, 4),
+    **{row.name: _moves(row) for row in CALLS if row.moves},
     "open": _open(1),
     "openat": _open(2),
+    "open_by_handle_at": _open(2),
     "creat": _open(None, os.O_CREAT | os.O_WRONLY | os.O_TRUNC),
     "openat2": _openat2,
     "close": _close,
@@ -475,6 +479,7 @@ HANDLERS: dict[str, Callable[[Calls, Call], None]] = {
     "dup3": _dup,
     "fcntl": _fcntl,
     "fcntl64": _fcntl,
+    "ioctl": _ioctl,
     "lseek": _lseek,
     "_llseek": _llseek,
     "mmap": _mmap,
@@ -485,6 +490,11 @@ HANDLERS: dict[str, Callable[[Calls, Call], None]] = {
     "io_submit": _io_submit,
     "io_getevents": _io_getevents,
     "io_pgetevents": _io_getevents,
+    "io_pgetevents_time64": _io_getevents,
     "unshare": _unshare,
+    "recvmsg": _received,
+    "recvmmsg": _received,
+    "recvmmsg_time64": _received,
+    "pidfd_getfd": _pidfd_getfd,
 }
-"""Name of the system call -> what it means. A new call is a row here and a test program."""
+"""Name of the system call -> what it means. Those that move data need no more than their row."""

@@ -1,0 +1,1 @@
+"""What calls mean for descriptors and positions; which calls there are is in `profiler.calls`."""
