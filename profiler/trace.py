@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from profiler.calls import READ_OPS, WRITE_OPS
+from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
 from profiler.owner import give, invoker
 from profiler.units import show_path
@@ -265,9 +265,9 @@ def validate(trace: Trace) -> None:
             or not _are_facts(facts)
         ):
             raise TraceFormatError("meta.images holds no facts of these files; record it again")
-    for column in ("offset", "requested", "size"):
-        if events[column].max() is not pd.NA and len(events) and events[column].max() > 2**62:
-            raise TraceFormatError(f"events.{column} has values above 2**62")
+    offset, size = (events[column].to_numpy(np.int64, na_value=0) for column in ("offset", "size"))
+    if (offset - 1 > LARGEST - size).any():
+        raise TraceFormatError("an event ends behind the largest offset that a file can have")
 
 
 def _are_facts(facts: Any) -> bool:

@@ -89,7 +89,9 @@ def place(
     names = np.append(files["device"].to_numpy(object), "")  # where file -1 points
 
     bases = _bases(logical, physical, files, names)
-    logical = logical.assign(device_offset=bases[logical["file"].to_numpy(np.int64)] + logical["offset"])
+    logical = logical.assign(
+        device_offset=bases[logical["file"].to_numpy(np.int64)] + logical["offset"] % SPACE
+    )
     placed = logical if not len(physical) else physical if not len(logical) else _merged(physical, logical)
     placed = placed.assign(device=names[placed["file"].to_numpy(np.int64)])
     if devices is not None:
@@ -230,7 +232,7 @@ def _bases(logical: pd.DataFrame, physical: pd.DataFrame, files: pd.DataFrame, d
     np.maximum.at(
         width, logical["file"].to_numpy(np.int64), (logical["offset"] + logical["size"]).to_numpy()
     )
-    width[used] = np.maximum(width[used], np.append(size, 0)[used]) + FILE_GAP
+    width[used] = np.minimum(np.maximum(width[used], np.append(size, 0)[used]), SPACE) + FILE_GAP
     bases = np.zeros(len(devices), np.int64)
     for device in np.unique(devices[used].astype(str)):
         here = used[devices[used] == device]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from profiler.calls import READ_OPS, WRITE_OPS
+from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
 from profiler.trace import (
     CACHE_OPS,
     DEVICE_OPS,
@@ -22,6 +22,7 @@ from profiler.trace import (
     Trace,
     empty_table,
 )
+from profiler.units import show_plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +63,32 @@ class FileFacts:
     mtime_ns: int | None = None
     kind: str = "unknown"
     filesystem: str = ""
+
+
+def _sound(rows: np.ndarray, files: int) -> tuple[np.ndarray, list[str]]:
+    """The rows, with what no trace may hold made unknown, and a note of it: no event shall cost the rest."""
+    time, duration, offset = rows["time_ns"], rows["duration_ns"], rows["offset"]
+    size = rows["size"]
+    faults = {
+        "time_ns": (time < 0, 0),
+        "duration_ns": ((duration < 0) & (duration != UNKNOWN), UNKNOWN),
+        "offset": (
+            (offset < 0) & (offset != UNKNOWN) | (offset > 0) & (offset - 1 > LARGEST - np.maximum(size, 0)),
+            UNKNOWN,
+        ),
+        "requested": (rows["requested"] < 0, LARGEST),
+        "size": ((size < 0) & (size != UNKNOWN), UNKNOWN),
+        "file": ((rows["file"] < -1) | (rows["file"] >= files), -1),
+        "errno": (rows["errno"] < 0, 0),
+    }  # fmt: skip
+    wrong = np.logical_or.reduce([fault for fault, _ in faults.values()])
+    if not wrong.any():
+        return rows, []
+    rows = rows.copy()
+    for name, (fault, unknown) in faults.items():
+        rows[name][fault] = unknown
+    count = show_plural(int(wrong.sum()), "event")
+    return rows, [f"{count} made no sense in part: what could not be is taken as not known"]
 
 
 class Recorder:
@@ -163,7 +190,7 @@ class Recorder:
         """
         import pandas as pd  # late, see profiler/trace.py
 
-        packed = np.frombuffer(bytes(self._log), EVENT_DTYPE)
+        packed, mended = _sound(np.frombuffer(bytes(self._log), EVENT_DTYPE), len(self.files))
         times = packed["time_ns"]
         if (times[1:] < times[:-1]).any():
             packed = packed[np.argsort(times, kind="stable")]
@@ -190,7 +217,7 @@ class Recorder:
         meta = dataclasses.replace(
             meta,
             unseen=tuple(sorted({*meta.unseen, *self.unseen})),
-            notes=(*meta.notes, *self.notes),
+            notes=(*meta.notes, *self.notes, *mended),
         )
         return Trace(
             meta, events, self._file_table(), empty_table(EXTENT_COLUMNS), empty_table(STRUCTURE_COLUMNS)

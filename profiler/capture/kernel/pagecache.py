@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from profiler.calls import READ_OPS
+from profiler.calls import LARGEST, READ_OPS
 from profiler.capture.kernel.join import Ints, asof
 from profiler.capture.kernel.syscalls import Columns, processes_of
 from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
@@ -27,7 +27,6 @@ FIELDS = {ADDED: ["s_dev", "i_ino", "index", "order"], FAULTED: ["s_dev", "i_ino
 _READS = [OP_CODES[name] for name in READ_OPS]
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MINOR_BITS = 20  # of a dev_t inside the kernel (linux/kdev_t.h)
-_MOST = 2**62
 
 
 def rows(
@@ -60,10 +59,10 @@ def rows(
         made["pid"] = processes_of(table["tid"], processes)
         made["handle"] = -1
         made["op"] = OP_CODES[op]
-        made["offset"] = np.clip(table["index"], 0, _MOST // _PAGE) * _PAGE
+        made["offset"] = np.clip(table["index"], 0, LARGEST // _PAGE) * _PAGE
         made["file"] = _files(table, _brought_in_by(made, reads), recorder)
         pages = np.int64(1) << np.clip(table["order"], 0, 20).astype(np.int64) if "order" in table else 1
-        made["size"] = made["requested"] = pages * _PAGE
+        made["size"] = made["requested"] = np.minimum(pages * _PAGE, LARGEST - made["offset"])
         parts.append(made)
     return np.concatenate(parts) if parts else np.zeros(0, EVENT_DTYPE)
 
