@@ -141,6 +141,7 @@ UNSEEN: dict[str, str] = {
     "completions": "results of some asynchronous reads (submitted, end not seen)",
     "readahead": "which reads the page cache answered, and what reached the device",
     "abi": "calls of programs for another processor mode",
+    "untraced": "child processes that asked not to be traced (CLONE_UNTRACED)",
     "early": "everything before the trace begins",
     "transfers": "sendfile, splice and copy_file_range",
     "aio": "reads by libaio, but for what they brought in and requested",

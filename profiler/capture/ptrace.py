@@ -39,6 +39,7 @@ from profiler.calls import CALLS
 from profiler.capture import abi as abis
 from profiler.capture import launch, procfs, seccomp
 from profiler.capture.calls.meaning import CLONE_FILES, CLONE_THREAD, MADVICE, Call, Calls
+from profiler.capture.cloning import CLONE_UNTRACED, Hidden, reveal
 from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.journal import Journal
@@ -104,7 +105,8 @@ class _Task:
     pid: int
     abi: abis.Abi
     call: Call | None = None  # begun and not yet returned
-    clone_flags: int | None = None  # of a clone that has begun
+    clone_flags: int = 0  # of the latest clone or fork that has begun
+    hidden: Hidden | None = None  # that clone, if its child was not to be traced
     exec_ns: int | None = None  # when the latest exec began
 
 
@@ -369,19 +371,25 @@ class Ptrace:
             task.call, task.exec_ns = None, call.time_ns
             self._overlooked(call.tid, procfs.descriptors(call.tid))
         elif call.name in _FORKS:  # each of them, so that no flags outlive their call
-            task.call, task.clone_flags = None, self._flags_of(call)
+            self._forks(task, call)
         elif call.name in _RECEIVES and not self._source.may_receive(call):
             task.call = None
         elif call.name in ("io_uring_enter", "io_submit"):
             self._rings.entering(call)
         return task.call is not None
 
-    def _flags_of(self, call: Call) -> int | None:
-        """The flags of a clone; None: fork and vfork have none."""
-        if call.name == "clone":
-            return call.args[0]
-        # struct clone_args begins with them
-        return self._source.value_at(call, 0) if call.name == "clone3" else None
+    def _forks(self, task: _Task, call: Call) -> None:
+        """A task is about to make another: with which flags? fork and vfork have none."""
+        task.call = task.hidden = None
+        task.clone_flags = call.args[0] if call.name == "clone" else 0
+        if call.name == "clone3":  # struct clone_args begins with them
+            task.clone_flags = self._source.value_at(call, 0) or 0
+        if task.clone_flags & CLONE_UNTRACED:
+            task.hidden = reveal(self._ptrace, call, task.abi, task.clone_flags)
+            if task.hidden is None:
+                self._recorder.unseen.add("untraced")
+            else:
+                task.call = call  # to be seen returning, with a child or without
 
     def _returned(self, call: Call) -> None:
         """A call has returned whose meaning lies in the program's memory, or in what /proc shows now."""
@@ -390,6 +398,9 @@ class Ptrace:
             return
         if call.name == "madvise":
             self._advised(call)
+            return
+        if call.name in _FORKS:
+            self._restored(call.tid)
             return
         if call.name == "mmap":
             self._rings.mapped(call)
@@ -420,13 +431,15 @@ class Ptrace:
             self._resume(_LISTEN, tid)
         else:
             self._event(tid, event, now)
-            self._resume(_CONT, tid)
+            self._resume(_CONT if self._tasks[tid].call is None else _SYSCALL, tid)
 
     def _event(self, tid: int, event: int, now: int) -> None:
         task = self._tasks[tid]
         if event in (_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE):
             # the kernel names the event by the signal at the child's end: any of them may share descriptors
-            self._adopt(self._event_message(tid), tid, task.clone_flags or 0)
+            self._adopt(self._event_message(tid), tid, task.clone_flags)
+        elif event == _EVENT_STOP:  # perhaps the first stop of a new task
+            self._restored(tid)
         elif event == _EVENT_EXEC:
             self._executed(tid, self._event_message(tid), now)
         elif event == _EVENT_EXIT:
@@ -452,6 +465,7 @@ class Ptrace:
             self._descriptors.fork(parent, child)
         above = self._tasks[parent]
         self._began(child, above.pid if flags & CLONE_THREAD else child, above.abi)
+        self._tasks[child].hidden = above.hidden
         waited = child in self._newborn
         self._newborn.discard(child)
         self._let_go(child, waited)
@@ -462,7 +476,15 @@ class Ptrace:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         if waited:
+            self._restored(child)
             self._ptrace(_CONT, child, 0, 0)
+
+    def _restored(self, tid: int) -> None:
+        """The flags of a clone, changed so that the child is traced, are as its maker wrote them."""
+        task = self._tasks[tid]
+        if task.hidden is not None:
+            task.hidden.restore(tid)
+            task.hidden = None
 
     def _unknown(self, tid: int, status: int) -> None:
         """A task has stopped that overtook the event that tells whose child it is: it waits for that."""
@@ -538,8 +560,10 @@ class Ptrace:
             if self._journal is not None and descriptor not in opens:
                 key, facts = procfs.identify(tid, descriptor)
                 if facts.kind in DATA_KINDS:
-                    file, handle = self._recorder.file(key, facts), self._recorder.handle()
-                    self._journal.late(tid, descriptor, Open(file, handle, None))
+                    file = self._recorder.file(key, facts)
+                    shared = self._calls.shared(tid, descriptor, file)
+                    opened = Open(file, self._recorder.handle(), None) if shared is None else shared
+                    self._journal.late(tid, descriptor, opened)
 
     def _gone(self, tid: int, status: int, now: int, interrupts: Interrupts) -> None:
         del self._tasks[tid]

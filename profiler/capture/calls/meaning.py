@@ -135,13 +135,13 @@ class Calls:
             identity.position = max(0, identity.position - moved)
         number = self.recorder.known(identity.key)
         if number is not None and identity.facts.kind in DATA_KINDS:
-            shared = self._shared(call.tid, descriptor, number)
+            shared = self.shared(call.tid, descriptor, number)
             if shared is not None:
                 self.descriptors.open(call.tid, descriptor, shared, bool(identity.flags & O_CLOEXEC))
                 return shared
         return self._register(call, descriptor, identity)
 
-    def _shared(self, task: int, descriptor: int, file: int) -> Open | None:
+    def shared(self, task: int, descriptor: int, file: int) -> Open | None:
         """The open of this file that `descriptor` shares with another one that is known."""
         tables = {id(table): (other, table) for other, table in self.descriptors.tables.items()}
         for other, table in tables.values():
