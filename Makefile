@@ -11,7 +11,7 @@ setup: ## make .venv with coldseek in it, and install the system packages that a
 
 demo: setup ## build a 16 GiB disk image and profile opening it, cold and warm
 	@$(PYTHON) scripts/make-image demo/disk0.qcow2
-	@.venv/bin/coldseek open demo/disk0.qcow2 --with check -o demo/check
+	@.venv/bin/coldseek open demo/disk0.qcow2 --by check -o demo/check
 
 test: ## run all tests (some need root; they say so where they are skipped)
 	@$(PYTHON) scripts/setup --tests

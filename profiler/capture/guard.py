@@ -43,7 +43,8 @@ def _stand_by(clear: Callable[[], None], waits: int, needs: Sequence[int]) -> No
         signal.signal(number, signal.SIG_IGN)
     first = 0
     for kept in sorted({waits, *needs}):
-        os.closerange(first, kept)
+        if first < kept:  # Python asks the kernel to close up to kept - 1: from 0 on, everything
+            os.closerange(first, kept)
         first = kept + 1
     os.closerange(first, _DESCRIPTORS)
     os.chdir("/")

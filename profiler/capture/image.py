@@ -12,7 +12,7 @@ from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.units import show_path
 
 WAYS = ("info", "check", "map", "read")
-"""What `coldseek open --with` takes: three commands of qemu-img, and reading all of the guest's data."""
+"""What `coldseek open --by` takes: three commands of qemu-img, and reading all of the guest's data."""
 
 _NO_CHECK = 63  # exit status of `qemu-img check` for formats that have nothing to check (qemu-img(1))
 
@@ -24,7 +24,7 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     it; CommandNotFoundError without qemu-img; UsageError for an unknown way.
     """
     if way not in WAYS:
-        raise UsageError(f"--with takes {', '.join(WAYS)}, not {show_path(way)}")
+        raise UsageError(f"--by takes {', '.join(WAYS)}, not {show_path(way)}")
     if not image:
         raise UsageError("the image has an empty name; name one, as in: coldseek open disk0.qcow2")
     path, shown = os.path.realpath(image), show_path(image)
@@ -52,7 +52,8 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     command = {
         "info": ["info", "--force-share", path],
         "check": ["check", "--force-share", path],
-        "map": ["map", "--force-share", path],
+        # as text, map refuses what is compressed, encrypted, or not one stretch of a file
+        "map": ["map", "--force-share", "--output=json", path],
         "read": [
             "convert", "--force-share", "-n", "--target-image-opts", "-f", str(facts["format"]), path,
             f"driver=null-co,size={int(facts['virtual-size'])}",
@@ -66,7 +67,7 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
 def _refuse_unchecked(qemu_img: str, path: str, shown: str) -> None:
     done = subprocess.run([qemu_img, "check", "--force-share", path], capture_output=True, check=False)
     if done.returncode == _NO_CHECK:
-        raise ColdseekError(f"qemu-img cannot check the format of {shown}; use --with map, info or read")
+        raise ColdseekError(f"qemu-img cannot check the format of {shown}; use --by map, info or read")
 
 
 def _ask(qemu_img: str, arguments: list[str], shown: str) -> bytes:

@@ -23,11 +23,13 @@ class Interrupts:
     Ctrl-C on a terminal reaches the program by itself and is only noted here; sent to coldseek alone it is
     passed on. A second one within two seconds, SIGTERM or SIGHUP ask the program to end and kill it if it
     does not, by `kill`. Afterwards `partial` says what cut the run short, "" if nothing did. Ctrl-\\ is the
-    program's alone: some print where they are, the others end.
+    program's alone: some print where they are, the others end. once: one Ctrl-C is enough, for a program
+    that nobody is talking to.
     """
 
-    def __init__(self, pid: int, kill: Callable[[], None]) -> None:
+    def __init__(self, pid: int, kill: Callable[[], None], *, once: bool = False) -> None:
         self.partial = ""
+        self._once = once
         self._pid = pid
         self._kill = kill
         self._last_s = -1e9
@@ -64,8 +66,11 @@ class Interrupts:
                 self._kill()
             elif again:
                 self._end("ended by a second Ctrl-C")
-            elif not _from_terminal():
-                self._pass_on(signal.SIGINT)
+            else:
+                if not _from_terminal():
+                    self._pass_on(signal.SIGINT)
+                if self._once:
+                    self._kill_later()
         elif number == signal.SIGQUIT:
             if not _from_terminal():
                 self._pass_on(signal.SIGQUIT)
@@ -78,6 +83,9 @@ class Interrupts:
             self._kill()
             return
         self._pass_on(signal.SIGTERM)
+        self._kill_later()
+
+    def _kill_later(self) -> None:
         if self._ending is None:
             self._ending = threading.Timer(_GRACE_S, self._kill)
             self._ending.daemon = True

@@ -48,7 +48,7 @@ from profiler.capture.procfs import Mapping
 from profiler.capture.recorder import OP_CODES, UNKNOWN, Recorder
 from profiler.capture.rings import Rings
 from profiler.capture.stopped import Stopped
-from profiler.capture.tracer import Probe
+from profiler.capture.tracer import Over, Probe
 from profiler.errors import ColdseekError
 from profiler.trace import DATA_KINDS, Meta, Trace
 from profiler.units import show_path, show_plural
@@ -164,6 +164,7 @@ class Ptrace:
         self._calls = Calls(self._recorder, self._descriptors, self._source)
         self._rings = Rings(self._calls, procfs.memory)
         self._main = 0
+        self._over: Over | None = None
         self._launched: launch.Launched
         self._start_ns = 0  # of the program, once it runs; 0: not yet
         self._end_ns = 0
@@ -178,9 +179,10 @@ class Ptrace:
         started: Callable[[Recorder], None] | None = None,
         *,
         silent: bool = False,
+        over: Over | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
-        return self._recorder.trace(self.run(command, started, silent=silent))
+        return self._recorder.trace(self.run(command, started, silent=silent, over=over))
 
     def run(
         self,
@@ -188,9 +190,10 @@ class Ptrace:
         started: Callable[[Recorder], None] | None = None,
         *,
         silent: bool = False,
+        over: Over | None = None,
     ) -> Meta:
         """`record` without making a Trace of what is in `recorder` then."""
-        self._ptrace = _binding()
+        self._ptrace, self._over = _binding(), over
         known = abis.native()
         self._native = known[0]
         names = WANTED if self._journal is None else (*WANTED, *_HEARD_ALONE)
@@ -211,7 +214,7 @@ class Ptrace:
         )
         self._main = launched.pid
         self._began(launched.pid, launched.pid, known[0])
-        with Interrupts(launched.pid, self._kill) as interrupts:
+        with Interrupts(launched.pid, self._kill, once=silent) as interrupts:
             try:
                 if started is not None:
                     started(self._recorder)
@@ -573,6 +576,8 @@ class Ptrace:
             code = os.waitstatus_to_exitcode(status)
             self._exit_status = code if code >= 0 else 128 - code
             interrupts.main_ended(len(self._tasks))
+            if self._tasks and self._over is not None:
+                self._over(lambda: {task.pid for task in [*self._tasks.values()]}, self._kill)
         if self._newborn:
             self._adopt_orphans()
 

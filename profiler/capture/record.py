@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from profiler.capture import cache, environment
 from profiler.capture.recorder import Recorder
-from profiler.capture.tracer import Tracer, choose
+from profiler.capture.tracer import Over, Tracer, choose
 from profiler.errors import CannotRunError, CommandNotFoundError, UsageError
 from profiler.owner import Owner
 from profiler.trace import DATA_KINDS, Trace
@@ -38,7 +38,8 @@ def record(
     (`owner.invoker()`); None: the caller, also under sudo. started: called with the Recorder as it begins to
     fill, for progress. say: called with each line worth telling, such as which tracer was taken.
 
-    Raises ColdseekError (and its kinds) if the program cannot be started or traced.
+    Raises ColdseekError (and its kinds) if the program cannot be started or traced, and KeyboardInterrupt if
+    a run before the one that is recorded was interrupted.
     """
     if cache_state not in ("keep", "cold", "warm"):
         raise UsageError(f"no cache state named {cache_state!r}; there are cold, warm and keep")
@@ -50,11 +51,11 @@ def record(
             files = named_files(command)
         else:
             say("a first run finds out which files to drop from the page cache")
-            files = [*named_files(command), *data_files(discover(command, tracer, owner))]
+            files = [*named_files(command), *data_files(_first(command, tracer, owner))]
         return record_cold(made, command, files, image=image, started=started, say=say)
     if cache_state == "warm":
         say("a first run warms the page cache")
-        earlier = discover(command, tracer, owner)
+        earlier = _first(command, tracer, owner)
         return record_warm(made, command, earlier, image=image, started=started, say=say)
     found = made.record(command, started)
     return _finish(found, image=image, cache="keep", cache_asked="keep")
@@ -69,10 +70,11 @@ def record_cold(
     started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
     silent: bool = False,
+    over: Over | None = None,
 ) -> Trace:
     """Trace one run right after `files` were dropped from the page cache, with the proof in the meta."""
     proof = cache.make_cold(files, [os.fsencode(image)] if image else [])
-    found = tracer.record(command, started, silent=silent)
+    found = tracer.record(command, started, silent=silent, over=over)
     return _proved(found, image, "cold", proof.fault, proof.residency, say)
 
 
@@ -85,11 +87,12 @@ def record_warm(
     started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
     silent: bool = False,
+    over: Over | None = None,
 ) -> Trace:
     """Trace one run after another, `earlier`, has brought in what it reads; with the proof in the meta."""
     files = [*named_files(command), *data_files(earlier)]
     proof = cache.residency(files)
-    found = tracer.record(command, started, silent=silent)
+    found = tracer.record(command, started, silent=silent, over=over)
     # what was missing before the run is there after it
     fault = ""
     if not cache.is_warm(proof, cache.residency(files).resident_bytes):
@@ -136,11 +139,21 @@ def past_cache(trace: Trace) -> str:
     return f"{past}: a warm start does not help these" if direct else ""
 
 
-def discover(command: Sequence[str], tracer: str = "auto", owner: Owner | None = None) -> Trace:
+def discover(
+    command: Sequence[str], tracer: str = "auto", owner: Owner | None = None, over: Over | None = None
+) -> Trace:
     """A traced run for the sake of its list of files: stdin, stdout and stderr of the program are
     /dev/null."""
     made, _ = choose(tracer, owner)
-    return made.record(command, silent=True)
+    return made.record(command, silent=True, over=over)
+
+
+def _first(command: Sequence[str], tracer: str, owner: Owner | None) -> Trace:
+    """`discover`, and no further run after one that was interrupted: KeyboardInterrupt says so."""
+    found = discover(command, tracer, owner)
+    if found.meta.partial:
+        raise KeyboardInterrupt(f"{found.meta.partial}, in the first run; nothing was saved")
+    return found
 
 
 def data_files(trace: Trace) -> list[bytes]:

@@ -10,8 +10,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,12 +25,15 @@ WARM_READ_SHARE = 0.05
 """A run was warm if it had to read at most this share of what the cold run before it read from the
 device."""
 
+_STDERR_BYTES = 2000  # of a failed run's last words, which are kept
+
 _BLOCK = 512  # bytes; ru_inblock of getrusage(2) counts in these, whatever the file system's block is
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a program that nobody traced.
+    """One run of a program that nobody traced. stderr: the end of what it wrote there, where that went
+    nowhere and the run failed.
 
     Times in seconds; user_s, system_s and device_read_bytes are of the program and of every descendant that
     was waited for. exit_status as a shell gives it: 128 + n for death by signal n. resident_before_bytes of
@@ -44,6 +47,7 @@ class Run:
     device_read_bytes: int
     resident_before_bytes: int | None = None
     resident_checked_bytes: int | None = None
+    stderr: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For `Meta.measured`; JSON-able."""
@@ -54,14 +58,14 @@ class Run:
 class Pairs:
     """Cold and warm runs that took turns; `cold[n]` came right before `warm[n]`.
 
-    coldness: how cold each cold run was made. stopped: why there are fewer than were asked for; "": there
+    coldness: how cold each cold run was made. stopped: why there are fewer than were asked for; None: there
     are not.
     """
 
     cold: tuple[Run, ...] = ()
     warm: tuple[Run, ...] = ()
     coldness: tuple[Coldness, ...] = ()
-    stopped: str = ""
+    stopped: BaseException | None = None
 
     @property
     def all_cold(self) -> bool:
@@ -91,18 +95,38 @@ def run(
 ) -> Run:
     """Run a program to its end and time it, from before it is started to its end.
 
-    The program has our stdin, stdout and stderr; without `output` its stdout and stderr, and without `stdin`
-    its stdin, are /dev/null. `before`: what was cached just before, to be kept with the run. `owner`: the
-    user it runs as; None: the one who runs coldseek. Raises CommandNotFoundError or CannotRunError if it
-    cannot be started, and KeyboardInterrupt, whose text says what happened, where it was interrupted. It is
-    never left running.
+    The program has our stdin, stdout and stderr; without `output` its stdout, and without `stdin` its stdin,
+    are /dev/null, and its stderr is a file in memory, which takes what anybody writes at any time. `before`:
+    what was cached just before, to be kept with the run. `owner`: the user it runs as; None: the one who
+    runs coldseek. Raises CommandNotFoundError or CannotRunError if it cannot be started, and
+    KeyboardInterrupt, whose text says what happened, where it was interrupted. It is never left running;
+    what it started may be (see `leftovers`).
     """
-    silenced = {0: stdin, 1: output, 2: output}
-    actions = [
+    actions: list[tuple[Any, ...]] = [
         (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0)
-        for number, kept in silenced.items()
+        for number, kept in {0: stdin, 1: output}.items()
         if not kept
     ]
+    words = -1 if output else os.memfd_create("stderr")
+    try:
+        if not output:
+            actions.append((os.POSIX_SPAWN_DUP2, words, 2))
+        found = _timed(command, actions, owner, once=not stdin)
+        resident, checked = (None, None) if before is None else before.known
+        return replace(
+            found,
+            resident_before_bytes=resident,
+            resident_checked_bytes=checked,
+            stderr=_tail(words) if not output and found.exit_status else "",
+        )
+    finally:
+        if not output:
+            os.close(words)
+
+
+def _timed(
+    command: Sequence[str], actions: Sequence[tuple[Any, ...]], owner: Owner | None, *, once: bool
+) -> Run:
     environ = os.environ if owner is None else owner.environment(os.environ)
     child = None
     try:
@@ -114,7 +138,7 @@ def run(
                 command[0], list(command), environ,
                 file_actions=actions, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
             )  # fmt: skip
-        with Interrupts(child, partial(_kill, child)) as interrupts:
+        with Interrupts(child, partial(_kill, child), once=once) as interrupts:
             _, status, usage = os.wait4(child, 0)
             wall = time.perf_counter_ns() - start
             child = None
@@ -127,16 +151,21 @@ def run(
     if interrupts.partial:
         raise KeyboardInterrupt(interrupts.partial)
     code = os.waitstatus_to_exitcode(status)
-    resident, checked = (None, None) if before is None else before.known
     return Run(
         wall_s=wall / 1e9,
         exit_status=code if code >= 0 else 128 - code,
         user_s=usage.ru_utime,
         system_s=usage.ru_stime,
         device_read_bytes=usage.ru_inblock * _BLOCK,
-        resident_before_bytes=resident,
-        resident_checked_bytes=checked,
     )
+
+
+def _tail(file: int) -> str:
+    """The last lines of a file."""
+    size = os.fstat(file).st_size
+    end = os.pread(file, _STDERR_BYTES, max(0, size - _STDERR_BYTES))
+    whole = end.partition(b"\n")[2] or end if size > _STDERR_BYTES else end
+    return whole.decode("utf-8", "surrogateescape").strip()
 
 
 def _kill(child: int) -> None:
@@ -153,34 +182,39 @@ def pairs(
     must: Iterable[bytes] = (),
     output: bool = False,
     owner: Owner | None = None,
+    around: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Pairs:
     """`runs` cold and as many warm runs, taking turns: cold, warm, cold, warm ...
 
     files: what the program reads, by name; `must`: those of which nothing may be cached in a cold run (see
     `cache.make_cold`). Each cold run warms the cache for the warm one after it. The program reads /dev/null
-    as its stdin, since the first run would leave nothing of ours to the others; its output goes there too
-    unless `output`. owner: see `run`. on_result("cold" or "warm", run) is called after each. What was
-    measured is kept: where an interrupt or a failure ends it early, the runs up to there are given, with
-    `stopped` saying why. Raises what `run` raises only if there are none.
+    as its stdin, since the first run would leave nothing of ours to the others; its output goes nowhere
+    unless `output`. owner: see `run`. around: what each run is done within, such as `Around.untraced`.
+    on_result("cold" or "warm", run) is called after each. What was measured is kept: where an interrupt or a
+    failure ends it early, the runs up to there are given, with `stopped` saying why. Raises what `run`
+    raises only if there are none.
     """
     files, must = list(files), list(must)
-    cold: list[Run] = []
-    warm: list[Run] = []
+    done: dict[str, list[Run]] = {"cold": [], "warm": []}
     proofs: list[Coldness] = []
-    stopped = ""
+    stopped: BaseException | None = None
     try:
         for _ in range(runs):
-            proof = make_cold(files, must)
-            cold.append(run(command, output=output, stdin=False, before=proof.residency, owner=owner))
-            proofs.append(proof)
-            if on_result is not None:
-                on_result("cold", cold[-1])
-            found = residency([*must, *files])
-            warm.append(run(command, output=output, stdin=False, before=found, owner=owner))
-            if on_result is not None:
-                on_result("warm", warm[-1])
+            for state in done:
+                with around():
+                    if state == "cold":
+                        proof = make_cold(files, must)
+                        before = proof.residency
+                    else:
+                        before = residency([*must, *files])
+                    found = run(command, output=output, stdin=False, before=before, owner=owner)
+                    done[state].append(found)
+                    if state == "cold":
+                        proofs.append(proof)
+                if on_result is not None:
+                    on_result(state, found)
     except (KeyboardInterrupt, ColdseekError) as error:
-        if not cold:
+        if not done["cold"]:
             raise
-        stopped = str(error) or "interrupted"
-    return Pairs(tuple(cold), tuple(warm), tuple(proofs), stopped)
+        stopped = error
+    return Pairs(tuple(done["cold"]), tuple(done["warm"]), tuple(proofs), stopped)

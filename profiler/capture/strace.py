@@ -24,7 +24,7 @@ from profiler.capture.launch import exec_error
 from profiler.capture.recorder import FileFacts, Recorder
 from profiler.capture.strace_log import Log
 from profiler.capture.strace_tasks import CLONES, EXECS, IO_URING
-from profiler.capture.tracer import Probe
+from profiler.capture.tracer import Over, Probe
 from profiler.errors import ColdseekError
 from profiler.owner import Owner
 from profiler.trace import Trace
@@ -126,6 +126,7 @@ class StraceTracer:
         started: Callable[[Recorder], None] | None = None,
         *,
         silent: bool = False,
+        over: Over | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen; see `tracer.Tracer`."""
         program = shutil.which("strace")
@@ -141,7 +142,7 @@ class StraceTracer:
             with open(path, "x+b") as stream:
                 if started is not None:
                     started(log.recorder)
-                partial, status = _run([program, *options], stream, log, silent, self._owner)
+                partial, status = _run([program, *options], stream, log, silent, self._owner, over)
             log.finish()
             if not partial:
                 partial = _why_unfinished(log, directory)
@@ -201,7 +202,12 @@ def _directory() -> Iterator[str]:
 
 
 def _run(
-    command: list[str], stream: BinaryIO, log: Log, silent: bool, owner: Owner | None
+    command: list[str],
+    stream: BinaryIO,
+    log: Log,
+    silent: bool,
+    owner: Owner | None,
+    over: Over | None,
 ) -> tuple[str, int]:
     """Run strace to its end and feed its log; gives why the program was cut short, "" if it was not, and
     strace's return code as subprocess gives it.
@@ -215,12 +221,15 @@ def _run(
         kill = functools.partial(strace_guard.kill_tracees, process.pid)
         try:
             program = _first_task(process, stream, log)
-            with Interrupts(program or process.pid, kill) as interrupts:
+            with Interrupts(program or process.pid, kill, once=silent) as interrupts:
                 while not _has_ended(process, _LOOK_S):
                     _read(stream, log)
                     log.flush()
                     if log.ended:
                         interrupts.main_ended(1)
+                        if over is not None:
+                            over(functools.partial(strace_guard.tracees, process.pid), kill)
+                            over = None
             partial = interrupts.partial
         except KeyboardInterrupt:
             partial = "interrupted by Ctrl-C"

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from profiler.capture import runs as timed
+from profiler.capture.around import Around, last_lines
 from profiler.capture.record import (
     Started,
     data_files,
@@ -19,7 +20,6 @@ from profiler.capture.record import (
     record_warm,
 )
 from profiler.capture.tracer import choose
-from profiler.errors import ColdseekError
 from profiler.owner import Owner
 from profiler.trace import Trace
 from profiler.units import show_plural
@@ -32,6 +32,8 @@ def study(
     *,
     image: str = "",
     owner: Owner | None = None,
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
     started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
     keep: Callable[[str, Trace], None] = lambda _name, _trace: None,
@@ -39,44 +41,61 @@ def study(
     """Trace one cold and one warm run of `command`, then time `runs` untraced pairs of them.
 
     A first run finds out which files it is about: so each cold run is proved cold on all of them. The
-    program's stdin and outputs are /dev/null, as it runs many times. owner: the user whom it always runs
-    as; None: the one who runs this. keep("cold" or "warm", trace) is called as soon as a trace is there and
-    again when its measured times are, so that what was recorded survives whatever comes after.
+    program's stdin and outputs go nowhere, as it runs many times. A run is over when the command itself has
+    ended; what it leaves running is ended (see `Around`). owner: the user whom it always runs as; None: the
+    one who runs this. before, after: commands for around each run; (): none. keep("cold" or "warm", trace)
+    is called as soon as a trace is there and again when its measured times are, so that what was recorded
+    survives whatever comes after.
 
-    Gives the cold and the warm trace, both with all times in `meta.measured`.
+    Gives the cold and the warm trace, both with all times in `meta.measured`. Raises KeyboardInterrupt where
+    any run was interrupted, and ColdseekError, each after what there is was kept.
     """
     find_program(command[0])
+    around = Around(before, after, owner, say)
+    around.check()
     made, why = choose(tracer, owner)
     say(why)
-    first = discover(command, tracer, owner)
+    with around.traced() as over:
+        first = discover(command, tracer, owner, over)
+    _go_on_after(first)
+    status = first.meta.exit_status
     files = [*named_files(command), *data_files(first)]
     traces = {}
     for name in ("cold", "warm"):
         say(f"traced run, {name}")
         # a tracer traces one run: each has one of its own
         one, _ = choose(made.name, owner)
-        if name == "cold":
-            found = record_cold(one, command, files, image=image, started=started, say=say, silent=True)
-        else:
-            found = record_warm(one, command, first, image=image, started=started, say=say, silent=True)
-        keep(name, found)
+        with around.traced() as over:
+            if name == "cold":
+                found = record_cold(
+                    one, command, files, image=image, started=started, say=say, silent=True, over=over
+                )
+            else:
+                found = record_warm(
+                    one, command, first, image=image, started=started, say=say, silent=True, over=over
+                )
+            found = _with(found, measured={"first_exit_status": status})
+            keep(name, found)
         traces[name] = found
-        if found.meta.partial:
-            raise InterruptedStudyError(found.meta.partial)
+        _go_on_after(found)
+        if found.meta.exit_status != status:
+            say(f"traced run, {name}: FAILED, {_ended_otherwise(found.meta.exit_status, status)}")
     done = 0
 
     def told(state: str, run: timed.Run) -> None:
         nonlocal done
         done += 1
-        say(f"untraced run {done} of {2 * runs}: {state}, {run.wall_s:.3f} s")
+        failed = (
+            f", FAILED: {_ended_otherwise(run.exit_status, status)}" if run.exit_status != status else ""
+        )
+        wrote = f": {last_lines(run.stderr)}" if failed and run.stderr else ""
+        say(f"untraced run {done} of {2 * runs}: {state}, {run.wall_s:.3f} s{failed}{wrote}")
 
-    try:
-        must = [os.fsencode(image)] if image else []
-        pairs = timed.pairs(command, files, runs, told, must=must, owner=owner)
-    except KeyboardInterrupt as error:
-        raise InterruptedStudyError(str(error)) from error
-    measured = pairs.as_dict()
-    notes = [f"the untraced runs were cut short: {pairs.stopped}"] if pairs.stopped else []
+    must = [os.fsencode(image)] if image else []
+    pairs = timed.pairs(command, files, runs, told, must=must, owner=owner, around=around.untraced)
+    measured = pairs.as_dict() | {"first_exit_status": status}
+    why = str(pairs.stopped) or "interrupted"
+    notes = [f"the untraced runs were cut short: {why}"] if pairs.stopped is not None else []
     faults = [one.fault for one in pairs.coldness if not one.cold]
     if faults:
         notes.append(
@@ -86,18 +105,22 @@ def study(
         why = "; reads with O_DIRECT always do" if past_cache(traces["warm"]) else ""
         notes.append(f"NOT WARM: not every untraced warm run was, some had to read from the device{why}")
     for name, trace in traces.items():
-        meta = dataclasses.replace(trace.meta, measured=measured, notes=(*trace.meta.notes, *notes))
-        traces[name] = dataclasses.replace(trace, meta=meta)
+        traces[name] = _with(trace, measured=measured, notes=(*trace.meta.notes, *notes))
         keep(name, traces[name])
+    if pairs.stopped is not None:
+        raise pairs.stopped
     return traces["cold"], traces["warm"]
 
 
-class InterruptedStudyError(ColdseekError):
-    """The study was interrupted before there was anything to compare; the traces so far were kept."""
+def _go_on_after(trace: Trace) -> None:
+    """Raise KeyboardInterrupt after a run that was interrupted: that was meant for all of them."""
+    if trace.meta.partial:
+        raise KeyboardInterrupt(trace.meta.partial)
 
-    exit_code = 130
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            f"{why or 'interrupted'}: what was recorded by then was kept, run it again for the rest"
-        )
+def _with(trace: Trace, **facts: object) -> Trace:
+    return dataclasses.replace(trace, meta=dataclasses.replace(trace.meta, **facts))  # type: ignore[arg-type]
+
+
+def _ended_otherwise(status: int | None, first: int | None) -> str:
+    return f"exit status {status}, the first run's was {first}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
@@ -25,11 +25,17 @@ class Probe:
     remedy: str = ""
 
 
+Over = Callable[[Callable[[], Iterable[int]], Callable[[], None]], None]
+"""What to do about processes that outlive the program: see `Tracer`."""
+
+
 class Tracer(Protocol):
     """Launches a program, sees its file reads, and gives them as a Trace. One per run.
 
     `record` passes stdin, stdout, stderr and signals through and returns when the program and its children
-    have ended. It fills meta's command, cwd, started_at, tracer, tracer_version, wall_s, exit_status,
+    have ended. Where the program itself has and others of its processes still run, `over`, if given, is
+    called: with what gives the numbers of these processes, and what kills them all. It must not wait for
+    them. `record` fills meta's command, cwd, started_at, tracer, tracer_version, wall_s, exit_status,
     lost_events, partial, unseen and notes; it does not touch the cache. It raises CommandNotFoundError or
     CannotRunError if the program cannot be started. `started` is called once with the Recorder that fills
     up, for progress. `silent`: the program's stdin, stdout and stderr are /dev/null.
@@ -43,6 +49,7 @@ class Tracer(Protocol):
         started: Callable[[Recorder], None] | None = None,
         *,
         silent: bool = False,
+        over: Over | None = None,
     ) -> Trace: ...
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +15,26 @@ from profiler.cli.app import app
 from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import FORMAT, emit_json
-from profiler.errors import UsageError
+from profiler.errors import ColdseekError, UsageError
 from profiler.owner import Owner, invoker, make_folder
 from profiler.units import show_path
+
+if TYPE_CHECKING:
+    from profiler.capture.stop import Stop
+
+BEFORE = Annotated[
+    str, typer.Option("--before", help="Run this before each run, untimed; no shell.", metavar="CMD")
+]
+AFTER = Annotated[
+    str,
+    typer.Option(
+        "--after",
+        help="Run this after each run, untimed: to stop what it started, say; no shell.",
+        metavar="CMD",
+    ),
+]
+FAILED = 1
+"""The exit status where runs failed."""
 
 
 @app.command(
@@ -32,6 +52,8 @@ def compare(
     output: Annotated[
         str, typer.Option("-o", "--output", help="Keep cold and warm trace in this folder.", metavar="DIR")
     ] = "",
+    before: BEFORE = "",
+    after: AFTER = "",
     tracer: TRACER = "auto",
     as_root: AS_ROOT = False,
 ) -> None:
@@ -39,7 +61,8 @@ def compare(
 
     A program is run both ways. Times come from untraced runs, cold and warm in turn; the reads from one
     traced run of each. Each cold run is made and measured to be cold. The program runs several times; its
-    stdin and outputs are /dev/null.
+    stdin and outputs are /dev/null. Each run is over when the command itself has ended; what it leaves
+    running then is ended. Exits with 1 if runs failed: ended with another exit status than the first.
     """
     words = command_line(command)
     from profiler.report import json, text
@@ -51,20 +74,73 @@ def compare(
     else:
         if any(word.endswith(".trace.parquet") for word in words[:1]):
             raise UsageError("compare takes two traces; one of these is missing or does not exist")
-        comparison = compare_summary(*run_both(words, runs, tracer, output, runs_as(as_root)))
+        with stoppable(output) as kept:
+            around = {"before": before, "after": after}
+            comparison = compare_summary(*run_both(words, runs, tracer, kept, runs_as(as_root), **around))
     if form is Format.JSON:
         emit_json(json.compare(comparison))
     else:
         text.write(text.compare(comparison, width()), sys.stdout)
+    if comparison.failed:
+        raise typer.Exit(FAILED)
+
+
+class Kept:
+    """What of a study lies in `folder` by now; "": nothing is kept. stop: what ends the study early."""
+
+    def __init__(self, folder: str, stop: Stop) -> None:
+        self.folder, self.stop = folder, stop
+        self.names: list[str] = []
+
+    def __str__(self) -> str:
+        if not self.folder:
+            return "nothing was saved; -o DIR keeps what is recorded"
+        if not self.names:
+            return "nothing was saved: no run had been recorded yet"
+        return f"kept: {show_path(self.folder)}/{' and '.join(self.names)}"
+
+
+@contextlib.contextmanager
+def stoppable(folder: str) -> Iterator[Kept]:
+    """One Ctrl-C or SIGTERM ends what is done in here, and it is said what is left of it. The exit status is
+    that of a program that died by the signal."""
+    from profiler.capture.stop import Stop
+
+    with Stop() as stop:
+        kept = Kept(folder, stop)
+        try:
+            yield kept
+        except KeyboardInterrupt as error:
+            say(f"{str(error) or 'interrupted'}; {kept}")
+        except ColdseekError as error:
+            if not stop.number and not kept.names:
+                raise
+            say(str(error))
+            say(str(kept))
+            raise typer.Exit(128 + stop.number if stop.number else error.exit_code) from error
+        else:
+            return
+        raise typer.Exit(128 + (stop.number or signal.SIGINT))
 
 
 def run_both(  # type: ignore[no-untyped-def]
-    words: list[str], runs: int, tracer: str, folder: str, owner: Owner | None, image: str = ""
+    words: list[str],
+    runs: int,
+    tracer: str,
+    kept: Kept,
+    owner: Owner | None,
+    image: str = "",
+    *,
+    before: str,
+    after: str,
 ):
-    """Study a command, which runs as `owner`; cold.trace.parquet and warm.trace.parquet go to `folder`, if
-    one is given, as they come."""
+    """Study a command, which runs as `owner`; cold.trace.parquet and warm.trace.parquet go to the folder, if
+    there is one, as they come."""
+    from profiler.capture.around import words_of
     from profiler.capture.study import study
 
+    folder = kept.folder
+    commands = {"before": words_of(before, "--before"), "after": words_of(after, "--after")}
     if folder:
         try:
             make_folder(folder, invoker())
@@ -73,13 +149,19 @@ def run_both(  # type: ignore[no-untyped-def]
         can_be_made(os.path.join(folder, "cold.trace.parquet"))
     with Progress() as progress:
 
+        def tell(line: str) -> None:
+            kept.stop.check()
+            progress.say(line)
+
         def save(name: str, trace) -> None:  # type: ignore[no-untyped-def]
             if folder:
-                keep(trace, os.path.join(folder, f"{name}.trace.parquet"))
+                with kept.stop.held():
+                    keep(trace, os.path.join(folder, f"{name}.trace.parquet"))
+                    kept.names = list(dict.fromkeys([*kept.names, f"{name}.trace.parquet"]))
 
         found = study(
-            words, runs, tracer, image=image, owner=owner, started=progress.started, say=progress.say,
-            keep=save,
+            words, runs, tracer, image=image, owner=owner, started=progress.started, say=tell, keep=save,
+            **commands,
         )  # fmt: skip
     if folder and not image:
         say(f"traces: {show_path(folder)}/cold.trace.parquet and warm.trace.parquet")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from profiler.analysis.measured import Run, median_s
 from profiler.analysis.pagecache import MEMORY_FILESYSTEMS
 from profiler.devices.model import Device
+from profiler.report.failures import failed
 from profiler.report.summary import Summary, slowdown, summarise
 from profiler.trace import Trace
 
@@ -31,13 +32,15 @@ class Side:
 class Comparison:
     """Two traces. is_pair: first is cold and second is warm, or was to be; the metas of their summaries say
     whether that was reached. ratio: median of the first through that of the
-    second, None unless both were measured. only_first, only_second: paths read in one of them only.
+    second, None unless both were measured. failed: runs of either ended otherwise than the first.
+    only_first, only_second: paths read in one of them only.
     """
 
     first: Side
     second: Side
     is_pair: bool
     ratio: float | None
+    failed: bool
     only_first: tuple[bytes, ...]
     only_second: tuple[bytes, ...]
 
@@ -67,6 +70,7 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
         *sides,
         is_pair=is_pair,
         ratio=medians[0] / medians[1] if medians[0] is not None and medians[1] else None,
+        failed=failed(one) or failed(two),
         only_first=tuple(sorted(paths[0] - paths[1])),
         only_second=tuple(sorted(paths[1] - paths[0])),
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from profiler.analysis.measured import Run, median_s
+from profiler.analysis.measured import Run, first_status, median_s
 from profiler.analysis.observed import DeviceRequests, PageCache
 from profiler.analysis.projection import Projection
 from profiler.report.comparison import Comparison, Side
@@ -51,6 +51,7 @@ def report(summary: Summary) -> Json:
             "wall_is_traced": True,
             "tracer_slowdown": summary.slowdown,
             "exit_status": meta.exit_status,
+            "first_exit_status": first_status(meta),
             "lost_events": meta.lost_events,
             "partial": _text(meta.partial),
             "unseen": [_text(key) for key in meta.unseen],
@@ -98,6 +99,7 @@ def compare(comparison: Comparison) -> Json:
         "schema": "coldseek.compare/1",
         **(sides | made),
         "ratio": comparison.ratio,
+        "failed": comparison.failed,
         "only_first": [_path(path)["path"] for path in comparison.only_first],
         "only_second": [_path(path)["path"] for path in comparison.only_second],
     }
@@ -106,10 +108,10 @@ def compare(comparison: Comparison) -> Json:
 def _side(side: Side) -> Json:
     resident = [run.resident_before_bytes for run in side.runs if run.resident_before_bytes is not None]
     return {
-        "wall_s": [run.wall_s for run in side.runs],
+        "wall_s": [run.wall_s for run in side.runs if not run.failed],
         "median_s": side.median_s,
         "resident_before_bytes": max(resident) if resident else side.summary.meta.resident_before_bytes,
-        "runs": [asdict(run) for run in side.runs],
+        "runs": [_run(run) for run in side.runs],
         "tracer_slowdown": side.slowdown,
         "report": report(side.summary),
     }
@@ -128,7 +130,11 @@ def _observed(kind: type[PageCache | DeviceRequests], found: PageCache | DeviceR
 
 
 def _runs(runs: tuple[Run, ...]) -> Json:
-    return {"median_s": median_s(runs), "runs": [asdict(run) for run in runs]}
+    return {"median_s": median_s(runs), "runs": [_run(run) for run in runs]}
+
+
+def _run(run: Run) -> Json:
+    return asdict(run) | {"stderr": _text(run.stderr)}
 
 
 def _file(file: FileSummary) -> Json:

@@ -22,8 +22,9 @@ from profiler.analysis.measured import Run, median_s
 from profiler.analysis.observed import DeviceRequests, FileBroughtIn, PageCache
 from profiler.analysis.projection import Projection
 from profiler.report.comparison import Comparison, Side
+from profiler.report.failures import LOUD, failures
 from profiler.report.summary import StructureSummary, Summary
-from profiler.report.verdict import name, verdict
+from profiler.report.verdict import answer, name, verdict
 from profiler.trace import UNSEEN, Meta
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
 
@@ -327,10 +328,11 @@ def _signed(distance: int) -> str:
 def _measured(page: _Page, summary: Summary) -> None:
     for state, runs in (("cold", summary.cold), ("warm", summary.warm)):
         if runs:
-            walls = [run.wall_s for run in runs]
-            spread = f" (median of {len(runs)}, {show_seconds(min(walls))} to {show_seconds(max(walls))})"
-            middle = show_seconds(median_s(runs) or 0) + (spread if len(runs) > 1 else "")
-            page.row(f"{state} here", f"{middle}, untraced; {_facts(runs)}")
+            walls = [run.wall_s for run in runs if not run.failed] or [0]
+            spread = f" (median of {len(walls)}, {show_seconds(min(walls))} to {show_seconds(max(walls))})"
+            middle = median_s(runs)
+            time = "all failed" if middle is None else show_seconds(middle)
+            page.row(f"{state} here", f"{time}{spread if len(walls) > 1 else ''}, untraced; {_facts(runs)}")
     if not summary.cold and not summary.warm:
         page.row("measured", "nothing yet; 'coldseek compare' times it cold and warm, untraced", _DIM)
     if summary.damaged_runs:
@@ -349,7 +351,7 @@ def _facts(runs: Sequence[Run]) -> str:
         )
     if device:
         parts.append(f"{show_bytes(max(device))} from the device")
-    failed = sum(run.exit_status not in (0, None) for run in runs)
+    failed = sum(run.failed for run in runs)
     if failed:
         parts.append(f"{show_plural(failed, 'run')} FAILED")
     return ", ".join(parts) or "what was resident before is not known"
@@ -423,18 +425,24 @@ def _unseen(page: _Page, metas: Iterable[Meta]) -> None:
 
 def _compared(comparison: Comparison) -> list[str]:
     first, second = comparison.first, comparison.second
-    lines = []
+    lines = failures(first.summary, second.summary)
     if comparison.ratio is not None and first.median_s is not None and second.median_s is not None:
         times = f"{comparison.ratio:.{1 if comparison.ratio >= 0.1 else 3}f} times as long"
         lines.append(
             f"{show_seconds(first.median_s)} {first.name}, {show_seconds(second.median_s)} {second.name}: "
-            f"{times} {first.name} (medians of {len(first.runs)} and {len(second.runs)} untraced runs)."
+            f"{times} {first.name} (medians of {_count(first)} and {_count(second)} untraced runs)."
         )
+    elif any(run.failed for side in (first, second) for run in side.runs):
+        lines.append("There are no times to compare: too many runs failed.")
     else:
         lines.append("Times were not measured: traced runs are slowed down, so only reads are compared.")
     if comparison.is_pair or first.summary.meta.command == second.summary.meta.command:
-        lines += [line for line in verdict(first.summary) if not line.startswith("Measured here")]
+        lines += [line for line in answer(first.summary) if not line.startswith("Measured here")]
     return lines
+
+
+def _count(side: Side) -> int:
+    return sum(not run.failed for run in side.runs)
 
 
 def _run_table(page: _Page, sides: Sequence[tuple[str, tuple[Run, ...]]]) -> None:
@@ -453,10 +461,10 @@ def _run_table(page: _Page, sides: Sequence[tuple[str, tuple[Run, ...]]]) -> Non
                     ),
                     ("?" if run.exit_status is None else str(run.exit_status), 0),
                 ],
-                _WARN if run.exit_status else "",
+                _LOUD if run.failed else _WARN if run.exit_status else "",
             )
         if runs and not shown:
-            every = ", ".join(show_seconds(run.wall_s) for run in runs)
+            every = ", ".join(show_seconds(run.wall_s) + (" (failed)" if run.failed else "") for run in runs)
             page.row(state, f"{every}; {_facts(runs)}", lines=None)
     for state, runs in sides:
         middle = median_s(runs)
@@ -536,7 +544,7 @@ class _Page:
 
     def verdict(self, sentences: Sequence[str]) -> None:
         for sentence in sentences:
-            self._wrapped("", sentence, 0, _HEAD)
+            self._wrapped("", sentence, 0, _LOUD if sentence.startswith(LOUD) else _HEAD)
 
     def blank(self) -> None:
         self.lines.append(Text())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from profiler.analysis.access import Totals
 from profiler.analysis.measured import median_s
 from profiler.analysis.projection import Projection
+from profiler.report.failures import failures
 from profiler.report.summary import FileSummary, Stride, Summary
 from profiler.units import show_bytes, show_path, show_percent, show_plural, show_seconds
 
@@ -30,8 +31,13 @@ files."""
 
 
 def verdict(summary: Summary) -> list[str]:
-    """A few sentences, each one line: the pattern, the projected cost, the measured one. File names are
-    escaped."""
+    """A few sentences, each one line: runs that failed, the pattern, the projected cost, the measured one.
+    File names are escaped."""
+    return [*failures(summary), *answer(summary)]
+
+
+def answer(summary: Summary) -> list[str]:
+    """The verdict without a word of failed runs."""
     if not summary.totals.reads:
         unseen = "; much of what it reads may be unseen (below)" if summary.meta.unseen else ""
         brought = summary.page_cache.bytes if summary.page_cache is not None else 0

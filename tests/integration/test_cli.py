@@ -213,7 +213,7 @@ def test_open_in_every_way(way: str, disk_directory: Path) -> None:
          image, "64M"], check=True,
     )  # fmt: skip
     out = disk_directory / "out"
-    done = coldseek("open", image, "--with", way, "--runs", 1, "-o", out)
+    done = coldseek("open", image, "--by", way, "--runs", 1, "-o", out)
     assert done.returncode == 0, done.stderr
     for name in ("cold.trace.parquet", "warm.trace.parquet", "structures.png", "offsets.png", "gaps.png",
                  "cost.png", "report.txt", "report.json"):  # fmt: skip
@@ -274,10 +274,10 @@ def test_bad_images(bad: Path) -> None:
     one_line(coldseek("open", bad / "missing"), 125, "missing", "no such file")
     one_line(coldseek("open", bad), 125, "directory")
     one_line(coldseek("open", bad / "bad.qcow2"), 125, "bad.qcow2", "qemu-img refuses")
-    one_line(coldseek("open", bad / "text", "--with", "check"), 125, "--with map")
+    one_line(coldseek("open", bad / "text", "--by", "check"), 125, "--by map")
     one_line(coldseek("open", "/dev/null"), 125, "neither a file nor a block device")
     one_line(coldseek("open", ""), 2, "empty name")
-    one_line(coldseek("open", bad / "text", "--with", "nonsense"), 2, "nonsense")
+    one_line(coldseek("open", bad / "text", "--by", "nonsense"), 2, "nonsense")
 
 
 def test_commands_that_cannot_run(bad: Path) -> None:

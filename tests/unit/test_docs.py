@@ -110,7 +110,7 @@ def used(document: Path) -> Iterator[str]:
 def test_there_are_commands_and_options() -> None:
     """The help was read rightly."""
     assert {("open",), ("compare",), ("import", "strace")} <= set(commands())
-    assert {"--with", "-o", "--output", "--runs", "--help"} <= options(("open",))
+    assert {"--by", "-o", "--output", "--runs", "--help"} <= options(("open",))
     assert "--version" in options(())
 
 

@@ -25,7 +25,7 @@ from profiler.capture.kernel.pages import Decoder
 from profiler.capture.kernel.tracefs import Instance
 from profiler.capture.ptrace import Ptrace
 from profiler.capture.recorder import Recorder
-from profiler.capture.tracer import Probe
+from profiler.capture.tracer import Over, Probe
 from profiler.errors import ColdseekError
 from profiler.trace import Meta, Trace
 from profiler.units import show_plural
@@ -214,6 +214,7 @@ class Kernel:
         started: Callable[[Recorder], None] | None = None,
         *,
         silent: bool = False,
+        over: Over | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
         with opened_root() as root, Observer(root) as observer:
@@ -222,7 +223,7 @@ class Kernel:
                 leave=observer.calls, journal=journal, attached=observer.follow, owner=self._owner
             )
             try:
-                meta = control.run(command, started, silent=silent)
+                meta = control.run(command, started, silent=silent, over=over)
             finally:
                 observer.stop()
             tables = observer.decode()

@@ -1,0 +1,196 @@
+"""What is done around each run of a study: one command before it, one after it, and the end of whatever it
+left running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from profiler.capture import leftovers
+from profiler.capture.guard import guarded
+from profiler.capture.launch import working_directory
+from profiler.capture.record import find_program
+from profiler.capture.runs import run
+from profiler.capture.tracer import Over
+from profiler.errors import ColdseekError, UsageError
+from profiler.owner import Owner
+from profiler.units import show_path
+
+_LAST_LINES = 3  # of what a failed command wrote to stderr
+
+
+def words_of(text: str, option: str) -> tuple[str, ...]:
+    """A command as a shell splits it into words; nothing else of a shell's work is done. Raises
+    UsageError."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"{option} {show_path(text)}: {error}") from error
+
+
+def last_lines(written: str) -> str:
+    """The end of what a program wrote, fit to print on one line; "" if it wrote nothing."""
+    lines = [line.strip() for line in written.splitlines() if line.strip()]
+    return show_path(" / ".join(lines[-_LAST_LINES:]))
+
+
+@dataclass(frozen=True)
+class Around:
+    """before, after: commands, (): none. owner: the user they run as, as the runs do. say: called with what
+    there is to tell.
+
+    The command after each run begins when the run's own command has ended: it may end in its own way what
+    that left running. What then is left of it is ended; what runs by other means is not touched. All of it
+    is done for runs that fail or are interrupted, too.
+    """
+
+    before: Sequence[str] = ()
+    after: Sequence[str] = ()
+    owner: Owner | None = None
+    say: Callable[[str], None] = lambda _: None
+    _told: set[str] = field(default_factory=set)
+
+    def check(self) -> None:
+        """Raise ColdseekError if there is no such command."""
+        for option, command in (("--before", self.before), ("--after", self.after)):
+            with _naming(option):
+                if command:
+                    find_program(command[0])
+
+    @contextlib.contextmanager
+    def untraced(self) -> Iterator[None]:
+        """To run the command in, without a tracer. Raises ColdseekError where one of the two fails."""
+        self._run("--before", self.before)
+        with self._aside() as after, leftovers.Leftovers() as found:
+            try:
+                yield
+            finally:
+                try:
+                    after()
+                finally:
+                    self._end(found.running)
+
+    @contextlib.contextmanager
+    def traced(self) -> Iterator[Over]:
+        """The same for a traced run: gives what the tracer is to call.
+
+        It has to go on with what is left running, which is cleared up beside it.
+        """
+        self._run("--before", self.before)
+        threads: list[threading.Thread] = []
+        failures: list[ColdseekError] = []
+        kills: list[Callable[[], None]] = []
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._collect, threads, failures, kills)
+            after = stack.enter_context(self._aside())
+
+            def clear_up(running: leftovers.Running, kill: Callable[[], None]) -> None:
+                try:
+                    after()
+                    self._end(running, kill)
+                except ColdseekError as error:
+                    failures.append(error)
+                    kill()
+
+            def over(running: Callable[[], Iterable[int]], kill: Callable[[], None]) -> None:
+                kills.append(kill)
+                threads.append(threading.Thread(target=clear_up, args=(running, kill), daemon=True))
+                threads[-1].start()
+
+            yield over
+
+    def _collect(
+        self,
+        threads: list[threading.Thread],
+        failures: list[ColdseekError],
+        kills: list[Callable[[], None]],
+    ) -> None:
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            for kill in kills:
+                kill()
+            raise
+        if failures:
+            raise failures[0]
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[Callable[[], None]]:
+        """A process of nobody's that runs the command after the run when it is told to, and in any case at
+        the end. Gives what tells it, waits for it, and raises ColdseekError if it failed.
+
+        Were that command this process's child, what it starts would be taken for the run's, and its end for
+        that of a traced task.
+        """
+        if not self.after:
+            yield lambda: None
+            return
+        folder = working_directory()
+        result, told = os.pipe()
+
+        def act() -> None:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
+            words = b""
+            try:
+                os.chdir(folder or "/")
+                self._run("--after", self.after)
+            except (ColdseekError, OSError) as error:
+                words = str(error).encode("utf-8", "surrogateescape")
+            os.write(told, words)
+
+        once = threading.Lock()
+
+        def go() -> None:
+            if once.acquire(blocking=False):
+                stack.close()
+                with open(result, "rb") as source:
+                    words = source.read().decode("utf-8", "surrogateescape")
+                if words:
+                    raise ColdseekError(words)
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(guarded(act, (0, 1, 2, told)))
+            os.close(told)
+            try:
+                yield go
+            finally:
+                go()
+
+    def _run(self, option: str, command: Sequence[str]) -> None:
+        if not command:
+            return
+        with _naming(option):
+            done = run(command, output=False, stdin=False, owner=self.owner)
+        if done.exit_status:
+            wrote = last_lines(done.stderr) or "it wrote nothing to stderr"
+            shown = show_path(shlex.join(command))
+            raise ColdseekError(f"{option} {shown} ended with exit status {done.exit_status}: {wrote}")
+
+    def _end(self, running: leftovers.Running, kill: Callable[[], None] | None = None) -> None:
+        try:
+            names = set(leftovers.end(running, kill))
+        except TimeoutError as error:
+            raise ColdseekError(
+                f"what a run left running cannot be ended: {show_path(str(error))}; name a command that "
+                f"does with --after"
+            ) from error
+        if names - self._told:
+            self._told.update(names)
+            listed = ", ".join(show_path(name) for name in sorted(names))
+            self.say(f"ended what the command left running: {listed}")
+
+
+@contextlib.contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Errors name the option that they are about."""
+    try:
+        yield
+    except ColdseekError as error:
+        raise ColdseekError(f"{option}: {error}") from error

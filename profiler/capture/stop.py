@@ -1,0 +1,79 @@
+"""One Ctrl-C, SIGTERM or SIGHUP ends a study of many runs, whatever it is at."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """While entered, each of these signals raises KeyboardInterrupt, with words for the user.
+
+    While a program is traced or timed the signal is that one's, and coldseek's to answer by what runs it
+    (see `interrupts`). That one came is known here even so: `check` raises for it then. `number`: which
+    came first; 0: none.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._held = False
+        self._former: dict[int, object] = {}
+        self._wakeup = -1
+        self._told = (-1, -1)
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            self._told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            self._wakeup = signal.set_wakeup_fd(self._told[1], warn_on_full_buffer=False)
+            for number in _HANDLED:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._told[0] >= 0:
+            self._note()
+            signal.set_wakeup_fd(self._wakeup)
+            for end in self._told:
+                os.close(end)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal came, whoever answered it."""
+        self._note()
+        if self.number:
+            raise KeyboardInterrupt(words(self.number))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """What is done here is not interrupted, but by a second signal; a first one is answered at the
+        end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self.check()
+
+    def _note(self) -> None:
+        with contextlib.suppress(OSError):  # nothing came, or this is no main thread
+            while came := os.read(self._told[0], 64):
+                self.number = self.number or next((one for one in came if one in _HANDLED), 0)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        first = not self.number
+        self.number = self.number or number
+        if not (self._held and first):
+            raise KeyboardInterrupt(words(number))
+
+
+def words(number: int) -> str:
+    """What has happened."""
+    return "interrupted by Ctrl-C" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
