@@ -29,3 +29,13 @@ class UsageError(ColdseekError):
 
 class TraceFormatError(ColdseekError):
     """A file is no trace of ours, is damaged, or is of a newer version."""
+
+
+class InterruptedRunError(ColdseekError):
+    """A run was interrupted, and nothing of it is kept. why: words of `Meta.partial`; the exit status is
+    that of a program that dies by the signal."""
+
+    def __init__(self, why: str, words: str) -> None:
+        super().__init__(words)
+        numbers = {"SIGTERM": 15, "SIGHUP": 1}
+        self.exit_code = 128 + next((number for name, number in numbers.items() if name in why), 2)

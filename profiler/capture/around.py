@@ -6,13 +6,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from profiler.capture import leftovers
-from profiler.capture.guard import guarded
+from profiler.capture.aside import Aside, aside
 from profiler.capture.launch import working_directory
 from profiler.capture.record import find_program
 from profiler.capture.runs import run
@@ -71,7 +70,7 @@ class Around:
                 yield
             finally:
                 try:
-                    after()
+                    after.act()
                 finally:
                     self._end(found.running)
 
@@ -84,84 +83,49 @@ class Around:
         self._run("--before", self.before)
         threads: list[threading.Thread] = []
         failures: list[ColdseekError] = []
-        kills: list[Callable[[], None]] = []
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._collect, threads, failures, kills)
-            after = stack.enter_context(self._aside())
 
-            def clear_up(running: leftovers.Running, kill: Callable[[], None]) -> None:
-                try:
-                    after()
-                    self._end(running, kill)
-                except ColdseekError as error:
-                    failures.append(error)
-                    kill()
-
-            def over(running: Callable[[], Iterable[int]], kill: Callable[[], None]) -> None:
-                kills.append(kill)
-                threads.append(threading.Thread(target=clear_up, args=(running, kill), daemon=True))
-                threads[-1].start()
-
-            yield over
-
-    def _collect(
-        self,
-        threads: list[threading.Thread],
-        failures: list[ColdseekError],
-        kills: list[Callable[[], None]],
-    ) -> None:
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt:
-            for kill in kills:
+        def clear_up(running: leftovers.Running, kill: Callable[[], None]) -> None:
+            try:
+                after.act()
+                self._end(running, kill)
+            except ColdseekError as error:
+                failures.append(error)
                 kill()
-            raise
+
+        def over(running: Callable[[], Iterable[int]], kill: Callable[[], None]) -> None:
+            threads.append(threading.Thread(target=clear_up, args=(running, kill), daemon=True))
+            threads[-1].start()
+
+        with self._aside() as after:
+            try:
+                yield over
+                for thread in threads:
+                    thread.join()
+            except KeyboardInterrupt:
+                for thread in threads:
+                    thread.join(leftovers.GRACE_S)
+                    after.end()
+                raise
         if failures:
             raise failures[0]
 
     @contextlib.contextmanager
-    def _aside(self) -> Iterator[Callable[[], None]]:
-        """A process of nobody's that runs the command after the run when it is told to, and in any case at
-        the end. Gives what tells it, waits for it, and raises ColdseekError if it failed.
-
-        Were that command this process's child, what it starts would be taken for the run's, and its end for
-        that of a traced task.
-        """
+    def _aside(self) -> Iterator[Aside]:
+        """What runs the command after the run: when it is told to, and in any case at the end."""
         if not self.after:
-            yield lambda: None
+            yield Aside()
             return
         folder = working_directory()
-        result, told = os.pipe()
 
         def act() -> None:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-                signal.signal(number, signal.SIG_DFL)
-            words = b""
+            os.chdir(folder or "/")
+            self._run("--after", self.after)
+
+        with aside(act) as made:
             try:
-                os.chdir(folder or "/")
-                self._run("--after", self.after)
-            except (ColdseekError, OSError) as error:
-                words = str(error).encode("utf-8", "surrogateescape")
-            os.write(told, words)
-
-        once = threading.Lock()
-
-        def go() -> None:
-            if once.acquire(blocking=False):
-                stack.close()
-                with open(result, "rb") as source:
-                    words = source.read().decode("utf-8", "surrogateescape")
-                if words:
-                    raise ColdseekError(words)
-
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(guarded(act, (0, 1, 2, told)))
-            os.close(told)
-            try:
-                yield go
+                yield made
             finally:
-                go()
+                made.act()
 
     def _run(self, option: str, command: Sequence[str]) -> None:
         if not command:

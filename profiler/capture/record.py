@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from profiler.capture import cache, environment
 from profiler.capture.recorder import Recorder
 from profiler.capture.tracer import Over, Tracer, choose
-from profiler.errors import CannotRunError, CommandNotFoundError, UsageError
+from profiler.errors import CannotRunError, CommandNotFoundError, InterruptedRunError, UsageError
 from profiler.owner import Owner
 from profiler.trace import DATA_KINDS, Trace
 from profiler.units import show_count, show_plural
@@ -38,8 +38,8 @@ def record(
     (`owner.invoker()`); None: the caller, also under sudo. started: called with the Recorder as it begins to
     fill, for progress. say: called with each line worth telling, such as which tracer was taken.
 
-    Raises ColdseekError (and its kinds) if the program cannot be started or traced, and KeyboardInterrupt if
-    a run before the one that is recorded was interrupted.
+    Raises ColdseekError (and its kinds) if the program cannot be started or traced, or if a run before the
+    one that is recorded was interrupted.
     """
     if cache_state not in ("keep", "cold", "warm"):
         raise UsageError(f"no cache state named {cache_state!r}; there are cold, warm and keep")
@@ -149,10 +149,11 @@ def discover(
 
 
 def _first(command: Sequence[str], tracer: str, owner: Owner | None) -> Trace:
-    """`discover`, and no further run after one that was interrupted: KeyboardInterrupt says so."""
+    """`discover`, and no further run after one that was interrupted."""
     found = discover(command, tracer, owner)
-    if found.meta.partial:
-        raise KeyboardInterrupt(f"{found.meta.partial}, in the first run; nothing was saved")
+    why = found.meta.partial
+    if why:
+        raise InterruptedRunError(why, f"{why}, in the first run; nothing was saved")
     return found
 
 

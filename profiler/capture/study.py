@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from profiler.capture import runs as timed
 from profiler.capture.around import Around, last_lines
@@ -36,16 +36,16 @@ def study(
     after: Sequence[str] = (),
     started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
-    keep: Callable[[str, Trace], None] = lambda _name, _trace: None,
+    keep: Callable[[Mapping[str, Trace]], None] = lambda _: None,
 ) -> tuple[Trace, Trace]:
     """Trace one cold and one warm run of `command`, then time `runs` untraced pairs of them.
 
     A first run finds out which files it is about: so each cold run is proved cold on all of them. The
     program's stdin and outputs go nowhere, as it runs many times. A run is over when the command itself has
     ended; what it leaves running is ended (see `Around`). owner: the user whom it always runs as; None: the
-    one who runs this. before, after: commands for around each run; (): none. keep("cold" or "warm", trace)
-    is called as soon as a trace is there and again when its measured times are, so that what was recorded
-    survives whatever comes after.
+    one who runs this. before, after: commands for around each run; (): none. keep is
+    called with each trace, under "cold" or "warm", as soon as it is there, and with both again when their
+    measured times are, so that what was recorded survives whatever comes after.
 
     Gives the cold and the warm trace, both with all times in `meta.measured`. Raises KeyboardInterrupt where
     any run was interrupted, and ColdseekError, each after what there is was kept.
@@ -57,7 +57,7 @@ def study(
     say(why)
     with around.traced() as over:
         first = discover(command, tracer, owner, over)
-    _go_on_after(first)
+        _go_on_after(first)
     status = first.meta.exit_status
     files = [*named_files(command), *data_files(first)]
     traces = {}
@@ -75,9 +75,9 @@ def study(
                     one, command, first, image=image, started=started, say=say, silent=True, over=over
                 )
             found = _with(found, measured={"first_exit_status": status})
-            keep(name, found)
+            keep({name: found})
+            _go_on_after(found)
         traces[name] = found
-        _go_on_after(found)
         if found.meta.exit_status != status:
             say(f"traced run, {name}: FAILED, {_ended_otherwise(found.meta.exit_status, status)}")
     done = 0
@@ -106,7 +106,7 @@ def study(
         notes.append(f"NOT WARM: not every untraced warm run was, some had to read from the device{why}")
     for name, trace in traces.items():
         traces[name] = _with(trace, measured=measured, notes=(*trace.meta.notes, *notes))
-        keep(name, traces[name])
+    keep(traces)
     if pairs.stopped is not None:
         raise pairs.stopped
     return traces["cold"], traces["warm"]

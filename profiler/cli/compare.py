@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +20,8 @@ from profiler.owner import Owner, invoker, make_folder
 from profiler.units import show_path
 
 if TYPE_CHECKING:
-    from profiler.capture.stop import Stop
+    from profiler.capture.halt import Halt
+    from profiler.trace import Trace
 
 BEFORE = Annotated[
     str, typer.Option("--before", help="Run this before each run, untimed; no shell.", metavar="CMD")
@@ -86,10 +87,10 @@ def compare(
 
 
 class Kept:
-    """What of a study lies in `folder` by now; "": nothing is kept. stop: what ends the study early."""
+    """What of a study lies in `folder` by now; "": nothing is kept. halt: what ends the study early."""
 
-    def __init__(self, folder: str, stop: Stop) -> None:
-        self.folder, self.stop = folder, stop
+    def __init__(self, folder: str, halt: Halt) -> None:
+        self.folder, self.halt = folder, halt
         self.names: list[str] = []
 
     def __str__(self) -> str:
@@ -104,26 +105,26 @@ class Kept:
 def stoppable(folder: str) -> Iterator[Kept]:
     """One Ctrl-C or SIGTERM ends what is done in here, and it is said what is left of it. The exit status is
     that of a program that died by the signal."""
-    from profiler.capture.stop import Stop
+    from profiler.capture.halt import Halt
 
-    with Stop() as stop:
-        kept = Kept(folder, stop)
+    with Halt() as halt:
+        kept = Kept(folder, halt)
         try:
             yield kept
         except KeyboardInterrupt as error:
             say(f"{str(error) or 'interrupted'}; {kept}")
         except ColdseekError as error:
-            if not stop.number and not kept.names:
+            if not halt.number and not kept.names:
                 raise
             say(str(error))
             say(str(kept))
-            raise typer.Exit(128 + stop.number if stop.number else error.exit_code) from error
+            raise typer.Exit(128 + halt.number if halt.number else error.exit_code) from error
         else:
             return
-        raise typer.Exit(128 + (stop.number or signal.SIGINT))
+        raise typer.Exit(128 + (halt.number or signal.SIGINT))
 
 
-def run_both(  # type: ignore[no-untyped-def]
+def run_both(
     words: list[str],
     runs: int,
     tracer: str,
@@ -133,7 +134,7 @@ def run_both(  # type: ignore[no-untyped-def]
     *,
     before: str,
     after: str,
-):
+) -> tuple[Trace, Trace]:
     """Study a command, which runs as `owner`; cold.trace.parquet and warm.trace.parquet go to the folder, if
     there is one, as they come."""
     from profiler.capture.around import words_of
@@ -150,12 +151,12 @@ def run_both(  # type: ignore[no-untyped-def]
     with Progress() as progress:
 
         def tell(line: str) -> None:
-            kept.stop.check()
+            kept.halt.check()
             progress.say(line)
 
-        def save(name: str, trace) -> None:  # type: ignore[no-untyped-def]
-            if folder:
-                with kept.stop.held():
+        def save(traces: Mapping[str, Trace]) -> None:
+            with kept.halt.held():
+                for name, trace in traces.items() if folder else ():
                     keep(trace, os.path.join(folder, f"{name}.trace.parquet"))
                     kept.names = list(dict.fromkeys([*kept.names, f"{name}.trace.parquet"]))
 

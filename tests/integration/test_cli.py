@@ -229,6 +229,31 @@ def test_open_in_every_way(way: str, disk_directory: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) < 100 + len(str(out))
 
 
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("qcow2", ["-c"]), ("vhdx", []), ("vmdk", []), ("vmdk", ["-o", "subformat=streamOptimized"]),
+        ("vpc", []), ("vdi", []), ("raw", []),
+    ],
+)  # fmt: skip
+def test_every_image_can_be_opened_by_map(form: str, options: list[str], disk_directory: Path) -> None:
+    """As text, `qemu-img map` refuses compressed clusters, and some formats altogether."""
+    qemu_img, raw, image = need_tool("qemu-img"), disk_directory / "raw", disk_directory / "image"
+    raw.write_bytes(os.urandom(1 << 20) + bytes(1 << 20))
+    subprocess.run([qemu_img, "convert", "-f", "raw", "-O", form, *options, raw, image], check=True)
+    done = coldseek("open", image, "--with", "map", "--runs", 1, "-o", disk_directory / "out")
+    assert done.returncode == 0, done.stderr
+    meta = load(disk_directory / "out/cold.trace.parquet").meta
+    assert (meta.command[1], meta.exit_status) == ("map", 0)
+    assert "FAILED" not in done.stdout and "Every run" not in done.stdout
+
+
+def test_open_says_by_and_understands_the_former_word() -> None:
+    words = coldseek("open", "--help").stdout
+    assert "--by" in words and "--with" not in words
+
+
 def test_a_hostile_name_stays_one_line(disk_directory: Path) -> None:
     folder = disk_directory / "a\nb\x1b[31m\u202e[bold]$x$"
     folder.mkdir()

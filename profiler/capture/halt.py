@@ -12,7 +12,7 @@ from types import FrameType
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stop:
+class Halt:
     """While entered, each of these signals raises KeyboardInterrupt, with words for the user.
 
     While a program is traced or timed the signal is that one's, and coldseek's to answer by what runs it
@@ -21,13 +21,14 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self.number = 0
+        self._number = 0
         self._held = False
+        self._came = 0  # while held
         self._former: dict[int, object] = {}
         self._wakeup = -1
         self._told = (-1, -1)
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> Halt:
         if threading.current_thread() is threading.main_thread():
             self._told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             self._wakeup = signal.set_wakeup_fd(self._told[1], warn_on_full_buffer=False)
@@ -45,9 +46,13 @@ class Stop:
             for end in self._told:
                 os.close(end)
 
+    @property
+    def number(self) -> int:
+        self._note()
+        return self._number
+
     def check(self) -> None:
         """Raise KeyboardInterrupt if a signal came, whoever answered it."""
-        self._note()
         if self.number:
             raise KeyboardInterrupt(words(self.number))
 
@@ -55,22 +60,24 @@ class Stop:
     def held(self) -> Iterator[None]:
         """What is done here is not interrupted, but by a second signal; a first one is answered at the
         end."""
-        self._held = True
+        self._held, self._came = True, 0
         try:
             yield
         finally:
             self._held = False
-        self.check()
+        if self._came:
+            raise KeyboardInterrupt(words(self._came))
 
     def _note(self) -> None:
         with contextlib.suppress(OSError):  # nothing came, or this is no main thread
             while came := os.read(self._told[0], 64):
-                self.number = self.number or next((one for one in came if one in _HANDLED), 0)
+                self._number = self._number or next((one for one in came if one in _HANDLED), 0)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        first = not self.number
-        self.number = self.number or number
-        if not (self._held and first):
+        self._number = self._number or number
+        if self._held and not self._came:
+            self._came = number
+        else:
             raise KeyboardInterrupt(words(number))
 
 
