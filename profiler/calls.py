@@ -202,7 +202,8 @@ AIO_OPS: dict[int, str] = {0: "aio_pread", 1: "aio_pwrite", 7: "aio_preadv", 8: 
 """What an iocb asks for (linux/aio_abi.h, IOCB_CMD_*) -> operation."""
 URING_OPS: dict[int, str] = {
     1: "uring_readv", 2: "uring_writev", 4: "uring_read_fixed", 5: "uring_write_fixed",
-    22: "uring_read", 23: "uring_write", 30: "uring_splice",
+    22: "uring_read", 23: "uring_write", 30: "uring_splice", 49: "uring_read",
+    60: "uring_readv_fixed", 61: "uring_writev_fixed",
 }  # fmt: skip
 """What an io_uring request asks for (linux/io_uring.h, IORING_OP_*) -> operation."""
 

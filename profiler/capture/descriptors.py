@@ -68,6 +68,9 @@ class Descriptors:
         found = self.tables.get(task)
         return None if found is None else found.opens.get(descriptor)
 
+    def know(self, opened: Open) -> None:
+        """There is this open, which a descriptor may name later."""
+
     def open(self, task: int, descriptor: int, opened: Open, close_on_exec: bool = False) -> None:
         """`descriptor` now means `opened`, whatever it meant before."""
         table = self.table(task)

@@ -108,6 +108,9 @@ class Journal(Descriptors):
         self._know(opened, self._clock())
         self._slot(self.tables[task], descriptor, opened.handle)
 
+    def know(self, opened: Open) -> None:
+        self._know(opened, self._clock())
+
     def close(self, task: int, descriptor: int) -> None:
         self._sought = None  # whoever opened what was sought in vain, it is another open that comes next
         table = self.table(task)

@@ -18,6 +18,9 @@ _KINDS = {
 }  # fmt: skip
 
 
+_AT_FDCWD = -100  # linux/fcntl.h
+
+
 def kind_of(mode: int) -> str:
     """The kind of file (trace.FILE_KINDS) of a st_mode; eventfd, epoll and their like have no type at
     all."""
@@ -54,6 +57,21 @@ def identify(task: int, descriptor: int) -> tuple[object, FileFacts]:
         name = f"(descriptor {descriptor} of task {task}: not accessible)".encode()
         return name, FileFacts(name)
     return (status.st_dev, status.st_ino, path), describe(path, status)
+
+
+def identify_path(task: int, directory: int, path: bytes) -> tuple[object, FileFacts] | None:
+    """The same of what a task means by `path`, relative to a directory's descriptor (AT_FDCWD: where it is);
+    None if there is no such file now."""
+    base = b"/proc/%d/" % task + (b"cwd" if directory == _AT_FDCWD else b"fd/%d" % directory)
+    place = b"/proc/%d/root" % task + path if path.startswith(b"/") else os.path.join(base, path)
+    try:
+        descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        return identify(os.getpid(), descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def descriptors(task: int) -> list[int]:

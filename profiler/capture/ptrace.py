@@ -46,7 +46,7 @@ from profiler.capture.journal import Journal
 from profiler.capture.patience import WALL, WINDOW, Patience
 from profiler.capture.procfs import Mapping
 from profiler.capture.recorder import OP_CODES, UNKNOWN, Recorder
-from profiler.capture.rings import Rings
+from profiler.capture.rings.watch import Rings
 from profiler.capture.stopped import Stopped
 from profiler.capture.tracer import Over, Probe
 from profiler.errors import ColdseekError
@@ -162,7 +162,7 @@ class Ptrace:
         self._device_bytes: int | None = None
         self._source = Stopped(lambda tid: self._tasks[tid].abi.word)
         self._calls = Calls(self._recorder, self._descriptors, self._source)
-        self._rings = Rings(self._calls, procfs.memory)
+        self._rings = Rings(self._calls)
         self._main = 0
         self._over: Over | None = None
         self._launched: launch.Launched
@@ -405,7 +405,7 @@ class Ptrace:
         if call.name in _FORKS:
             self._restored(call.tid)
             return
-        if call.name == "mmap":
+        if call.name in ("mmap", "mmap2"):
             self._rings.mapped(call)
         self._calls.finish(call)
 
@@ -446,7 +446,7 @@ class Ptrace:
         elif event == _EVENT_EXEC:
             self._executed(tid, self._event_message(tid), now)
         elif event == _EVENT_EXIT:
-            self._rings.collect(task.pid, now - self._start_ns)
+            self._rings.collect(task.pid, tid, now - self._start_ns)
             if self._journal is not None and self._start_ns:
                 self._overlooked(tid, procfs.descriptors(tid))
             read = procfs.device_bytes_read(task.pid, tid)
@@ -606,11 +606,11 @@ class Ptrace:
                     self._newborn.discard(tid)
 
     def _note_gaps(self) -> None:
-        if self._calls.pending:
+        pending = self._calls.pending + self._rings.close()
+        if pending:
             self._recorder.unseen.add("completions")
             self._recorder.notes.append(
-                f"{show_plural(self._calls.pending, 'asynchronous operation')} ended unseen: their sizes "
-                f"are not known"
+                f"{show_plural(pending, 'asynchronous operation')} ended unseen: their sizes are not known"
             )
 
 

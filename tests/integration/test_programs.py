@@ -17,6 +17,17 @@ CASES = {
     "hugeoff": ("",),
     "aio64": ("",),
     "untraced": ("",),
+    "uring_link": (
+        "link",
+        "samekey",
+        "openread",
+        "readv",
+        "readvfixed",
+        "multishot",
+        "splice",
+        "direct",
+        "cqskip",
+    ),
     "dumpable": ("",),
     "leader": ("",),
     "passed": ("",),
@@ -48,5 +59,5 @@ def test_what_a_program_read_is_what_was_recorded(
     said = capfd.readouterr().out
     assert "FAIL" not in said, said  # the program's own checks
     assert observed.trace.meta.exit_status == 0
-    assert observed.expected, "the program read nothing"
+    assert observed.expected or variant == "multishot", "the program read nothing"
     assert observed.recorded == observed.expected, leaves(observed)

@@ -299,21 +299,28 @@ def test_absurd_results_in_the_memory_of_a_program_are_unknown(machine: Machine,
     assert machine.recorder.reads == 0
 
 
-def test_asynchronous_reads_at_the_position_move_it_when_they_end(machine: Machine) -> None:
+def test_a_passed_descriptor_shares_its_open_where_the_kernel_says_so(
+    machine: Machine,
+) -> None:
     machine.open(3, "/a")
-    opened = machine.calls.descriptors.get(1, 3)
-    assert opened is not None
-    call = Call(50, 5, 1, 1, "io_uring_enter", [0] * 6, 1)
-    for key in (1, 2):
-        machine.calls.submitted(call, key, "uring_read", opened, None, 100, at_position=True)
-        machine.calls.completed(1, key, 60, 70)
-    for key in (3, 4):  # two at once: only the kernel knows which was first
-        machine.calls.submitted(call, key, "uring_read", opened, None, 100, at_position=True)
-    machine.calls.completed(1, 4, 60, 70)
-    machine.calls.completed(1, 3, 60, 70)
-    machine.time = 60
+    machine("read", 3, 0, 100, result=100)
+    machine.name(7, "/a", position=100)
+    machine.kernel.passed, machine.kernel.shared = [7], [{(2, 7), (1, 3)}]
+    machine("recvmsg", 5, 0, 0, result=1, pid=2, tid=2)
+    machine("read", 7, 0, 50, result=50, pid=2, tid=2)
     machine("read", 3, 0, 10, result=10)
-    assert [row[2] for row in machine.rows("uring_read", "read")] == [0, 60, 120, None, None]
+    assert [row[2] for row in machine.rows("read")] == [0, 100, 150]
+
+
+def test_a_passed_descriptor_stands_where_the_kernel_says(machine: Machine) -> None:
+    machine.open(3, "/a")
+    machine("read", 3, 0, 100, result=100)
+    machine.name(7, "/a", position=500)
+    machine.kernel.passed = [7]
+    machine("recvmsg", 5, 0, 0, result=1, pid=2, tid=2)
+    machine("read", 7, 0, 50, result=50, pid=2, tid=2)
+    machine("read", 3, 0, 10, result=10)
+    assert [row[2] for row in machine.rows("read")] == [0, 500, 100]
 
 
 def test_failed_opens_are_recorded_without_a_file(machine: Machine) -> None:

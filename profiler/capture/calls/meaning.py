@@ -32,7 +32,7 @@ MAP_ANONYMOUS, PROT_EXEC = 0x20, 0x4
 MADVICE = ("normal", "random", "sequential", "willneed")
 """The advice of madvise(2) on read-ahead, by its number."""
 # linux/fadvise.h
-_ADVICE = ("normal", "random", "sequential", "willneed", "dontneed", "noreuse")
+FADVICE = ("normal", "random", "sequential", "willneed", "dontneed", "noreuse")
 # asm-generic/ioctls.h
 FIOCLEX, FIONCLEX = 0x5451, 0x5450
 
@@ -110,7 +110,6 @@ class Calls:
         self.descriptors = descriptors
         self.source = source
         self._submitted: dict[tuple[int, object], deque[int]] = {}  # (pid, key) -> events, oldest first
-        self._moving: dict[Open, tuple[int, int | None]] = {}  # read at its position now: event, offset
 
     def finish(self, call: Call) -> None:
         """Take in one finished call; its name must be in HANDLERS."""
@@ -150,15 +149,19 @@ class Calls:
                     return opened
         return None
 
-    def _register(self, call: Call, descriptor: int, identity: Identity) -> Open:
+    def opened(self, identity: Identity) -> Open:
+        """A new open, which need not have a descriptor: io_uring has open files of its own."""
         facts, flags = identity.facts, identity.flags
         data = facts.kind in DATA_KINDS or facts.kind == "unknown"
-        opened = Open(
+        return Open(
             self.recorder.file(identity.key, facts), self.recorder.handle(), identity.position,
             bool(flags & O_APPEND), bool(flags & O_DIRECT),
             data and not flags & O_PATH, flags & os.O_ACCMODE != os.O_RDONLY,
         )  # fmt: skip
-        self.descriptors.open(call.tid, descriptor, opened, bool(flags & O_CLOEXEC))
+
+    def _register(self, call: Call, descriptor: int, identity: Identity) -> Open:
+        opened = self.opened(identity)
+        self.descriptors.open(call.tid, descriptor, opened, bool(identity.flags & O_CLOEXEC))
         return opened
 
     def find(self, call: Call, descriptor: int, moved: int = 0) -> Open:
@@ -183,12 +186,14 @@ class Calls:
         offset: int | None,
         requested: int,
         result: int | None = None,
+        took_ns: int | None = None,
     ) -> None:
-        """Record a read or write of `opened` that ended with `result` bytes or -errno (default: the
-        call's)."""
+        """Record a read or write of `opened` that ended with `result` bytes or -errno, and took so long
+        (default of both: the call's)."""
         got = call.result if result is None else result
+        took = call.duration_ns if took_ns is None else took_ns
         self.recorder.add(
-            call.time_ns, call.duration_ns, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
+            call.time_ns, took, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
             _place(offset), _amount(requested),
             got if got >= 0 else UNKNOWN, -got if got < 0 else 0, opened.direct,
         )  # fmt: skip
@@ -204,49 +209,33 @@ class Calls:
             -call.result if -4096 < call.result < 0 else 0, opened is not None and opened.direct,
         )  # fmt: skip
 
-    def submitted(
-        self,
-        call: Call,
-        key: object,
-        op: str,
-        opened: Open,
-        offset: int | None,
-        requested: int,
-        at_position: bool = False,
-    ) -> None:
-        """Record an asynchronous operation at its start; `completed` with the same key fills in the
-        result.
-
-        at_position: it starts where the descriptor stands, and moves that on when it ends.
-        """
-        if at_position:
-            offset, opened.position = opened.position, None
-        event = self.recorder.add(
+    def unended(self, call: Call, op: str, opened: Open, offset: int | None, requested: int) -> int:
+        """Record a read or write whose end was not seen, or not yet; gives the event's number."""
+        return self.recorder.add(
             call.time_ns, UNKNOWN, call.pid, call.tid, OP_CODES[op], opened.file, opened.handle,
             _place(offset), _amount(requested), UNKNOWN, 0, opened.direct,
         )  # fmt: skip
-        # two at once move it nobody knows how far
-        if at_position and self._moving.pop(opened, None) is None:
-            self._moving[opened] = event, offset
+
+    def submitted(
+        self, call: Call, key: object, op: str, opened: Open, offset: int | None, requested: int
+    ) -> None:
+        """Record an asynchronous operation at its start; `completed` with the same key fills in the
+        result."""
+        event = self.unended(call, op, opened, offset, requested)
         # programs use a key again as soon as its operation has ended, and some give all the same one
         self._submitted.setdefault((call.pid, key), deque()).append(event)
 
-    def completed(self, pid: int, key: object, result: int, end_ns: int) -> bool:
-        """An operation submitted before has ended with `result` bytes or -errno; False if none is known by
-        `key`."""
+    def completed(self, pid: int, key: object, result: int, end_ns: int) -> None:
+        """An operation submitted before has ended with `result` bytes or -errno. Nothing happens if none is
+        known by `key`."""
         waiting = self._submitted.get((pid, key))
         if not waiting:
-            return False
+            return
         event = waiting.popleft()
         if not -_ERRORS < result <= _MOST:  # it stood in the program's memory, where anything may stand
             self.recorder.complete(event, UNKNOWN, 0, end_ns)
-            return True
-        self.recorder.complete(event, result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
-        for opened, (moving, offset) in list(self._moving.items()):
-            if moving == event:
-                del self._moving[opened]
-                opened.position = None if offset is None else offset + max(0, result)
-        return True
+        else:
+            self.recorder.complete(event, result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
 
     @property
     def pending(self) -> int:
@@ -413,10 +402,10 @@ def _mmap(calls: Calls, call: Call) -> None:
 
 def _fadvise(calls: Calls, call: Call) -> None:
     descriptor, offset, length, advice = call.args[:4]
-    if call.result == 0 and 0 <= advice < len(_ADVICE):
+    if call.result == 0 and 0 <= advice < len(FADVICE):
         opened = calls.find(call, descriptor)
         if opened.data:
-            calls.happened(call, f"fadvise_{_ADVICE[advice]}", opened, offset, length)
+            calls.happened(call, f"fadvise_{FADVICE[advice]}", opened, offset, length)
 
 
 def _readahead(calls: Calls, call: Call) -> None:
