@@ -25,8 +25,11 @@ def launch(
     prepare: Callable[[], None],
     silent: bool,
     owner: Owner | None = None,
+    born: Callable[[], None] = lambda: None,
 ) -> Launched:
     """Fork a child that runs `prepare` and becomes `command` once `attach(pid)` has been done here.
+
+    born: the first that the child does, before `attach`.
 
     The child keeps stdin, stdout, stderr (if `silent`, these are /dev/null), working directory, process
     group and signals, and its user unless `owner` is another. Raises what `attach` raises; the child is
@@ -39,6 +42,7 @@ def launch(
         try:
             os.close(go_write)
             os.close(news_read)
+            born()
             if os.read(go_read, 1) != b"x":
                 os._exit(125)
             for number in (signal.SIGPIPE, signal.SIGXFSZ):

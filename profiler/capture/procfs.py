@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import stat
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,17 @@ _KINDS = {
 
 
 _AT_FDCWD = -100  # linux/fcntl.h
+_STATX_BYTES, _STATX_BTIME, _BTIME_AT = 256, 0x800, 80  # linux/stat.h
+
+
+def fault() -> str:
+    """Why what /proc tells of tasks is not to be believed; "" if it is: it may be that of another PID
+    namespace, in which our numbers mean other tasks."""
+    try:
+        known = os.readlink("/proc/self")
+    except OSError as error:
+        return f"/proc cannot be read ({os.strerror(error.errno or 0)})"
+    return "" if known == str(os.getpid()) else "/proc is that of another PID namespace"
 
 
 def kind_of(mode: int) -> str:
@@ -45,10 +57,7 @@ def describe(path: bytes, status: os.stat_result) -> FileFacts:
 
 
 def identify(task: int, descriptor: int) -> tuple[object, FileFacts]:
-    """A key for the file behind a descriptor, and its facts.
-
-    The path is part of the key: inode numbers are used again as soon as a temporary file is gone.
-    """
+    """A key for the file behind a descriptor, the same for all its names, and its facts."""
     link = f"/proc/{task}/fd/{descriptor}"
     try:
         path = os.readlink(os.fsencode(link))
@@ -56,7 +65,27 @@ def identify(task: int, descriptor: int) -> tuple[object, FileFacts]:
     except OSError:
         name = f"(descriptor {descriptor} of task {task}: not accessible)".encode()
         return name, FileFacts(name)
-    return (status.st_dev, status.st_ino, path), describe(path, status)
+    return _key(status, path, os.fsencode(link)), describe(path, status)
+
+
+def _key(status: os.stat_result, path: bytes, place: bytes) -> object:
+    """What tells a file from all others: device and inode, and when that was made, as their numbers are used
+    again as soon as a temporary file is gone. A name says nothing: a file may have several, by links and
+    mounts. place: where the file is to be looked at."""
+    kind = kind_of(status.st_mode)
+    if kind == "block":
+        return kind, status.st_rdev
+    made = _made(place) if kind == "regular" else None
+    return status.st_dev, status.st_ino, path if made is None else made
+
+
+def _made(place: bytes) -> tuple[int, int] | None:
+    """When a file was made (statx(2)): seconds and ns; None where its file system does not say."""
+    held = ctypes.create_string_buffer(_STATX_BYTES)
+    if _libc.statx(_AT_FDCWD, place, 0, _STATX_BTIME, held) != 0:
+        return None
+    (mask,) = struct.unpack_from("<I", held)
+    return struct.unpack_from("<qI", held, _BTIME_AT) if mask & _STATX_BTIME else None
 
 
 def identify_path(task: int, directory: int, path: bytes) -> tuple[object, FileFacts] | None:
@@ -110,8 +139,7 @@ def mappings(task: int) -> list[Mapping]:
             continue
         path = line[5]
         if path not in known:
-            status = _status(task, path, line[3], line[4])
-            known[path] = status and ((status.st_dev, status.st_ino, path), describe(path, status))
+            known[path] = _mapped_file(task, path, line[3], line[4])
         named = known[path]
         if named is not None:
             start, _, end = line[0].partition(b"-")
@@ -119,22 +147,23 @@ def mappings(task: int) -> list[Mapping]:
     return found
 
 
-def _status(task: int, path: bytes, device: bytes, inode: bytes) -> os.stat_result | None:
-    """Of a mapped file; None: it cannot be reached.
+def _mapped_file(task: int, path: bytes, device: bytes, inode: bytes) -> tuple[object, FileFacts] | None:
+    """Key and facts of a mapped file; None: it cannot be reached.
 
     After chroot(2) its path is told as it is outside, in a container as it is inside. What is neither the
     device nor the inode of the mapping may be it all the same: btrfs and overlayfs tell others of a file.
     """
-    other = None
+    found = None
     for place in (path, b"/proc/%d/root" % task + path):
         try:
-            other = os.stat(place)
+            status = os.stat(place)
         except OSError:
             continue
-        major, minor = os.major(other.st_dev), os.minor(other.st_dev)
-        if (b"%02x:%02x" % (major, minor), b"%d" % other.st_ino) == (device, inode):
-            return other
-    return other
+        found = _key(status, path, place), describe(path, status)
+        major, minor = os.major(status.st_dev), os.minor(status.st_dev)
+        if (b"%02x:%02x" % (major, minor), b"%d" % status.st_ino) == (device, inode):
+            break
+    return found
 
 
 def mapped(task: int) -> list[tuple[object, FileFacts]]:

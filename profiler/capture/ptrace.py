@@ -134,7 +134,8 @@ class Ptrace:
     """Launches one program and records its file reads. See `tracer.Tracer`.
 
     leave: calls of the machine's own kind that do not stop, because the kernel tracer sees them otherwise;
-    it needs the `journal` for that. attached: called with the process id before the program starts. owner:
+    it needs the `journal` for that. attached: called with the process id before the program starts. born:
+    called by the program's process before that. owner:
     the user whom the program is to run as; None: the one who runs coldseek.
     """
 
@@ -146,6 +147,7 @@ class Ptrace:
         leave: Collection[str] = (),
         journal: Journal | None = None,
         attached: Callable[[int], None] = lambda pid: None,
+        born: Callable[[], None] = lambda: None,
         owner: Owner | None = None,
     ) -> None:
         self.recorder = self._recorder = Recorder()
@@ -153,8 +155,10 @@ class Ptrace:
         self._descriptors = Descriptors() if journal is None else journal
         self._leave = leave
         self._attached = attached
+        self._born = born
         self._owner = owner
         self.processes: dict[int, int] = {}  # each task there was -> its process
+        self.forks: list[tuple[int, int]] = []  # (task, the one it made), each task's in order
         self._tasks: dict[int, _Task] = {}
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
         self._ending = False  # everything is to end: no new task may run
@@ -210,7 +214,7 @@ class Ptrace:
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         code = seccomp.program(wanted)
         launched = self._launched = launch.launch(
-            command, self._attach, partial(seccomp.install, code), silent, self._owner
+            command, self._attach, partial(seccomp.install, code), silent, self._owner, self._born
         )
         self._main = launched.pid
         self._began(launched.pid, launched.pid, known[0])
@@ -239,6 +243,11 @@ class Ptrace:
             partial=interrupts.partial,
             unseen=("exec", "readahead"),
         )
+
+    @property
+    def main(self) -> int:
+        """The program's process."""
+        return self._main
 
     @property
     def start_ns(self) -> int:
@@ -466,6 +475,7 @@ class Ptrace:
             self._descriptors.share(parent, child)
         else:
             self._descriptors.fork(parent, child)
+        self.forks.append((parent, child))
         above = self._tasks[parent]
         self._began(child, above.pid if flags & CLONE_THREAD else child, above.abi)
         self._tasks[child].hidden = above.hidden

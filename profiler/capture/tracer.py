@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
+from profiler.capture import procfs
 from profiler.capture.recorder import Recorder
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import Trace
@@ -65,8 +66,16 @@ NAMES = tuple(_MODULES)
 
 def probe(name: str) -> Probe:
     """Whether the tracer `name` works here; tried, not guessed from versions."""
+    fault = procfs.fault()
+    if fault:
+        return Probe(
+            False, fault, "mount the right one (mount -t proc proc /proc; unshare has --mount-proc)"
+        )
     found: Probe = import_module(_MODULES[name]).probe()
     return found
+
+
+_MOUNT = "mount the right one (mount -t proc proc /proc; unshare has --mount-proc)"
 
 
 def choose(name: str = "auto", owner: Owner | None = None) -> tuple[Tracer, str]:
@@ -84,6 +93,8 @@ def choose(name: str = "auto", owner: Owner | None = None) -> tuple[Tracer, str]
         if not result.works:
             raise ColdseekError(f"the {name} tracer does not work here: {result.why}; {result.remedy}")
         return _make(name, owner), "; ".join([f"tracer {name}: as asked", *whose])
+    if fault := procfs.fault():
+        raise ColdseekError(f"no tracer works here: {fault}; {_MOUNT}")
     refused: list[str] = []
     for candidate in NAMES:
         result = probe(candidate)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from profiler import __version__
 from profiler.capture import procfs
 from profiler.capture.journal import History
-from profiler.capture.kernel import syscalls
+from profiler.capture.kernel import numbers, syscalls
 from profiler.capture.kernel.join import asof
 from profiler.capture.kernel.tracer import Observer, Tables, assemble, opened_root
 from profiler.capture.recorder import UNKNOWN, Recorder
@@ -126,6 +126,10 @@ def attach(
 
     Raises ColdseekError if there is no such process or the kernel's trace cannot be had.
     """
+    if numbers.nested():
+        raise ColdseekError(
+            "in a container the kernel does not tell whose events are whose: run attach outside of it"
+        )
     try:
         end = os.pidfd_open(pid)
     except OSError as error:

@@ -18,7 +18,7 @@ import numpy as np
 
 from profiler.capture.calls import positions
 from profiler.capture.journal import History, Journal
-from profiler.capture.kernel import pagecache, requests, syscalls, tracefs
+from profiler.capture.kernel import numbers, pagecache, requests, syscalls, tracefs
 from profiler.capture.kernel.drain import Drain
 from profiler.capture.kernel.formats import check_header_event, parse_format, parse_header_page
 from profiler.capture.kernel.pages import Decoder
@@ -217,16 +217,36 @@ class Kernel:
         over: Over | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
-        with opened_root() as root, Observer(root) as observer:
+        with contextlib.ExitStack() as stack:
+            root = stack.enter_context(opened_root())
+            nested = numbers.nested()
+            observer = stack.enter_context(Observer(root, also=numbers.FIELDS if nested else None))
+            marker = stack.enter_context(contextlib.closing(numbers.Marker(root))) if nested else None
+            main = 0
+
+            def follow(pid: int) -> None:
+                nonlocal main
+                main = pid if marker is None else marker.number()
+                observer.follow(main)
+
             journal = Journal(wrote=observer.follow_writes)
             control = Ptrace(
-                leave=observer.calls, journal=journal, attached=observer.follow, owner=self._owner
-            )
+                leave=observer.calls, journal=journal, attached=follow, owner=self._owner,
+                born=(lambda: None) if marker is None else marker.write,
+            )  # fmt: skip
             try:
                 meta = control.run(command, started, silent=silent, over=over)
             finally:
                 observer.stop()
             tables = observer.decode()
+            if nested:
+                events = tables[0].get(numbers.FORKED)
+                ours, unknown = numbers.matched(control.main, main, control.forks, events)
+                tables = numbers.translated(tables[0], ours), numbers.translated(tables[1], ours)
+                if unknown:
+                    meta = dataclasses.replace(meta, notes=(*meta.notes, _not_numbered(unknown)))
+            if not _heard(tables[0], control.main):
+                meta = dataclasses.replace(meta, partial=meta.partial or _UNHEARD)
             return assemble(
                 observer, tables, syscalls.pairs(tables[0]), journal.history(), control.recorder,
                 control.processes, control.start_ns, meta,
@@ -265,6 +285,24 @@ def assemble(
             unseen=tuple(set(meta.unseen) - seen),
             notes=(*meta.notes, *failures, *_losses(lost)),
         )
+    )
+
+
+_UNHEARD = (
+    "the kernel's trace buffer holds nothing of the program: its reads are missing; use --tracer ptrace"
+)
+
+
+def _heard(tables: Mapping[str, Mapping[str, np.ndarray]], main: int) -> bool:
+    """Whether the buffer holds anything of the program's process: that it was told to go on, at the
+    least."""
+    return any((table["tid"] == main).any() for table in tables.values())
+
+
+def _not_numbered(unknown: int) -> str:
+    return (
+        f"reads of {show_plural(unknown, 'task')} are missing: which numbers they have outside of this "
+        f"container is not known; use --tracer ptrace"
     )
 
 

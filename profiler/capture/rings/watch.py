@@ -63,8 +63,8 @@ class Rings:
             opcodes = ", ".join(map(str, sorted(self._unknown_opcodes)))
             self._calls.recorder.unseen.add("io_uring")
             self._calls.recorder.notes.append(
-                f"io_uring requests of kinds that are not known here (opcode {opcodes}): if they read, that is "
-                f"missing"
+                f"io_uring requests of kinds that are not known here (opcode {opcodes}): if they read, "
+                f"that is missing"
             )
         return self._left
 
