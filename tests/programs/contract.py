@@ -45,6 +45,12 @@ os.lseek(a, 16, os.SEEK_SET)
 expect(A, 16, os.readv(a, [bytearray(16), bytearray(16)]))
 expect(A, 48, os.preadv(a, [bytearray(8)], -1, os.RWF_HIPRI))  # preadv2: -1 means the position
 
+# memory that can be read like a file is none (memfd_create)
+memory = os.memfd_create("m")
+os.write(memory, b"x" * 1000)
+assert len(os.pread(memory, 500, 0)) == 500
+os.close(memory)
+
 # dup shares the position, a second open does not
 copy = os.dup(a)
 expect(A, 56, len(os.read(copy, 10)))
