@@ -141,6 +141,7 @@ UNSEEN: dict[str, str] = {
     "completions": "results of some asynchronous reads (submitted, end not seen)",
     "readahead": "which reads the page cache answered, and what reached the device",
     "abi": "calls of programs for another processor mode",
+    "descriptors": "which files some descriptors name, that could not be looked at",
     "untraced": "child processes that asked not to be traced (CLONE_UNTRACED)",
     "early": "everything before the trace begins",
     "transfers": "sendfile, splice and copy_file_range",

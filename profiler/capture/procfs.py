@@ -19,6 +19,9 @@ _KINDS = {
 }  # fmt: skip
 
 
+HIDDEN = b": not accessible)"
+"""How the name ends of a descriptor that cannot be looked at: of a program that is not dumpable, by others
+than root (prctl(2), PR_SET_DUMPABLE)."""
 _AT_FDCWD = -100  # linux/fcntl.h
 _STATX_BYTES, _STATX_BTIME, _BTIME_AT = 256, 0x800, 80  # linux/stat.h
 
@@ -63,7 +66,7 @@ def identify(task: int, descriptor: int) -> tuple[object, FileFacts]:
         path = os.readlink(os.fsencode(link))
         status = os.stat(link)
     except OSError:
-        name = f"(descriptor {descriptor} of task {task}: not accessible)".encode()
+        name = b"(descriptor %d of task %d%s" % (descriptor, task, HIDDEN)
         return name, FileFacts(name)
     return _key(status, path, os.fsencode(link)), describe(path, status)
 

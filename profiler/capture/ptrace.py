@@ -616,6 +616,17 @@ class Ptrace:
                     self._newborn.discard(tid)
 
     def _note_gaps(self) -> None:
+        hidden = [
+            number for number, facts in enumerate(self._recorder.files) if facts.path.endswith(procfs.HIDDEN)
+        ]
+        if hidden:
+            self._recorder.unseen.add("descriptors")
+            reads = show_plural(self._recorder.reads_of(hidden), "read")
+            count = show_plural(len(hidden), "descriptor")
+            self._recorder.notes.append(
+                f"INCOMPLETE: {count} could not be looked at, as the program forbids it (it is not "
+                f"dumpable): of {reads} the file is not known, if it is one; run coldseek as root"
+            )
         pending = self._calls.pending + self._rings.close()
         if pending:
             self._recorder.unseen.add("completions")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -172,6 +173,12 @@ class Recorder:
         got = (events["op"] < len(READ_OPS)) & (events["size"] > 0)
         self.reads += int(got.sum())
         self.read_bytes += int(events["size"][got].sum())
+
+    def reads_of(self, files: Iterable[int]) -> int:
+        """How many reads there are of these files."""
+        rows = np.frombuffer(bytes(self._log), EVENT_DTYPE)
+        got = (rows["op"] < len(READ_OPS)) & (rows["size"] > 0)
+        return int((got & np.isin(rows["file"], list(files))).sum())
 
     def rows(self) -> np.ndarray:
         """All events so far: a copy, of dtype EVENT_DTYPE, in the order in which they came."""

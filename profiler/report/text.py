@@ -142,8 +142,8 @@ def _loud_notes(page: _Page, metas: Iterable[Meta]) -> None:
 
 
 def _is_loud(note: str) -> bool:
-    """Whether a note says that the state of the cache is not what the page calls it."""
-    return note.startswith(("NOT COLD", "NOT PROVED COLD", "NOT WARM", "NOT PROVED WARM"))
+    """Whether a note says that something is missing, or that the cache was not as the page calls it."""
+    return note.startswith(("INCOMPLETE", "NOT COLD", "NOT PROVED COLD", "NOT WARM", "NOT PROVED WARM"))
 
 
 def _run(page: _Page, summary: Summary) -> None:

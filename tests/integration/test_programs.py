@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
-from conftest import need
+from conftest import need, need_root
 from expected_reads import build, leaves, observe
+from test_cache import as_nobody
 
 from profiler.capture import tracer
+from profiler.report import text
+from profiler.report.summary import summarise
+from profiler.trace import Trace
 
 pytestmark = pytest.mark.alone
 
@@ -61,3 +68,25 @@ def test_what_a_program_read_is_what_was_recorded(
     assert observed.trace.meta.exit_status == 0
     assert observed.expected or variant == "multishot", "the program read nothing"
     assert observed.recorded == observed.expected, leaves(observed)
+
+
+def test_descriptors_that_cannot_be_looked_at_are_said_first() -> None:
+    """A program that is not dumpable hides its descriptors from its own user; only root may look."""
+    need_root()
+    found = tracer.probe("ptrace")
+    need(found.works, f"tracer ptrace: {found.why}")
+    text.report(summarise(Trace()), 80)  # nobody may not read our modules
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        directory = Path(name)
+        built = build("dumpable", directory)
+        directory.chmod(0o777)
+
+        def told() -> str:
+            trace = observe(built, "ptrace", directory, "plain").trace
+            return text.report(summarise(trace), 80).plain + "\n".join(trace.meta.unseen)
+
+        report = as_nobody(told)
+    first = " ".join(report.split("\n\n")[0].split())
+    assert first.startswith("INCOMPLETE: 1 descriptor could not be looked at")
+    assert "of 2 reads the file is not known" in first
+    assert "descriptors" in report.splitlines()
