@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from profiler.report.summary import summarise
 from profiler.trace import Trace
 
 pytestmark = pytest.mark.alone
+
+PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 CASES = {
     "staleclone": ("thread", "fail"),
@@ -75,6 +78,7 @@ def test_descriptors_that_cannot_be_looked_at_are_said_first() -> None:
     need_root()
     found = tracer.probe("ptrace")
     need(found.works, f"tracer ptrace: {found.why}")
+    libc = ctypes.CDLL(None)
     text.report(summarise(Trace()), 80)  # nobody may not read our modules
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         directory = Path(name)
@@ -82,6 +86,7 @@ def test_descriptors_that_cannot_be_looked_at_are_said_first() -> None:
         directory.chmod(0o777)
 
         def told() -> str:
+            libc.prctl(PR_SET_DUMPABLE, 1)  # a process that has changed its user is not
             trace = observe(built, "ptrace", directory, "plain").trace
             return text.report(summarise(trace), 80).plain + "\n".join(trace.meta.unseen)
 
