@@ -92,6 +92,6 @@ def test_descriptors_that_cannot_be_looked_at_are_said_first() -> None:
 
         report = as_nobody(told)
     first = " ".join(report.split("\n\n")[0].split())
-    assert first.startswith("INCOMPLETE: 1 descriptor could not be looked at")
+    assert first.startswith("INCOMPLETE: 2 descriptors could not be looked at")
     assert "of 2 reads the file is not known" in first
     assert "descriptors" in report.splitlines()
