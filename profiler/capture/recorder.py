@@ -123,6 +123,12 @@ class Recorder:
         """The number of the file if `key` was given before."""
         return self._numbers.get(key)
 
+    def rename(self, old: object, new: object | None) -> None:
+        """The file known by `old` is known by `new` from now on, or by no key at all."""
+        number = self._numbers.pop(old, None)
+        if number is not None and new is not None:
+            self._numbers[new] = number
+
     def handle(self) -> int:
         """A new number for an open of a file."""
         self.handles += 1

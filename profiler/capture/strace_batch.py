@@ -129,6 +129,7 @@ class Batch:
                 offset, requested = requested, int(columns.before[line])
             elif kind == LSEEK:
                 offset, requested, result = result, 0, UNKNOWN
+            requested = max(requested, result)
             self._recorder.add(
                 time_ns, duration_ns if duration_ns >= 0 else UNKNOWN, pid, task, op, file, handle,
                 offset, requested, result, 0, direct,

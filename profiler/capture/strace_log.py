@@ -13,15 +13,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import gzip
-import io
-import itertools
 import os
 import re
 import signal
 import threading
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,6 +27,10 @@ import numpy as np
 
 from profiler.capture.calls.meaning import HANDLERS
 from profiler.capture.descriptors import Open
+from profiler.capture.logs import family
+from profiler.capture.logs.dressing import Undresser
+from profiler.capture.logs.foreign import Tool, tool_of
+from profiler.capture.logs.packing import BLOCK, text_of
 from profiler.capture.recorder import UNKNOWN, Recorder
 from profiler.capture.strace_batch import HOT, LSEEK, NO_DATA, POSITIONAL, SKIP, Batch
 from profiler.capture.strace_clock import Clock
@@ -40,6 +40,7 @@ from profiler.capture.strace_tasks import (
     EXECS,
     FORMER_NAMES,
     IO_URING,
+    NAMES,
     NEW_DESCRIPTORS,
     Started,
     Tasks,
@@ -49,20 +50,20 @@ from profiler.errors import ColdseekError
 from profiler.trace import Meta, Trace
 from profiler.units import show_path, show_plural
 
-BLOCK = 1 << 20
-"""Bytes taken in at a time. A longer line is none of strace's, or holds a megabyte of data, and is not
-read.
-"""
 _SHOWN = 3  # unreadable lines
 _SHOWN_LENGTH = 80
 _SHORT = 256  # chosen lines: below that, arrays are not worth their while
 _SAMPLE = 400  # lines to learn the layout from
 
-_MATTER = frozenset((*HANDLERS, *CLONES, *EXECS, *NEW_DESCRIPTORS, *IO_URING, *FORMER_NAMES, "exit_group"))
+_MATTER = frozenset(
+    (*HANDLERS, *CLONES, *EXECS, *NEW_DESCRIPTORS, *IO_URING, *FORMER_NAMES, *NAMES, "exit_group")
+)
 _HARMLESS = (b"F_GET", b"F_DUPFD", b"F_SETFD")  # of fcntl: they change no flags of the open
 _CHANGES_TABLES = frozenset(("unshare", "close_range"))
 
 _CALL = re.compile(rb"(\w+)\(")
+_ASIDE = (b"mprotect(", b"brk(", b"futex(", b"rt_sigaction(", b"getpid(")
+_AT_POSITION = re.compile(rb"(?<!\w)readv?\(\d+<?")
 _KEY = re.compile(rb"(\w+)\((\d{1,9})(?:<[^<>]*>)?(?:, )?(.*)", re.DOTALL)
 _RESUMED = re.compile(rb"<\.\.\. (\w+) resumed> ?")
 _UNFINISHED = re.compile(rb" ?<unfinished \.\.\.>\s*\Z")
@@ -80,47 +81,41 @@ _BESIDE = re.compile(  # what strace prints beside calls: -k, -e read and -e wri
 )
 _SUMMARY = re.compile(rb"% time +seconds ")  # -C, at the end of the log
 _SUMMARY_ROW = re.compile(rb"[- ]+\Z| *\d+\.\d\d +\d+\.\d+ +[\d ]+\w+\s*\Z|% time +seconds ")
-_GZIP = b"\x1f\x8b"
 _REMEDY = "record a log with: strace -f -y -ttt -T -o LOG COMMAND"
 
 
-def parse(source: str | os.PathLike[str] | BinaryIO) -> Trace:
-    """Read a log, plain or gzip, from a file or a binary stream, into a trace whose tracer is "import".
+Source = str | os.PathLike[str] | BinaryIO
 
-    Raises ColdseekError if it cannot be read, is empty, or holds not one line of strace's.
+
+def parse(*sources: Source) -> Trace:
+    """Read a log, from a file or a binary stream, or the logs of one strace -ff, into a trace whose tracer
+    is "import". They may be compressed, and dressed in whatever logs get on their way (`logs.dressing`).
+
+    Raises ColdseekError if it cannot be read, is empty, is another tool's, or holds no line of strace's.
     """
     # what makes the tables takes as long to load as half a million lines take to be read: meanwhile
     tables = threading.Thread(target=lambda: [import_module(name) for name in ("pandas", "pyarrow.parquet")])
     tables.start()
-    return read(source, Log(), before_trace=tables.join)
+    return read(sources, Log(), before_trace=tables.join)
 
 
-def read(
-    source: str | os.PathLike[str] | BinaryIO, log: Log, before_trace: Callable[[], None] = lambda: None
-) -> Trace:
+def read(sources: Sequence[Source], log: Log, before_trace: Callable[[], None] = lambda: None) -> Trace:
     """`parse` with a log that has been made for it. before_trace: called when all of it has been read."""
-    if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        name = show_path(path)
-        numbered = re.search(r"\.(\d{1,7})(?:\.gz)?\Z", path)  # strace -ff writes a file a process
-        if numbered is not None:
-            log.tasks.unprefixed_pid = int(numbered[1])
-        try:
-            with open(path, "rb") as stream:
-                _feed(stream, log)
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise ColdseekError(
-                f"cannot read {name}: {reason}; name a log that strace -o has written"
-            ) from error
-        except ValueError as error:  # a null byte in the name
-            raise ColdseekError(
-                f"cannot read {name}: {error}; name a log that strace -o has written"
-            ) from error
-    else:
-        name = show_path(str(getattr(source, "name", "the log")))
-        _feed(source, log)
-    log.finish()
+    names = [show_path(_name(source)) for source in sources]
+    name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    log.undresser = Undresser()
+    try:
+        _feed(sources, log)
+        log.finish()
+    except _ForeignError as error:
+        raise ColdseekError(f"{name} is {error.tool.name}; {error.tool.remedy}") from error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ColdseekError(
+            f"cannot read {name}: {reason}; name a log that strace -o has written"
+        ) from error
+    except ValueError as error:  # a null byte in the name
+        raise ColdseekError(f"cannot read {name}: {error}; name a log that strace -o has written") from error
     if not log.lines:
         why = f"of {name} nothing can be read: {log.partial}" if log.partial else f"{name} is empty"
         raise ColdseekError(f"{why}; {_REMEDY}")
@@ -130,39 +125,55 @@ def read(
     return log.trace()
 
 
-def _feed(stream: BinaryIO, log: Log) -> None:
-    blocks: Iterator[bytes] = iter(lambda: stream.read(BLOCK), b"")
-    head = next(blocks, b"")
-    blocks = itertools.chain((head,), blocks)
-    if not head.startswith(_GZIP):
-        for block in blocks:
-            log.feed(block)
+def _name(source: Source) -> str:
+    return (
+        os.fspath(source)
+        if isinstance(source, (str, os.PathLike))
+        else str(getattr(source, "name", "the log"))
+    )
+
+
+def _feed(sources: Sequence[Source], log: Log) -> None:
+    def cut(why: str) -> None:
+        log.partial = why
+
+    if len(sources) > 1:
+        paths = [_name(source) for source in sources]
+        for line in family.merged(paths, lambda path: _lines(path, cut, log.notes.append), log.notes.append):
+            log.feed(line)
         return
-    with gzip.open(io.BufferedReader(_Blocks(blocks))) as unpacked:
-        try:
-            # read1: where the file is cut off, read would lose the block before
-            while block := unpacked.read1(BLOCK):
-                log.feed(block)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            log.partial = "the compressed log is cut off or damaged"
+    (source,) = sources
+    if isinstance(source, (str, os.PathLike)):
+        log.tasks.unprefixed_pid = family.pid_of(os.fspath(source)) or 0
+        with open(source, "rb") as stream:
+            _feed_stream(stream, log, cut)
+    else:
+        _feed_stream(source, log, cut)
 
 
-class _Blocks(io.RawIOBase):
-    """Blocks of bytes as a stream: a pipe cannot be wound back after a look at its head."""
+def _feed_stream(stream: BinaryIO, log: Log, cut: Callable[[str], None]) -> None:
+    for piece in text_of(stream, cut, log.notes.append):
+        log.feed(piece)
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._left = b""
 
-    def readable(self) -> bool:
-        return True
+def _lines(path: str, cut: Callable[[str], None], note: Callable[[str], None]) -> Iterator[bytes]:
+    """The lines of a log, each with its newline, none longer than a BLOCK or two."""
+    with open(path, "rb") as stream:
+        left = b""
+        for piece in text_of(stream, cut, note):
+            *lines, left = (left + piece).split(b"\n")
+            yield from (line + b"\n" for line in lines)
+            left = left[-BLOCK:]
+        if left:
+            yield left + b"\n"
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._left = self._left or next(self._blocks, b"")
-        taken = self._left[: len(buffer)]
-        buffer[: len(taken)] = taken
-        self._left = self._left[len(taken) :]
-        return len(taken)
+
+class _ForeignError(Exception):
+    """The log is not strace's."""
+
+    def __init__(self, tool: Tool) -> None:
+        super().__init__(tool.name)
+        self.tool = tool
 
 
 @functools.cache
@@ -193,6 +204,8 @@ class Log:
         self.recorder = Recorder()
         self.tasks = Tasks(self.recorder)
         self.partial = ""
+        self.notes: list[str] = []  # of what was done to the log before it was read
+        self.undresser: Undresser | None = None
         self.lines = 0
         self.recognised = False
         self.exit_status: int | None = None
@@ -217,6 +230,9 @@ class Log:
         self._beginnings_missing = 0
         self._one_task: int | None = None
         self._several_tasks = False
+        self._whole = False  # calls are in the log that nobody asks for on purpose
+        self._seeks = False
+        self._at_position = False
 
     # -- pieces to blocks of whole lines -------------------------------------------------------------------
 
@@ -269,11 +285,29 @@ class Log:
         """Take in whole lines: another thread makes their columns while the block before is gone through."""
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
+        if self.undresser is not None:
+            if self._decoder is None:
+                self._undress(block)
+            block = self.undresser(block)
         if self._decoder is None:
             self._decoder = self._learn(block)
+        self._whole = self._whole or any(name in block for name in _ASIDE)
+        self._seeks = self._seeks or b"lseek(" in block
+        self._at_position = self._at_position or _AT_POSITION.search(block) is not None
         columns = _helper().submit(self._decoder.decode, block)
         self._catch_up()
         self._ahead = block, columns
+
+    def _undress(self, block: bytes) -> None:
+        """Learn from the first lines whose log it is, and what it is dressed in."""
+        assert self.undresser is not None
+        head = block[: BLOCK // 4]
+        tool = tool_of(head)
+        if tool is not None:
+            raise _ForeignError(tool)
+        self.undresser.learn(head)
+        if self.undresser.notes:
+            self.notes.append(f"left out of each line: {', '.join(self.undresser.notes)}")
 
     def _catch_up(self) -> None:
         """Run through the block whose columns were asked for."""
@@ -352,6 +386,7 @@ class Log:
         """
         known, pending, batch, keys = self._known, self.tasks.pending, self._batch, columns.keys
         timed = bool(self._clock.style)
+        doubts = not self.tasks.closes
         may_tie = self._may_tie(times[start:stop])
         relied_on: list[Known] = []  # what the lines that are not looked at one by one mean
         if stop - start > _SHORT:
@@ -377,7 +412,8 @@ class Log:
             elif shape == RESUMED and task in pending:
                 key = (task, pending[task].text)
                 found = known.get(key)
-            if found is None or found.table.get(found.descriptor) is not found.opened:
+            at_end = doubts and result == 0 and found is not None and found.kind == POSITIONAL
+            if found is None or at_end or found.table.get(found.descriptor) is not found.opened:
                 if may_tie:
                     batch.flush(columns, times, timed, index)
                 self._general(block, columns, row, task, time_ns)
@@ -446,7 +482,7 @@ class Log:
         name, descriptor, more = call[1].decode(), int(call[2]), call[3]
         table = self.tasks.descriptors.table(task).opens
         opened = table.get(descriptor)
-        if opened is None or name not in HOT:
+        if opened is None or name not in HOT or self.tasks.is_doubtful(opened):
             return None
         if not opened.data:
             found = Known(NO_DATA, opened, SKIP, table, descriptor)
@@ -506,7 +542,10 @@ class Log:
             if unfinished is None and b" = " not in text:
                 raise UnreadableError
         elif unfinished is not None:
-            self.tasks.pending[task] = Started(time_ns, text[: unfinished.start()])
+            begun = text[: unfinished.start()]
+            self.tasks.pending[task] = Started(time_ns, begun)
+            if word == "close":  # by the time it returns another task may own the number again
+                self._finish(word, begun + b") = 0", start, task, time_ns)
         else:
             self._finish(word, text, start, task, time_ns)
 
@@ -523,6 +562,8 @@ class Log:
         if started is None:
             self._beginnings_missing += 1
             return
+        if name == "close":
+            return
         whole = started.text + text[found.end() :]
         self._finish(name, whole, len(name) + 1, task, started.time_ns, time_ns)
 
@@ -532,6 +573,7 @@ class Log:
         if name == "exit_group" and task == (self.tasks.main if self.tasks.main is not None else task):
             status = re.match(rb"\d{1,3}\Z", call.args[0])
             self.exit_status = int(status[0]) & 255 if status else self.exit_status
+            self.ended = True
         if call.result is None or b" (INJECTED" in text[-40:]:
             return  # did not come to its end, or never came to the kernel
         if call.duration_ns < 0 and end_ns >= 0 and self._clock.style:
@@ -609,7 +651,32 @@ class Log:
             unseen.add("completions")
         return tuple(sorted(unseen))
 
+    def _doubts(self) -> Iterator[str]:
+        """What is not sure for want of calls that the log does not hold."""
+        tasks = self.tasks
+        if tasks.doubtful:
+            count = show_plural(tasks.doubtful, "descriptor")
+            yield (
+                f"the log holds no close: {count} gave data behind the end of a file, which are another "
+                f"file's or a socket's and are left out"
+            )
+        if tasks.placeless:
+            count = show_plural(tasks.placeless, "descriptor")
+            yield (
+                f"the log does not show {count} being opened: their reads are counted as reads of files, at "
+                f"offsets that are not known; they may be of pipes or sockets"
+            )
+        if tasks.iocbs_missing:
+            count = show_plural(tasks.iocbs_missing, "request")
+            yield f"{count} of io_submit are not shown in the log: what they read is missing"
+        if self._at_position and not self._seeks and not self._whole:
+            yield (
+                "the log holds no lseek: where reads without an offset of their own begin is right only if "
+                "the program made none"
+            )
+
     def _notes(self, timed: bool) -> Iterator[str]:
+        yield from self.notes
         if self._unreadable:
             first = "the first, " if self._unreadable > 1 else ""
             count = show_plural(self._unreadable, "line")
@@ -618,6 +685,7 @@ class Log:
             yield "the log has no times: events are in the order of its lines, and no durations are known"
         if self._beginnings_missing:
             yield f"{show_plural(self._beginnings_missing, 'call')} ended whose beginning is not in the log"
+        yield from self._doubts()
         waiting = len(self.tasks.pending)
         if waiting:
             yield f"{show_plural(waiting, 'call')} had not ended when the log does"

@@ -43,6 +43,14 @@ FORMER_NAMES = {former: row.name for row in CALLS for former in row.former}
 _OPENS = {"open": (None, 0, 1), "creat": (None, 0, None), "openat": (0, 1, 2), "openat2": (0, 1, 2)}
 """Call -> which argument is the directory, the path, the flags."""
 _AT_FDCWD = -100
+_STDERR = 2
+_COPIES = ("dup", "dup2", "dup3", "fcntl", "fcntl64")
+_AT_POSITION = ("read", "readv", "lseek")
+_SOURCES = {
+    row.name: [row.at(move.descriptor) for move in row.moves if not move.writes]
+    for row in CALLS
+    if row.moves
+}
 _LARGEST_MOVE = 2**31  # no call moves more: MAX_RW_COUNT
 _LARGEST_POSITION = 2**61
 _LARGEST_ERRNO = 4095
@@ -59,16 +67,37 @@ _NOT_NEGATIVE = {
 }
 _OFFSETS = {row.name: row.at(move.offset) for row in CALLS for move in row.moves if move.offset}
 _MOVES = frozenset(row.name for row in CALLS if row.moves)
+# arguments in whose place nothing but a number can stand
+_NUMBERS = {
+    row.name: tuple(
+        index
+        for index, argument in enumerate(row.arguments)
+        if argument.kind in ("int", "long", "loff", "split")
+        and argument.name
+        in ("fd", "fd_in", "fd_out", "in_fd", "out_fd", "oldfd", "newfd", "fildes", "count", "pos")
+    )
+    for row in CALLS
+    if row.moves or row.name in ("lseek", "dup", "dup2", "dup3", "close")
+}
+NAMES = ("rename", "renameat", "renameat2", "unlink", "unlinkat", "chdir", "fchdir")
+"""Calls that change what a name means."""
 
 _CLONE_FLAGS = re.compile(rb"flags=([\w|]+)")
 _IN_ARRAY = re.compile(rb"(\d{1,9})(?=[<,\]]|\Z)")
-_IOCB = re.compile(
-    rb"\{(?:aio_data=(0x[0-9a-f]{1,16}|\d{1,19}), )?(?:aio_key=\w+, )?aio_lio_opcode=(\w+), "
-    rb"(?:aio_reqprio=-?\w+, )?aio_fildes=(\d{1,9})(?:<[^{}]*?>(?:\(deleted\))?)?"
-    rb"(?:, aio_buf=(\[(?:[^\[\]\"]|" + strace_text.STRING + rb")*\]|[^,{}]*+))?"
-    rb"(?:, aio_nbytes=(\d{1,19}))?(?:, aio_offset=(\d{1,19}))?"
+# An iocb as any strace prints it: {aio_lio_opcode=IOCB_CMD_PREAD, aio_fildes=9, ...} of today,
+# {pread, filedes:9, ...} of before, and of 4.5 data, key, operation, priority, descriptor:
+# {0x7f547f6c210, 0, 0, 0, 261}
+_LIST = rb"\[(?:[^\[\]\"]|" + strace_text.STRING + rb")*\]"
+_STRUCT = re.compile(rb"\{((?:[^{}\[\]\"]|" + _LIST + rb"|" + strace_text.STRING + rb")*)\}")
+_MEMBER = re.compile(
+    rb"(?:aio_)?(data|lio_opcode|file?des|buf|iovec|nbytes|offset)[=:]\s?(" + _LIST + rb"|[^,]*)"
 )
-_IO_EVENT = re.compile(rb"\{data=(0x[0-9a-f]{1,16}|\d{1,19}), obj=\w+, res=(-?\d{1,10})\b")
+_POSITIONAL = re.compile(rb"(0x[0-9a-f]{1,16}|\(nil\)|NULL|\d{1,19}), \d+, (\d{1,5}), -?\d+, (\d{1,9})\Z")
+_OPERATION = re.compile(rb"(?:\A|, )(?:aio_lio_opcode=)?(IOCB_CMD_\w+|pread|pwrite|preadv|pwritev)(?=,|\Z)")
+_IO_EVENT = re.compile(
+    rb"\{(?:data[=:]\s?)?(0x[0-9a-f]{1,16}|\(nil\)|NULL|\d{1,19}), (?:obj[=:]\s?)?[^,{}]+, "
+    rb"(?:res[=:]\s?)?(-?\d{1,10})\b"
+)
 _IOCB_CODES = {
     b"IOCB_CMD_PREAD": 0, b"IOCB_CMD_PWRITE": 1, b"IOCB_CMD_PREADV": 7, b"IOCB_CMD_PWRITEV": 8,
     b"pread": 0, b"pwrite": 1, b"preadv": 7, b"pwritev": 8,
@@ -108,6 +137,14 @@ class Tasks:
         self.exec_errno = 0  # why the first program could not be executed
         self.first_call = ""
         self.changes = 0
+        self.closes = False  # whether the log has calls that close: else what a descriptor means may be old
+        self.iocbs_missing = 0  # that io_submit took and the log does not show
+        self.placeless = 0  # reads of descriptors that were open before the log begins
+        self.doubtful = 0  # reads behind the end of a file, of descriptors whose close is not in the log
+        self._ended: set[Open] = set()  # read to the end
+        self._met: set[int] = set()  # descriptors that some process was seen to open
+        self._names_now: dict[int, bytes] = {}  # of renamed files
+        self._directories: dict[int, bytes] = {}  # process -> where it is
         self._pids: dict[int, int] = {}
         self._text = CallText("", [], None, -1)
         self._unnamed = 0
@@ -152,6 +189,8 @@ class Tasks:
         else:
             self.descriptors.fork(parent, child)
         self._pids[child] = self.pid_of(parent) if flags & CLONE_THREAD else child
+        if self.pid_of(parent) in self._directories:
+            self._directories.setdefault(self._pids[child], self._directories[self.pid_of(parent)])
         self.changes += 1
 
     def _cloned(self, task: int, text: bytes, child: int) -> None:
@@ -229,6 +268,9 @@ class Tasks:
             self.recorder.unseen.add("sqpoll")
         if name in NEW_DESCRIPTORS:
             self._made(task, text)
+        if name in NAMES and result == 0:
+            self._named(task, text)
+        self.closes = self.closes or name in ("close", "close_range", "dup2", "dup3")
         if name in HANDLERS:
             self._finish(name, text, task, time_ns, result)
 
@@ -241,6 +283,8 @@ class Tasks:
         if result < 0 and result != _ERESTARTSYS and (result < -_LARGEST_ERRNO):
             raise UnreadableError
         args = [number(argument) for argument in text.args]
+        for index in _NUMBERS.get(name, ()):
+            strace_text.plain_number(text.args[index])
         offset = _OFFSETS.get(name)
         if offset is not None and args[offset] >= LIMIT:
             raise UnreadableError
@@ -250,9 +294,33 @@ class Tasks:
         call = Call(time_ns, duration_ns, self.pid_of(task), task, name, args, result)
         for descriptor, annotation in text.names.items():
             self._trust(call, descriptor, annotation)
+        if not self.closes and name in _AT_POSITION:
+            self._doubt(call)
         self.calls.finish(call)
+        if (name in _OPENS or name in _COPIES) and result >= 0:
+            self._met.add(result)
         if text.result_name and result >= 0:
             self._trust(call, result, text.result_name)
+
+    def _doubt(self, call: Call) -> None:
+        """In a log without closes, data behind the end of a file are another file's."""
+        opened = self.descriptors.get(call.tid, call.args[0])
+        if opened is None or not opened.data:
+            return
+        if call.name == "lseek":
+            self._ended.discard(opened)
+        elif call.result == 0:
+            self._ended.add(opened)
+            self.changes += 1
+        elif call.result > 0 and opened in self._ended:
+            self.descriptors.close(call.tid, call.args[0])
+            self._met.add(call.args[0])
+            self.doubtful += 1
+            self.changes += 1
+
+    def is_doubtful(self, opened: Open) -> bool:
+        """Whether the next read of this open may be one of another file."""
+        return opened in self._ended and not self.closes
 
     def _trust(self, call: Call, descriptor: int, annotation: bytes) -> None:
         """What the line says a descriptor names is the truth: some calls are not in the log."""
@@ -260,9 +328,28 @@ class Tasks:
         if opened is None:
             return
         path = file_of(annotation)[0]
-        if self.recorder.files[opened.file].path.removesuffix(_DELETED) != path:
+        known = self.recorder.files[opened.file].path.removesuffix(_DELETED)
+        if path not in (known, self._names_now.get(opened.file)):
             self.descriptors.close(call.tid, descriptor)
             self.calls.met(call, descriptor)
+
+    def _named(self, task: int, text: CallText) -> None:
+        """A file, or a process's directory, has another name now; or the name means nothing any more."""
+        if text.name in ("chdir", "fchdir"):
+            where = self._path(task, text, None, 0) if text.name == "chdir" else self._path_of(task, text, 0)
+            if where.startswith(b"/"):
+                self._directories[self.pid_of(task)] = where
+            return
+        at = text.name.endswith(("at", "at2"))
+        old = self._path(task, text, 0 if at else None, 1 if at else 0)
+        file = self.recorder.known((old, False))
+        if text.name.startswith("unlink"):
+            self.recorder.rename((old, False), None)
+            return
+        new = self._path(task, text, 2 if at else None, 3 if at else 1)
+        self.recorder.rename((old, False), (new, False))
+        if file is not None:
+            self._names_now[file] = new
 
     def _executed(self, task: int, text: CallText) -> None:
         self.descriptors.exec(task)
@@ -298,13 +385,17 @@ class Tasks:
         if annotation:
             path, deleted, kind = file_of(annotation)
         elif opens is not None:
-            path, deleted = self._path(text, opens[0], opens[1]), False
+            if not strace_text.string(text.args[opens[1]]):
+                return self._undecoded(text.args[opens[1]])
+            path, deleted = self._path(call.tid, text, opens[0], opens[1]), False
             kind = strace_text.kind_of(path) if path.startswith(b"/") else "regular"
         else:
             return self._nameless(call, descriptor)
         if opens is not None and opens[2] is not None:
             flags = call.args[opens[2]] if call.name != "openat2" else (self.value_at(call, 2) or 0)
-            if flags & os.O_DIRECTORY and kind == "regular":
+            if flags & os.O_TMPFILE == os.O_TMPFILE and not annotation:
+                return self._undecoded(b"unnamed file in " + path)
+            if flags & os.O_DIRECTORY and flags & os.O_TMPFILE != os.O_TMPFILE and kind == "regular":
                 kind = "directory"
         facts = FileFacts(path + (_DELETED if deleted else b""), kind=kind)
         return Identity((path, deleted), facts)
@@ -319,18 +410,42 @@ class Tasks:
             for descriptor in re.findall(rb"(?:^|, )(\d{1,9})", passed)
         ]
 
-    def _path(self, text: CallText, directory: int | None, argument: int) -> bytes:
+    def _path(self, task: int, text: CallText, directory: int | None, argument: int) -> bytes:
+        """The path in an argument, from the root on where it is known what it is relative to."""
         path = strace_text.string(text.args[argument])
-        if not path.startswith(b"/"):
-            where = text.names.get(_AT_FDCWD if directory is None else number(text.args[directory]))
-            if where:
-                path = os.path.join(file_of(where)[0], path)
-        return path
+        if path.startswith(b"/"):
+            return path
+        if directory is None or number(text.args[directory]) == _AT_FDCWD:
+            named = text.names.get(_AT_FDCWD)
+            where = file_of(named)[0] if named else self._directories.get(self.pid_of(task), b"")
+        else:
+            where = self._path_of(task, text, directory)
+        return os.path.normpath(os.path.join(where, path)) if where.startswith(b"/") else path
+
+    def _path_of(self, task: int, text: CallText, argument: int) -> bytes:
+        """What the descriptor in an argument names; b"": not known."""
+        descriptor = number(text.args[argument])
+        if descriptor in text.names:
+            return file_of(text.names[descriptor])[0]
+        opened = self.descriptors.get(task, descriptor)
+        return self.recorder.files[opened.file].path if opened is not None else b""
+
+    def _undecoded(self, shown: bytes) -> Identity:
+        """A file of its own: nothing tells whether another open is of the same one."""
+        self._unnamed += 1
+        path = b"(%s: file %d, not named in the log)" % (shown[:80], self._unnamed)
+        return Identity(("nameless", self._unnamed), FileFacts(path, kind="regular"))
 
     def _nameless(self, call: Call, descriptor: int) -> Identity:
+        """A descriptor that the log did not show being opened: perhaps of a file, if its reads get data."""
         self._unnamed += 1  # another one each time: it was closed in between
         path = f"(descriptor {descriptor} of process {call.pid}: not named in the log)".encode()
-        return Identity(("nameless", self._unnamed), FileFacts(path))
+        sources = [call.args[index] for index in _SOURCES.get(call.name, ())]
+        before = descriptor > _STDERR and descriptor not in self._met
+        kind = "regular" if before and descriptor in sources and call.result > 0 else "unknown"
+        if kind == "regular":
+            self.placeless += 1
+        return Identity(("nameless", self._unnamed), FileFacts(path, kind=kind))
 
     def vector_bytes(self, call: Call, address: int, count: int) -> int:
         return strace_text.vector_bytes(self._text.args[1])
@@ -352,27 +467,44 @@ class Tasks:
         return max(after, 0 if call.name == "_llseek" else moved)
 
     def iocbs(self, call: Call) -> list[Iocb]:
-        made = []
-        for data, operation, descriptor, buffers, length, offset in _IOCB.findall(self._text.args[2]):
-            self._address += 1  # the log has the address in io_getevents only
-            self._submitted.setdefault((call.pid, int(data or b"0", 0)), deque()).append(self._address)
+        found = [self._iocb(call, body) for body in _STRUCT.findall(self._text.args[2])]
+        if len(found) < call.result:  # by their addresses only, or cut off
+            self.recorder.unseen.add("aio")
+            self.iocbs_missing += call.result - len(found)
+        return found
+
+    def _iocb(self, call: Call, body: bytes) -> Iocb:
+        positional = _POSITIONAL.match(body)
+        offset: int | None = None
+        if positional is not None:
+            data, opcode, descriptor = positional[1], int(positional[2]), int(positional[3])
+            requested = 0
+        else:
+            member = {
+                b"fildes" if name.startswith(b"fil") else name: value
+                for name, value in _MEMBER.findall(body)
+            }
+            operation = _OPERATION.search(body)
+            data = member.get(b"data", b"0")
+            opcode = _IOCB_CODES.get(operation[1], -1) if operation is not None else -1
+            descriptor = strace_text.plain_number(member.get(b"fildes", member.get(b"filedes", b"")))
+            buffers = member.get(b"buf", member.get(b"iovec", b""))
             vector = buffers.startswith(b"[")
-            requested = strace_text.vector_bytes(buffers) if vector else number(length or b"0")
-            made.append(
-                Iocb(
-                    self._address,
-                    _IOCB_CODES.get(operation, -1),
-                    int(descriptor),
-                    requested,
-                    number(offset or b"0"),
-                )
-            )
-        return made
+            requested = strace_text.vector_bytes(buffers) if vector else number(member.get(b"nbytes", b"0"))
+            offset = number(member[b"offset"]) if b"offset" in member else None
+        self._address += 1  # the log has the address in io_getevents only
+        self._submitted.setdefault((call.pid, _key(data)), deque()).append(self._address)
+        return Iocb(self._address, opcode, descriptor, requested, offset)
 
     def io_events(self, call: Call) -> list[tuple[int, int]]:
         made = []
         for data, result in _IO_EVENT.findall(self._text.args[3]):
-            waiting = self._submitted.get((call.pid, int(data, 0)))
+            waiting = self._submitted.get((call.pid, _key(data)))
             if waiting and -_LARGEST_ERRNO <= int(result) <= _LARGEST_MOVE:
                 made.append((waiting.popleft(), int(result)))
         return made
+
+
+def _key(data: bytes) -> int:
+    """The number that a program gave a request, as printed."""
+    return int(data, 0) if data[:1].isdigit() else 0

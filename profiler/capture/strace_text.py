@@ -124,6 +124,7 @@ _PLAIN_NAME = re.compile(rb"<[^<>]*+(?:<[^<>]*+>)?>" + _AFTER)
 _NAME_END = re.compile(rb">" + _AFTER)
 _LONGEST_NAME = 4 * 4096 + 100  # PATH_MAX bytes, each an octal escape
 _DESCRIPTOR = re.compile(rb"-?\d{1,10}\Z")
+_ARGUMENT_NAME = re.compile(rb"\A[a-z_][a-z0-9_]*=")  # -N
 
 _ERRORS = {name.encode(): number for number, name in errno.errorcode.items()} | {b"ENOTSUPP": 524}
 
@@ -189,6 +190,7 @@ def _split_args(text: bytes, at: int, made: CallText) -> int:
                     raise UnreadableError
                 if at > begin or made.args:
                     made.args.append(text[begin:at].strip())
+                made.args[:] = [_ARGUMENT_NAME.sub(b"", argument) for argument in made.args]
                 return at + 1
             depth -= 1
         elif character == b'"':
@@ -261,6 +263,15 @@ def number(text: bytes) -> int:
     return value
 
 
+def plain_number(text: bytes) -> int:
+    """An argument that is a number and nothing else, or NULL or AT_FDCWD. Raises UnreadableError: which
+    number another word stands for is not known."""
+    if not _PLAIN.match(text):
+        raise UnreadableError
+    return number(text)
+
+
+_PLAIN = re.compile(rb"-?(?:0x[0-9a-fA-F]{1,16}|\d{1,20})(?:<|\Z| )|(?:NULL|AT_FDCWD)(?:<|\Z)")
 _LENGTH = re.compile(STRING + rb"(?:\.\.\.)?+(?:, (\d{1,12})\})?|iov_len=(\d{1,12})")
 
 
@@ -319,8 +330,14 @@ def strings(text: bytes) -> list[bytes]:
 # -- names of descriptors ----------------------------------------------------------------------------------
 
 _DEVICE = re.compile(rb"<(char|block) [^<>]*>\Z")
-_BLOCK_DEVICE = re.compile(
-    rb"/dev/(?:[shv]d[a-z]|xvd[a-z]|nvme\d+n|dm-|mapper/|loop\d|md\d|sr\d|nbd\d|mmcblk|zram|ram\d)"
+# Of what is in /dev without being a disk; disks have any name (LVM, ZFS, DRBD, by-id ...)
+_CHARACTER_DEVICE = re.compile(
+    rb"/dev/(?:null|zero|full|u?random|console|tty\w*|pts|pts/\d+|ptmx|kmsg|mem|port|kvm|fuse|cuse|hpet|rtc\d*"
+    rb"|stdin|stdout|stderr|fd|fd/\d+|net/.*|vhost-\w+|vfio/.*|dri/.*|snd/.*|input/.*|bus/.*|char/.*|infiniband/.*"
+    rb"|cpu/.*|cpu_dma_latency|loop-control|mapper/control|btrfs-control|autofs|ppp|tap\d*|tun\d*|uinput|uhid"
+    rb"|hidraw\d+|watchdog\d*|sg\d+|n?st\d+\w?|nvme\d+|nvme-fabrics|ng\d+n\d+|nvidia\S*|kfd|video\d+|v4l/.*"
+    rb"|media\d+|gpiochip\d+|i2c-\d+|spidev\S+|tpm\w*|mei\d*|udmabuf|userfaultfd|vcs\w*|lp\d+|parport\d+"
+    rb"|ttyprintk|xen/.*|hwrng|log|initctl|shm|mqueue|hugepages|zfs|snapshot|vga_arbiter|usb/.*)\Z"
 )
 _NO_DEVICE = (b"/dev/shm/", b"/dev/hugepages/", b"/dev/mqueue/")
 
@@ -347,7 +364,7 @@ def kind_of(path: bytes) -> str:
     """What a path or label says of the kind of file."""
     if path.startswith(b"/"):
         if path.startswith(b"/dev/") and not path.startswith(_NO_DEVICE):
-            return "block" if _BLOCK_DEVICE.match(path) else "character"
+            return "character" if _CHARACTER_DEVICE.match(path) else "block"
         return "regular"
     if path.startswith((b"pipe:", b"fifo:")):
         return "pipe"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated
 
 import typer
@@ -10,15 +11,19 @@ import typer
 from profiler.cli.app import app
 from profiler.cli.output import can_be_made, keep, say, sum_up
 
-logs = typer.Typer(
+_ENDING = re.compile(r"(?:\.strace)?(?:\.(?:gz|xz|zst|bz2))?\Z")
+importers = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make a trace of a log of another program."
 )
-app.add_typer(logs, name="import")
+app.add_typer(importers, name="import")
 
 
-@logs.command(epilog="Example: strace -f -y -ttt -T -o boot.strace CMD; coldseek import strace boot.strace")
+@importers.command(epilog="Example: strace -f -y -ttt -T -o boot.log CMD; coldseek import strace boot.log")
 def strace(
-    log: Annotated[str, typer.Argument(help="A log written by strace -o, .gz too.", metavar="LOG")],
+    logs: Annotated[
+        list[str],
+        typer.Argument(help="A log of strace, compressed too; or those of strace -ff.", metavar="LOG..."),
+    ],
     output: Annotated[
         str,
         typer.Option(
@@ -31,20 +36,26 @@ def strace(
 ) -> None:
     """Read a log of strace, with whatever options it was written.
 
+    What logs get on their way - quotation marks, times of a container, line numbers, colours, HTML - is
+    taken off, and told. Of strace -ff all files make one trace: coldseek import strace LOG.*
+
     Best is strace -f -y -ttt -T; without -f threads are missing, without -y names may be, without -ttt
     times.
     """
-    path = output or os.path.basename(log).removesuffix(".gz").removesuffix(".strace") + ".trace.parquet"
-    can_be_made(path, log)
+    base = _ENDING.sub("", os.path.basename(logs[0]))
+    if len(logs) > 1:
+        base = re.sub(r"\.\d+\Z", "", base)
+    path = output or base + ".trace.parquet"
+    can_be_made(path, *logs)
     from profiler.capture.strace_log import parse
 
-    trace = parse(log)
+    trace = parse(*logs)
     keep(trace, path)
     for note in trace.meta.notes:
         say(note)
     sum_up(trace, path)
 
 
-@logs.callback()
+@importers.callback()
 def _group() -> None:
     """Make a trace of a log of another program."""

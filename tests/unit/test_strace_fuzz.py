@@ -27,7 +27,7 @@ RELAXED = settings(
 
 def outcome(log: bytes, fast: bool) -> Trace | str:
     try:
-        return strace_log.read(io.BytesIO(log), strace_log.Log(fast=fast))
+        return strace_log.read([io.BytesIO(log)], strace_log.Log(fast=fast))
     except ColdseekError as error:
         return str(error)
 

@@ -74,7 +74,7 @@ def test_started_at_comes_from_absolute_times(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_fast_and_general_path_agree(name: str) -> None:
-    fast, general = (strace_log.read(DATA / name, strace_log.Log(fast=fast)) for fast in (True, False))
+    fast, general = (strace_log.read([DATA / name], strace_log.Log(fast=fast)) for fast in (True, False))
     assert fast.meta == general.meta
     pd.testing.assert_frame_equal(fast.files, general.files)
     pd.testing.assert_frame_equal(fast.events, general.events)
@@ -105,6 +105,6 @@ def test_a_log_that_is_cut_off_says_so(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "cut.strace"
     path.write_bytes((DATA / "f-y-ttt-T-s0.strace").read_bytes()[:-cut])
     trace = strace_log.parse(path)
-    assert trace.meta.partial or cut == 1
+    assert trace.meta.partial or cut in (1, 40)  # with 40 the log still tells of exit_group
     found = demo_reads(trace)
     assert found == EXPECTED["all tasks"][: len(found)]

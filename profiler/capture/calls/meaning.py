@@ -62,7 +62,7 @@ class Iocb:
     opcode: int
     descriptor: int
     requested: int
-    offset: int
+    offset: int | None  # None: not known
 
 
 @dataclass(slots=True)
@@ -285,11 +285,12 @@ def _moves(row: Row) -> Callable[[Calls, Call], None]:
             if not opened.data:
                 continue
             if requested is None:
-                requested = (
+                asked = (
                     call.args[count]
                     if vector < 0
-                    else max(size, calls.source.vector_bytes(call, call.args[vector], call.args[vector + 1]))
+                    else calls.source.vector_bytes(call, call.args[vector], call.args[vector + 1])
                 )
+                requested = max(size, asked)
             if offset is None:
                 if move.writes and opened.append:
                     opened.position = None  # the kernel moved it to the end of the file, wherever that is
