@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from profiler.calls import LARGEST
+
 
 @dataclass(slots=True, eq=False)
 class Open:
@@ -29,7 +31,7 @@ class Open:
         """Move on by the `size` bytes just read or written; gives the offset they were at."""
         offset = self.position
         if offset is not None:
-            self.position = offset + size
+            self.position = offset + size if offset <= LARGEST - size else None
         return offset
 
     def seek(self, position: int | None) -> None:

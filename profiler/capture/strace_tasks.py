@@ -10,7 +10,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from profiler.calls import AIO_OPS, CALLS
+from profiler.calls import AIO_OPS, CALLS, LARGEST
 from profiler.capture import strace_text
 from profiler.capture.calls.meaning import (
     CLONE_FILES,
@@ -52,7 +52,7 @@ _SOURCES = {
     if row.moves
 }
 _LARGEST_MOVE = 2**31  # no call moves more: MAX_RW_COUNT
-_LARGEST_POSITION = 2**61
+_LARGEST_POSITION = LARGEST
 _LARGEST_ERRNO = 4095
 _ERESTARTSYS = -512
 # arguments that are lengths and offsets: what strace shows as negative there has failed anyway

@@ -11,9 +11,10 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from profiler.calls import LARGEST
 from profiler.capture.calls import meaning
 
-LIMIT = 2**62
+LIMIT = LARGEST
 """Numbers above it are no offsets: a line that holds one where it matters is not readable."""
 LARGEST_PID = 2**31 - 1
 _LARGEST_REAL_PID = 2**22  # linux/threads.h, PID_MAX_LIMIT

@@ -112,7 +112,8 @@ def lines(prefix: str, text: str = PLAIN) -> str:
 
 PREFIXES = [
     "> ", ">> ", "| ", "    ", "\t", "{n:6}\t", "{n}: ", "{n:4} | ", "{n:03d}) ",
-    "2026-11-25T12:00:00.{n:09d}Z ", "2026-11-25 12:00:0{n} ", "2026-11-25T12:00:00.{n:09d}Z stderr F ", "Nov 25 12:00:0{n} ",
+    "2026-11-25T12:00:00.{n:09d}Z ", "2026-11-25 12:00:0{n} ", "2026-11-25T12:00:00.{n:09d}Z stderr F ",
+    "Nov 25 12:00:0{n} ",
     "Nov 25 12:00:0{n} host app[12]: ", "2026-11-25T12:00:00+0000 host app[12]: ", "web-1  | ",
     "[pod/web-5d/app] 2026-11-25T12:00:00.{n:09d}Z ", "[   12.00000{n}] ", "INFO: ",
     "[2026-11-25T12:00:00Z] ", "> {n:5} ", "my-host# ", "{n}:    ",
@@ -268,3 +269,13 @@ def test_a_family_without_times_says_that_its_order_is_not_known(tmp_path: Path)
     trace = strace_log.parse(tmp_path / "log.11", tmp_path / "log.10")
     assert reads(trace) == [("/10", 0, 9), ("/11", 0, 9)]
     assert any("in which order" in note for note in trace.meta.notes)
+
+
+def test_offsets_up_to_the_largest() -> None:
+    far = 2**63 - 1 - 4096
+    trace = of(
+        f'open("/a", O_RDONLY) = 3\npread64(3, "x", 9, {far}) = 9\nlseek(3, {far}, SEEK_SET) = {far}\n'
+        'read(3, "x", 4096) = 4096\nread(3, "x", 4096) = 4096\nread(3, "x", 4096) = 4096\n'
+    )
+    assert reads(trace)[:2] == [("/a", far, 9), ("/a", far, 4096)]
+    assert [offset for _, offset, _ in reads(trace)[3:]] == [None]  # no file is as long as that

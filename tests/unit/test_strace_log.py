@@ -200,13 +200,13 @@ def test_hostile_numbers() -> None:
     huge = "9" * 10_000
     trace = parse(
         OPEN + f'pread64(3, "", 1, {huge}) = 1\nlseek(3, 1, SEEK_SET) = {huge}\n{huge} read(3, "", 1) = 1\n'
-        f'pread64(3, "", 1, {2**62 + 1}) = 1\n4294967296 1.0 read(3, "", 1) = 1\n'
+        f'pread64(3, "", 1, {2**63 + 1}) = 1\n4294967296 1.0 read(3, "", 1) = 1\n'
         f'1{"0" * 30}.0 read(3, "", 1) = 1\n'
-        f'lseek(3, 0, SEEK_END) = {2**62}\nread(3, "", 1) = {2**40}\nread({huge}, "", 1) = 1\n'
+        f'lseek(3, 0, SEEK_END) = {2**63}\nread(3, "", 1) = {2**40}\nread({huge}, "", 1) = 1\n'
         f'read(3, "", 1) = -99999\nread(3, "", 1) = 1 <{huge}.1>\nread(3, "", {2**63}) = 1\n'
     )
     assert [size for _, _, size in reads(trace)] == [1, 1]
-    assert trace.reads()["requested"].tolist() == [1, 2**62]
+    assert trace.reads()["requested"].tolist() == [1, 2**63 - 1]
     assert trace.meta.notes[0].startswith("9 lines could not be read") or trace.meta.notes[0].startswith(
         "10 lines"
     )
