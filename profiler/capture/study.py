@@ -78,16 +78,15 @@ def study(
             keep({name: found})
             _go_on_after(found)
         traces[name] = found
-        if found.meta.exit_status != status:
-            say(f"traced run, {name}: FAILED, {_ended_otherwise(found.meta.exit_status, status)}")
+        failed = _failed(found.meta.exit_status, status)
+        if failed:
+            say(f"traced run, {name}{failed}")
     done = 0
 
     def told(state: str, run: timed.Run) -> None:
         nonlocal done
         done += 1
-        failed = (
-            f", FAILED: {_ended_otherwise(run.exit_status, status)}" if run.exit_status != status else ""
-        )
+        failed = _failed(run.exit_status, status)
         wrote = f": {last_lines(run.stderr)}" if failed and run.stderr else ""
         say(f"untraced run {done} of {2 * runs}: {state}, {run.wall_s:.3f} s{failed}{wrote}")
 
@@ -122,5 +121,8 @@ def _with(trace: Trace, **facts: object) -> Trace:
     return dataclasses.replace(trace, meta=dataclasses.replace(trace.meta, **facts))  # type: ignore[arg-type]
 
 
-def _ended_otherwise(status: int | None, first: int | None) -> str:
-    return f"exit status {status}, the first run's was {first}"
+def _failed(status: int | None, first: int | None) -> str:
+    """What to say of a run with this exit status; "": nothing."""
+    if first is None or status in (first, None):
+        return ""
+    return f", FAILED: exit status {status}, the first run's was {first}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
@@ -121,7 +120,8 @@ def stoppable(folder: str) -> Iterator[Kept]:
             raise typer.Exit(128 + halt.number if halt.number else error.exit_code) from error
         else:
             return
-        raise typer.Exit(128 + (halt.number or signal.SIGINT))
+        # without a signal a run was cut short by something else, such as a full disk
+        raise typer.Exit(128 + halt.number if halt.number else ColdseekError.exit_code)
 
 
 def run_both(

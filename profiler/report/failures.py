@@ -56,7 +56,8 @@ def _failed(summary: Summary) -> Iterator[str]:
 
 
 def _traced_failed(meta: Meta) -> bool:
-    return not meta.partial and meta.exit_status is not None and meta.exit_status != first_status(meta)
+    first = first_status(meta)
+    return not meta.partial and first is not None and meta.exit_status not in (first, None)
 
 
 def _statuses(runs: Sequence[Run]) -> str:

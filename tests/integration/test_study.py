@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -103,6 +106,34 @@ def test_bad_commands_around_are_one_line(
     assert not (tmp_path / "ran").exists()
 
 
+SERVER = """
+import os, socket, sys, time
+listening = socket.socket()
+listening.bind(("127.0.0.1", int(sys.argv[1])))
+listening.listen()
+if os.fork(): os._exit(0)
+os.setsid()
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("tracer", ["ptrace", "auto", "strace"])
+def test_a_server_that_goes_into_the_background_can_be_started_each_time(
+    tracer: str, tmp_path: Path
+) -> None:
+    """Were one left running, the next would find the port taken."""
+    if tracer == "strace":
+        need_tool("strace")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    server = [sys.executable, "-S", "-c", SERVER, port]
+    done = compare(tmp_path, "--tracer", tracer, "--runs", 2, "--", *server)
+    assert done.returncode == 0, done.stderr
+    assert "FAILED" not in done.stderr + done.stdout and "Every run" not in done.stdout
+    assert done.stderr.count("ended what the command left running: python") == 1
+    socket.create_server(("127.0.0.1", port)).close()
+
+
 # ---- one signal -----------------------------------------------------------------------------------------
 
 
@@ -194,6 +225,32 @@ def test_without_a_folder_it_is_said_that_nothing_was_saved(tmp_path: Path) -> N
     assert status == 143
     assert words[-1] == "coldseek: ended by SIGTERM; nothing was saved; -o DIR keeps what is recorded"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["log"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_ctrl_c_on_a_terminal_ends_it_too(number: int, tmp_path: Path) -> None:
+    """There it reaches the program by itself."""
+    child, terminal = pty.fork()
+    if child == 0:
+        words = ["compare", "--tracer", "ptrace", "-o", "out", "--", *sleeps_from(number)]
+        os.chdir(tmp_path)
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "profiler", *words],
+            os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+    try:
+        assert until(lambda: started(tmp_path, number), 120)
+        os.write(terminal, b"\x03")
+        with contextlib.suppress(OSError):  # EIO: the terminal is closed
+            while os.read(terminal, 4096):
+                pass
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.close(terminal)
+    assert len(log(tmp_path)) == number and none_runs(tmp_path)
 
 
 @pytest.mark.parametrize("deaf", ["INT", "INT TERM"])
