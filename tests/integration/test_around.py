@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import need_root
 from small_programs import no_hang, until
 
 from profiler.capture import leftovers
@@ -17,6 +18,7 @@ from profiler.capture.around import Around, words_of
 from profiler.capture.ptrace import Ptrace
 from profiler.capture.runs import run
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
+from profiler.owner import Owner
 
 pytestmark = pytest.mark.usefixtures(no_hang.__name__)
 
@@ -174,6 +176,16 @@ def test_what_the_commands_start_is_not_a_run_s(way: Way, option: str, tmp_path:
     (pid,) = numbers(told)
     assert runs(pid)
     os.kill(pid, signal.SIGKILL)
+
+
+@both_ways
+def test_the_commands_run_as_the_user_that_the_runs_are_of(way: Way) -> None:
+    need_root()
+    nobody = Owner(65534, 65534, "nobody", "/", (65534,))
+    check = ("sh", "-c", "test $(id -u):$(id -G):$HOME = 65534:65534:/")
+    way(Around(check, check, nobody), ["true"])
+    with pytest.raises(ColdseekError, match="--after"):
+        way(Around(after=check), ["true"])
 
 
 @both_ways
