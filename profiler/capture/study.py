@@ -37,15 +37,17 @@ def study(
     started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
     keep: Callable[[Mapping[str, Trace]], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Trace, Trace]:
     """Trace one cold and one warm run of `command`, then time `runs` untraced pairs of them.
 
     A first run finds out which files it is about: so each cold run is proved cold on all of them. The
     program's stdin and outputs go nowhere, as it runs many times. A run is over when the command itself has
     ended; what it leaves running is ended (see `Around`). owner: the user whom it always runs as; None: the
-    one who runs this. before, after: commands for around each run; (): none. keep is
-    called with each trace, under "cold" or "warm", as soon as it is there, and with both again when their
-    measured times are, so that what was recorded survives whatever comes after.
+    one who runs this. before, after: commands for around each run; (): none. keep is called with each trace,
+    under "cold" or "warm", as soon as it is there, and with both again when their measured times are, so
+    that what was recorded survives whatever comes after. check is called after each run, once that is kept,
+    and may raise KeyboardInterrupt.
 
     Gives the cold and the warm trace, both with all times in `meta.measured`. Raises KeyboardInterrupt where
     any run was interrupted, and ColdseekError, each after what there is was kept.
@@ -58,6 +60,7 @@ def study(
     with around.traced() as over:
         first = discover(command, tracer, owner, over)
         _go_on_after(first)
+    check()
     status = first.meta.exit_status
     files = [*named_files(command), *data_files(first)]
     traces = {}
@@ -77,6 +80,7 @@ def study(
             found = _with(found, measured={"first_exit_status": status})
             keep({name: found})
             _go_on_after(found)
+        check()
         traces[name] = found
         failed = _failed(found.meta.exit_status, status)
         if failed:
@@ -86,6 +90,7 @@ def study(
     def told(state: str, run: timed.Run) -> None:
         nonlocal done
         done += 1
+        check()
         failed = _failed(run.exit_status, status)
         wrote = f": {last_lines(run.stderr)}" if failed and run.stderr else ""
         say(f"untraced run {done} of {2 * runs}: {state}, {run.wall_s:.3f} s{failed}{wrote}")

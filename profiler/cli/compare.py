@@ -150,10 +150,6 @@ def run_both(
         can_be_made(os.path.join(folder, "cold.trace.parquet"))
     with Progress() as progress:
 
-        def tell(line: str) -> None:
-            kept.halt.check()
-            progress.say(line)
-
         def save(traces: Mapping[str, Trace]) -> None:
             with kept.halt.held():
                 for name, trace in traces.items() if folder else ():
@@ -161,8 +157,8 @@ def run_both(
                     kept.names = list(dict.fromkeys([*kept.names, f"{name}.trace.parquet"]))
 
         found = study(
-            words, runs, tracer, image=image, owner=owner, started=progress.started, say=tell, keep=save,
-            **commands,
+            words, runs, tracer, image=image, owner=owner, started=progress.started, say=progress.say,
+            keep=save, check=kept.halt.check, **commands,
         )  # fmt: skip
     if folder and not image:
         say(f"traces: {show_path(folder)}/cold.trace.parquet and warm.trace.parquet")
