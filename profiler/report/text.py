@@ -24,7 +24,7 @@ from profiler.analysis.projection import Projection
 from profiler.report.comparison import Comparison, Side
 from profiler.report.failures import LOUD, failures
 from profiler.report.summary import StructureSummary, Summary
-from profiler.report.verdict import answer, name, verdict
+from profiler.report.verdict import answer, name
 from profiler.trace import UNSEEN, Meta
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
 
@@ -74,8 +74,9 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     reason)."""
     page = _Page(width)
     _completeness(page, summary.meta, "")
+    page.verdict(failures(summary))
     _loud_notes(page, [summary.meta])
-    page.verdict(verdict(summary))
+    page.verdict(answer(summary))
     page.blank()
     _run(page, summary)
     page.blank()
@@ -104,6 +105,7 @@ def compare(comparison: Comparison, width: int = WIDTH) -> Text:
     first, second = comparison.first, comparison.second
     for side in (first, second):
         _completeness(page, side.summary.meta, side.name)
+    page.verdict(failures(first.summary, second.summary))
     _loud_notes(page, [first.summary.meta, second.summary.meta])
     page.verdict(_compared(comparison))
     page.blank()
@@ -425,7 +427,7 @@ def _unseen(page: _Page, metas: Iterable[Meta]) -> None:
 
 def _compared(comparison: Comparison) -> list[str]:
     first, second = comparison.first, comparison.second
-    lines = failures(first.summary, second.summary)
+    lines = []
     if comparison.ratio is not None and first.median_s is not None and second.median_s is not None:
         times = f"{comparison.ratio:.{1 if comparison.ratio >= 0.1 else 3}f} times as long"
         lines.append(
