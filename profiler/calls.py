@@ -11,6 +11,16 @@ Names and arguments are those of the kernel (linux/syscalls.h), numbers those of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+# linux/fcntl.h
+F_DUPFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC = 0, 2, 4, 1030
+# asm-generic/ioctls.h
+FIOCLEX, FIONCLEX = 0x5451, 0x5450
+# asm-generic/mman-common.h
+MAP_ANONYMOUS = 0x20
+MADVICE = ("normal", "random", "sequential", "willneed")
+"""The advice of madvise(2) on read-ahead, by its number."""
 
 KINDS: dict[str, tuple[int, int]] = {
     "int": (1, 1),  # 32 bits, signed: what the upper half of the register holds is ignored by the kernel
@@ -82,7 +92,7 @@ class Row:
     when: When | None = None
     former: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def arguments(self) -> tuple[Argument, ...]:
         """In the order of the manual page; an offset that lies in two registers is one argument."""
         words = [part.split() for part in self.signature.split(",") if part]
@@ -115,8 +125,8 @@ def _write(op: str, offset: str = "", or_position: bool = False) -> tuple[Move, 
 _BUFFER, _VECTOR = "int fd, ptr buf, long count", "int fd, ptr vec, long vlen"
 _BETWEEN = "int fd_in, ptr:loff off_in, int fd_out, ptr:loff off_out, long len, uint flags"
 _SENDFILE = (Move("sendfile", "in_fd", pointer="offset"), Move("write", "out_fd", writes=True))
-_FCNTL = When("cmd", (0, 1030, 2, 4))  # F_DUPFD, F_DUPFD_CLOEXEC, F_SETFD, F_SETFL (linux/fcntl.h)
-_FILES = When("flags", without=0x20)  # MAP_ANONYMOUS (asm-generic/mman-common.h)
+_FCNTL = When("cmd", (F_DUPFD, F_DUPFD_CLOEXEC, F_SETFD, F_SETFL))
+_FILES = When("flags", without=MAP_ANONYMOUS)
 
 CALLS: tuple[Row, ...] = (
     # that read or write, those that programs make most first: the seccomp filter compares in this order
@@ -159,7 +169,7 @@ CALLS: tuple[Row, ...] = (
     Row("fcntl", 72, 55, 25, "int fd, uint cmd, long arg", when=_FCNTL),
     Row("fcntl64", None, 221, None, "int fd, uint cmd, long arg", when=_FCNTL),
     Row("ioctl", 16, 54, 29, "int fd, uint cmd, long arg",
-        when=When("cmd", (0x5451, 0x5450))),  # FIOCLEX, FIONCLEX (asm-generic/ioctls.h)
+        when=When("cmd", (FIOCLEX, FIONCLEX))),
     Row("recvmsg", 47, 372, 212, "int fd, ptr msg, uint flags"),
     Row("recvmmsg", 299, 337, 243, "int fd, ptr mmsg, uint vlen, uint flags, ptr timeout"),
     Row("recvmmsg_time64", None, 417, None, "int fd, ptr mmsg, uint vlen, uint flags, ptr timeout"),
@@ -174,7 +184,7 @@ CALLS: tuple[Row, ...] = (
     Row("fadvise64_64", None, 272, None, "int fd, loff offset, loff len, int advice"),
     Row("readahead", 187, 225, 213, "int fd, loff offset, long count"),
     Row("madvise", 28, 219, 233, "ptr start, long len_in, int behavior",
-        when=When("behavior", (0, 1, 2, 3))),  # MADV_NORMAL to MADV_WILLNEED (asm-generic/mman-common.h)
+        when=When("behavior", tuple(range(len(MADVICE))))),
     # whose requests and results lie in the program's memory
     Row("io_setup", 206, 245, 0, "uint nr_reqs, ptr:long ctx"),
     Row("io_submit", 209, 248, 2, "long ctx_id, long nr, ptr iocbpp"),
@@ -219,5 +229,9 @@ WRITE_OPS: tuple[str, ...] = tuple(dict.fromkeys((
 WITHOUT_EFFECT = frozenset((-512, -513, -514, -516, -9))
 """Results of calls that did nothing: restarts inside the kernel (linux/errno.h), after which the call is
 made again, and EBADF: there is no file."""
+MAX_RW_COUNT = 2**31
+"""No call moves more bytes at once (linux/fs.h)."""
+ERRORS = 4096
+"""Error numbers are smaller (linux/err.h)."""
 LARGEST = 2**63 - 1
 """No file has an offset above it (MAX_LFS_FILESIZE on 64-bit machines; linux/fs.h)."""

@@ -44,6 +44,15 @@ def need_tool(name: str) -> str:
     return found
 
 
+def need_tracer(name: str) -> str:
+    """Go on only if the tracer of this name works here; its name."""
+    from profiler.capture import tracer
+
+    found = tracer.probe(name)
+    need(found.works, f"tracer {name}: {found.why}")
+    return name
+
+
 @pytest.fixture(scope="session")
 def cache_directory() -> Path:
     """A directory of the user's that outlives the tests, outside the checkout and on a real disk."""

@@ -35,10 +35,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from profiler import __version__
-from profiler.calls import CALLS
+from profiler.calls import CALLS, MADVICE
 from profiler.capture import abi as abis
 from profiler.capture import launch, procfs, seccomp
-from profiler.capture.calls.meaning import CLONE_FILES, CLONE_THREAD, MADVICE, Call, Calls
+from profiler.capture.calls.meaning import CLONE_FILES, CLONE_THREAD, Call, Calls
 from profiler.capture.cloning import CLONE_UNTRACED, Hidden, reveal
 from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.interrupts import Interrupts

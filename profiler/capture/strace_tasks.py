@@ -10,7 +10,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from profiler.calls import AIO_OPS, CALLS, LARGEST
+from profiler.calls import AIO_OPS, CALLS, ERRORS, LARGEST, MAX_RW_COUNT
 from profiler.capture import strace_text
 from profiler.capture.calls.meaning import (
     CLONE_FILES,
@@ -51,9 +51,6 @@ _SOURCES = {
     for row in CALLS
     if row.moves
 }
-_LARGEST_MOVE = 2**31  # no call moves more: MAX_RW_COUNT
-_LARGEST_POSITION = LARGEST
-_LARGEST_ERRNO = 4095
 _ERESTARTSYS = -512
 # arguments that are lengths and offsets: what strace shows as negative there has failed anyway
 _NOT_NEGATIVE = {
@@ -278,9 +275,9 @@ class Tasks:
         self._text = text
         if _AT_FDCWD in text.names and not self.cwd:
             self.cwd = os.fsdecode(file_of(text.names[_AT_FDCWD])[0])
-        if (name in _MOVES and result > _LARGEST_MOVE) or (name == "lseek" and result > _LARGEST_POSITION):
+        if (name in _MOVES and result > MAX_RW_COUNT) or (name == "lseek" and result > LARGEST):
             raise UnreadableError
-        if result < 0 and result != _ERESTARTSYS and (result < -_LARGEST_ERRNO):
+        if result < 0 and result != _ERESTARTSYS and (result <= -ERRORS):
             raise UnreadableError
         args = [number(argument) for argument in text.args]
         for index in _NUMBERS.get(name, ()):
@@ -462,7 +459,7 @@ class Tasks:
         moved = max(0, call.result)
         if after is None:  # unchanged, or printed before the call
             after = before if call.name == "_llseek" else before + moved
-        if after > _LARGEST_POSITION:
+        if after > LARGEST:
             raise UnreadableError
         return max(after, 0 if call.name == "_llseek" else moved)
 
@@ -500,7 +497,7 @@ class Tasks:
         made = []
         for data, result in _IO_EVENT.findall(self._text.args[3]):
             waiting = self._submitted.get((call.pid, _key(data)))
-            if waiting and -_LARGEST_ERRNO <= int(result) <= _LARGEST_MOVE:
+            if waiting and -ERRORS < int(result) <= MAX_RW_COUNT:
                 made.append((waiting.popleft(), int(result)))
         return made
 

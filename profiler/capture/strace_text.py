@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from profiler import calls
 from profiler.calls import LARGEST
 from profiler.capture.calls import meaning
 
@@ -220,10 +221,10 @@ _FLAGS: dict[bytes, int] = {
         if re.match(r"(CLONE|CLOSE_RANGE|MAP)_", name)
     },
     b"O_DIRECT": meaning.O_DIRECT,
-    b"F_DUPFD": meaning.F_DUPFD,
-    b"F_DUPFD_CLOEXEC": meaning.F_DUPFD_CLOEXEC,
-    b"F_SETFD": meaning.F_SETFD,
-    b"F_SETFL": meaning.F_SETFL,
+    b"F_DUPFD": calls.F_DUPFD,
+    b"F_DUPFD_CLOEXEC": calls.F_DUPFD_CLOEXEC,
+    b"F_SETFD": calls.F_SETFD,
+    b"F_SETFL": calls.F_SETFL,
     b"FD_CLOEXEC": meaning.FD_CLOEXEC,
     b"F_GETFD": 1,
     b"F_GETFL": 3,

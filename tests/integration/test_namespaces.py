@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, coldseek, need, need_root, need_tool
+from conftest import ROOT, coldseek, need, need_root, need_tool, need_tracer
 from test_tracers import CONTRACT, reads_of
 
 from profiler.capture import tracer
@@ -52,7 +52,7 @@ def as_listed(found: Trace, directory: Path) -> list[list[object]]:
 def test_the_23_reads_in_a_pid_namespace(
     name: str, options: tuple[str, ...], files: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    need(tracer.probe(name).works, f"tracer {name}")
+    need_tracer(name)
     listed = subprocess.run(
         [sys.executable, CONTRACT, str(files)], stdout=subprocess.PIPE, check=True
     ).stdout
@@ -104,9 +104,7 @@ def test_attach_in_a_namespace_is_refused() -> None:
 
 @pytest.fixture(params=tracer.NAMES)
 def name(request: pytest.FixtureRequest) -> str:
-    found = tracer.probe(request.param)
-    need(found.works, f"tracer {request.param}: {found.why}")
-    return str(request.param)
+    return need_tracer(request.param)
 
 
 def traced(name: str, *command: object) -> Trace:

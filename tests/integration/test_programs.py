@@ -7,11 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import need, need_root
+from conftest import need_root, need_tracer
 from expected_reads import build, leaves, observe
 from test_cache import as_nobody
 
-from profiler.capture import tracer
 from profiler.report import text
 from profiler.report.summary import summarise
 from profiler.trace import Trace
@@ -47,9 +46,7 @@ CASES = {
 
 @pytest.fixture(params=("ptrace", "kernel"))
 def name(request: pytest.FixtureRequest) -> str:
-    found = tracer.probe(request.param)
-    need(found.works, f"tracer {request.param}: {found.why}")
-    return str(request.param)
+    return need_tracer(request.param)
 
 
 EACH = [(program, variant) for program, variants in CASES.items() for variant in variants]
@@ -76,8 +73,7 @@ def test_what_a_program_read_is_what_was_recorded(
 def test_descriptors_that_cannot_be_looked_at_are_said_first() -> None:
     """A program that is not dumpable hides its descriptors from its own user; only root may look."""
     need_root()
-    found = tracer.probe("ptrace")
-    need(found.works, f"tracer ptrace: {found.why}")
+    need_tracer("ptrace")
     libc = ctypes.CDLL(None)
     text.report(summarise(Trace()), 80)  # nobody may not read our modules
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:

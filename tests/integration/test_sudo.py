@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, need, need_root, need_tool
+from conftest import ROOT, need, need_root, need_tool, need_tracer
 
 from profiler.capture import runs, tracer
 from profiler.capture.record import record
@@ -155,9 +155,7 @@ def coldseek(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(params=tracer.NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     """The name of a tracer that works here."""
-    found = tracer.probe(request.param)
-    need(found.works, f"tracer {request.param}: {found.why}")
-    return str(request.param)
+    return need_tracer(request.param)
 
 
 def test_under_every_tracer_the_program_is_the_users(sudo: Owner, name: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, need, need_tool
+from conftest import ROOT, need_tool, need_tracer
 
 from profiler.capture import tracer
 from profiler.trace import Trace, load, save
@@ -23,9 +23,7 @@ CONTRACT = str(ROOT / "tests/programs/contract.py")
 @pytest.fixture(params=tracer.NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     """The name of a tracer that works here."""
-    found = tracer.probe(request.param)
-    need(found.works, f"tracer {request.param}: {found.why}")
-    return str(request.param)
+    return need_tracer(request.param)
 
 
 def trace(name: str, *command: str) -> Trace:

@@ -13,7 +13,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from profiler.calls import AIO_OPS, CALLS, LARGEST, WITHOUT_EFFECT, Row
+from profiler.calls import (
+    AIO_OPS,
+    CALLS,
+    ERRORS,
+    F_DUPFD,
+    F_DUPFD_CLOEXEC,
+    F_SETFD,
+    F_SETFL,
+    FIOCLEX,
+    FIONCLEX,
+    LARGEST,
+    MAP_ANONYMOUS,
+    MAX_RW_COUNT,
+    WITHOUT_EFFECT,
+    Row,
+)
 from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
 from profiler.trace import DATA_KINDS
@@ -23,18 +38,12 @@ O_CLOEXEC = os.O_CLOEXEC
 O_DIRECT = os.O_DIRECT
 O_PATH = os.O_PATH
 
-# linux/fcntl.h
-F_DUPFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC, FD_CLOEXEC = 0, 2, 4, 1030, 1
+FD_CLOEXEC = 1  # linux/fcntl.h
 # linux/close_range.h, linux/sched.h
 CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC, CLONE_FILES, CLONE_THREAD = 2, 4, 0x400, 0x10000
-# linux/mman.h
-MAP_ANONYMOUS, PROT_EXEC = 0x20, 0x4
-MADVICE = ("normal", "random", "sequential", "willneed")
-"""The advice of madvise(2) on read-ahead, by its number."""
+PROT_EXEC = 0x4  # asm-generic/mman-common.h
 # linux/fadvise.h
 FADVICE = ("normal", "random", "sequential", "willneed", "dontneed", "noreuse")
-# asm-generic/ioctls.h
-FIOCLEX, FIONCLEX = 0x5451, 0x5450
 
 
 @dataclass(slots=True)
@@ -232,7 +241,9 @@ class Calls:
         if not waiting:
             return
         event = waiting.popleft()
-        if not -_ERRORS < result <= _MOST:  # it stood in the program's memory, where anything may stand
+        if (
+            not -ERRORS < result <= MAX_RW_COUNT
+        ):  # it stood in the program's memory, where anything may stand
             self.recorder.complete(event, UNKNOWN, 0, end_ns)
         else:
             self.recorder.complete(event, result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
@@ -244,8 +255,6 @@ class Calls:
 
 
 _UINT = 0xFFFFFFFF
-_ERRORS = 4096  # linux/err.h: error numbers are smaller
-_MOST = 2**31  # no call moves more at once (linux/fs.h: MAX_RW_COUNT)
 
 
 def _place(offset: int | None) -> int:

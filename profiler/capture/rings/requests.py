@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from profiler.calls import LARGEST, URING_OPS
+from profiler.calls import ERRORS, LARGEST, MAX_RW_COUNT, URING_OPS
 from profiler.capture import procfs
 from profiler.capture.calls.meaning import FADVICE, Call, Calls, Identity
 from profiler.capture.descriptors import Open
@@ -34,7 +34,6 @@ _ALLOCATE = 0xFFFFFFFF  # IORING_FILE_INDEX_ALLOC: the kernel chooses the slot, 
 _SPLICE_FIXED_IN, _NO_CLOEXEC, _MSG_SEND_FD = 1 << 31, 1, 1
 _POSITION = 2**64 - 1  # an offset of -1
 _CANCELED = -125  # ECANCELED: a link before it has failed
-_ERRORS, _MOST = 4096, 2**31  # linux/err.h; MAX_RW_COUNT
 _TEXT_STEP, _LONGEST_PATH = 256, 4096
 
 Memory = Callable[[int, int, int], bytes | None]
@@ -125,7 +124,7 @@ class Requests:
             waiting.remove(request)
             if not waiting:
                 del self._waiting[cqe.user_data]
-        result = cqe.result if -_ERRORS < cqe.result <= _MOST else None  # in memory anything may stand
+        result = cqe.result if -ERRORS < cqe.result <= MAX_RW_COUNT else None  # in memory anything may stand
         self._end(request, result if sure else None, end_ns)
 
     def finish(self) -> int:
