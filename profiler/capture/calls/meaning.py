@@ -241,9 +241,8 @@ class Calls:
         if not waiting:
             return
         event = waiting.popleft()
-        if (
-            not -ERRORS < result <= MAX_RW_COUNT
-        ):  # it stood in the program's memory, where anything may stand
+        # it stood in the program's memory, where anything may stand
+        if not -ERRORS < result <= MAX_RW_COUNT:
             self.recorder.complete(event, UNKNOWN, 0, end_ns)
         else:
             self.recorder.complete(event, result if result >= 0 else UNKNOWN, max(0, -result), end_ns)
