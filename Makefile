@@ -1,10 +1,10 @@
 # Everything a developer or a first-time user needs; `make help` lists it.
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test test-full check format bench clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-7s  %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-9s  %s\n", $$1, $$2 }'
 
 setup: ## make .venv with coldseek in it, and install the system packages that are missing
 	@$(PYTHON) scripts/setup
@@ -13,10 +13,14 @@ demo: setup ## build a 16 GiB disk image and profile opening it, cold and warm
 	@$(PYTHON) scripts/make-image demo/disk0.qcow2
 	@.venv/bin/coldseek open demo/disk0.qcow2 --by check -o demo/check
 
-test: ## run all tests (some need root; they say so where they are skipped)
+test: ## run the tests (some need root; they say so where they are skipped)
 	@$(PYTHON) scripts/setup --tests
-	@.venv/bin/python -m pytest -q -n auto -m "not alone"; first=$$?; \
-	 .venv/bin/python -m pytest -q -m alone && exit $$first
+	@.venv/bin/python -m pytest -q -n auto --maxprocesses=8 -m "not alone and not full"; first=$$?; \
+	 .venv/bin/python -m pytest -q -m "alone and not full" && exit $$first
+
+test-full: ## run the tests that take minutes each, too long for every change
+	@$(PYTHON) scripts/setup --tests
+	@.venv/bin/python -m pytest -q -m full; status=$$?; test $$status -eq 5 || exit $$status  # 5: there are none
 
 check: setup ## lint, format and types
 	@.venv/bin/ruff check .

@@ -3,12 +3,19 @@
 A test asks for what it cannot do without: `need_root()`, `need_tool("strace")`, `need(condition, "why")`.
 Where that is missing the test is skipped with the reason on a user's machine, and fails in CI (CI=true), so
 that CI cannot turn green by leaving things out. Use: `from conftest import need_root`.
+
+No test depends on how fast the machine is or what else it does: tests wait for a condition
+(`small_programs.until`), for as long as `PATIENCE_S` where it never comes, and compare counts. What is to be
+quick is measured by scripts/bench. A test that hangs is ended by pytest, which shows where
+(faulthandler_timeout in pyproject.toml). What takes minutes is marked `full`, for `make test-full`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,9 +23,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+PATIENCE_S = 300.0
+"""How long to wait for what comes at once on an idle machine, before it is taken that it never comes."""
+
+# No example has to be made or tried in some time, and a test finds the same on every machine.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+def _be_like_everywhere() -> None:
+    """Whatever shell, terminal, language, nohup or sudo the tests were started with."""
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS", "TTY_COMPATIBLE"):
+        os.environ.pop(name, None)
+    for name in ("SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND"):
+        os.environ.pop(name, None)  # `sudo make test` is for root, not for who called it
+    os.environ.update(COLUMNS="80", LC_ALL="C.UTF-8")
+    os.umask(0o022)
+    with contextlib.suppress(ValueError):  # not the main thread
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+            if signal.getsignal(number) == signal.SIG_IGN:
+                # A job in the background ignores some of them, and so would all that the tests start.
+                # A handler of ours keeps pytest from them, too, and is no part of what exec passes on.
+                signal.signal(number, lambda *_: None)
+
+
+_be_like_everywhere()
 
 
 def need(condition: object, reason: str) -> None:
@@ -100,5 +133,5 @@ def coldseek(*arguments: object, cwd: Path | None = None) -> subprocess.Complete
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     return subprocess.run(
         command, cwd=cwd or ROOT, env=environment, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, errors="backslashreplace", timeout=300,
+        capture_output=True, text=True, errors="backslashreplace", timeout=PATIENCE_S,
     )  # fmt: skip

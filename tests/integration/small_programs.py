@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, need
+from conftest import PATIENCE_S, ROOT, need
 
 from profiler.trace import Trace
 
@@ -21,19 +22,19 @@ import elf32
 
 @pytest.fixture
 def no_hang() -> Iterator[None]:
-    """A test that hangs fails after a minute, where it hangs."""
+    """A test that hangs fails some day, where it hangs."""
 
     def fail(*_: object) -> None:
         raise TimeoutError("it hangs")
 
     former = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(60)
+    signal.alarm(int(PATIENCE_S))
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, former)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> bool:
     """Wait for it; whether it came to be."""
     end = time.monotonic() + seconds
     while not condition():
@@ -41,6 +42,38 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for the signal: before it has, the signal would end it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def lives(pid: int) -> bool:
+    """Whether the process has not ended, waited for or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def interrupt_twice(pid: int, ended: Callable[[], object]) -> bool:
+    """Press Ctrl-C, and again; whether that ended what it is to end.
+
+    Signals that come before the first is answered are one, and some time after it they are no second one: on
+    a busy machine it may take several tries. No one is sent without need: it could come too late.
+    """
+    for _ in range(10):
+        for _ in range(2):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+            if until(ended, 0.3):
+                return True
+        if until(ended, PATIENCE_S / 10):
+            return True
+    return False
 
 
 def python(script: str) -> list[str]:
@@ -58,19 +91,25 @@ def reads_of(found: Trace, file: Path) -> list[tuple[int, int]]:
 def stopped_and_continued(data: Path) -> list[str]:
     """A program that reads 10 bytes, stops itself, is continued by its child and reads 20 bytes more.
 
-    It ends with 0 if it was really stopped, until SIGCONT came.
+    It ends with 0 if it was really stopped, until SIGCONT came. The child looks at it several times: under
+    ptrace it stops for a moment at each of its calls.
     """
+    stops, goes_on = f"{data}.stops", f"{data}.goes-on"
     return python(
         f"import os, signal, time\n"
         f"fd = os.open({str(data)!r}, 0); os.read(fd, 10)\n"
-        f"me = os.getpid(); seen = []\n"
+        f"me = os.getpid(); seen = []; end = time.monotonic() + {PATIENCE_S}\n"
+        f"def state(): return open(f'/proc/{{me}}/stat').read().split()[2]\n"
+        f"def stopped(): return [time.sleep(0.02) for _ in range(10) if state() in 'Tt'][9:]\n"
         f"signal.signal(signal.SIGCONT, lambda *_: seen.append(1))\n"
         f"if os.fork() == 0:\n"
-        f"    time.sleep(0.5); state = open(f'/proc/{{me}}/stat').read().split()[2]\n"
-        f"    os.kill(me, signal.SIGCONT); os._exit(0 if state in 'Tt' else 1)\n"
-        f"began = time.monotonic(); os.kill(me, signal.SIGSTOP); slept = time.monotonic() - began\n"
+        f"    while not (os.path.exists({stops!r}) and stopped()) and time.monotonic() < end:\n"
+        f"        time.sleep(0.02)\n"
+        f"    open({goes_on!r}, 'w').close(); os.kill(me, signal.SIGCONT)\n"
+        f"    os._exit(time.monotonic() >= end)\n"
+        f"open({stops!r}, 'w').close(); os.kill(me, signal.SIGSTOP); slept = os.path.exists({goes_on!r})\n"
         f"os.read(fd, 20); status = os.wait()[1]\n"
-        f"os._exit(0 if slept > 0.2 and seen and status == 0 else 9)\n"
+        f"os._exit(0 if slept and seen and status == 0 else 9)\n"
     )
 
 

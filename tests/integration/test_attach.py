@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import need, need_root
+from conftest import PATIENCE_S, need, need_root
+from small_programs import until
 
 from profiler.capture import tracer
 from profiler.trace import Trace, load
@@ -36,8 +37,9 @@ def work():
         done.append([time.monotonic_ns(), turn * 4096, len(os.pread(early, 10, turn * 4096))])
         later = os.open(image, os.O_RDONLY)
         read(later, 7); os.lseek(later, 5000 + turn, os.SEEK_SET); read(later, 13)
+        with open(log + ".turns", "a") as turns: turns.write(".")
         time.sleep(0.1)
-        os.close(later)
+        if turn % 5: os.close(later)
 thread = threading.Thread(target=work)
 thread.start()
 print("ready", flush=True)
@@ -70,9 +72,24 @@ def attach(pid: int, *options: str) -> list[str]:
 def stop(reader: subprocess.Popen[str], folder: Path) -> list[list[int]]:
     """End the program; what it has read by its own account: time, offset, size."""
     (folder / "log.stop").touch()
-    assert reader.wait(20) == 0
+    assert reader.wait(PATIENCE_S) == 0
     found: list[list[int]] = json.loads((folder / "log").read_text())
     return found
+
+
+def turns(folder: Path) -> int:
+    """How often the program has gone round."""
+    path = folder / "log.turns"
+    return path.stat().st_size if path.exists() else 0
+
+
+@contextlib.contextmanager
+def observing(pid: int, where: Path) -> Iterator[subprocess.Popen[str]]:
+    """An attach that has begun, and is not told when to end."""
+    with subprocess.Popen(attach(pid, "-o", str(where)), stderr=subprocess.PIPE, text=True) as observer:
+        assert observer.stderr is not None and "observing" in observer.stderr.readline()
+        yield observer
+        observer.kill()
 
 
 def reads_of(found: Trace, path: Path) -> list[list[int]]:
@@ -90,10 +107,11 @@ def missing(found: Trace) -> int:
 @pytest.mark.usefixtures("kernel")
 def test_every_read_of_the_time_is_there_or_counted(reader: subprocess.Popen[str], tmp_path: Path) -> None:
     where = tmp_path / "t.trace.parquet"
-    done = subprocess.run(
-        attach(reader.pid, "--for", "2.5", "-o", str(where)), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    with observing(reader.pid, where) as observer:
+        now = turns(tmp_path)
+        assert until(lambda: turns(tmp_path) > now + 20)
+        observer.send_signal(signal.SIGINT)
+        assert observer.wait(PATIENCE_S) == 0
     assert reader.poll() is None
     found = load(where)
     got = reads_of(found, tmp_path / "image")
@@ -104,10 +122,20 @@ def test_every_read_of_the_time_is_there_or_counted(reader: subprocess.Popen[str
     rest = iter(window)
     assert all(read in rest for read in got)  # in this order; what is missing between them was counted
     assert len(window) - len(got) <= missing(found)
+    # half of them are of a descriptor that was there before, and each fifth of the others stays open
     assert len(got) > 0.5 * len(window)
     assert found.meta.command[0] == sys.executable
     assert "early" in found.meta.unseen
     assert found.meta.lost_events == 0
+
+
+@pytest.mark.usefixtures("kernel")
+def test_it_ends_by_itself_when_the_time_is_over(reader: subprocess.Popen[str], tmp_path: Path) -> None:
+    where = tmp_path / "t.trace.parquet"
+    done = subprocess.run(attach(reader.pid, "--for", "0.5", "-q", "-o", str(where)), timeout=PATIENCE_S)
+    assert done.returncode == 0
+    assert reader.poll() is None
+    assert load(where).meta.command[0] == sys.executable
 
 
 @pytest.mark.usefixtures("kernel")
@@ -116,13 +144,11 @@ def test_a_signal_ends_the_observation_not_the_program(
     number: int, reader: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     where = tmp_path / "t.trace.parquet"
-    with subprocess.Popen(
-        attach(reader.pid, "-o", str(where)), stderr=subprocess.PIPE, text=True
-    ) as observer:
-        assert observer.stderr is not None and "observing" in observer.stderr.readline()
-        time.sleep(1.5)
+    with observing(reader.pid, where) as observer:
+        now = turns(tmp_path)
+        assert until(lambda: turns(tmp_path) > now + 3)
         observer.send_signal(number)
-        assert observer.wait(30) == 0, observer.stderr.read()
+        assert observer.wait(PATIENCE_S) == 0
     assert reader.poll() is None
     assert len(reads_of(load(where), tmp_path / "image")) > 3
     stop(reader, tmp_path)
@@ -131,9 +157,10 @@ def test_a_signal_ends_the_observation_not_the_program(
 @pytest.mark.usefixtures("kernel")
 def test_the_end_of_the_program_ends_it(tmp_path: Path) -> None:
     where = tmp_path / "t.trace.parquet"
-    with subprocess.Popen(["sleep", "2"]) as program:
-        done = subprocess.run(attach(program.pid, "-q", "-o", str(where)), timeout=30)
-        assert done.returncode == 0
+    with subprocess.Popen(["sleep", "600"]) as program, observing(program.pid, where) as observer:
+        program.terminate()
+        program.wait()
+        assert observer.wait(PATIENCE_S) == 0
     assert "ran to its end" in load(where).meta.notes[0]
 
 

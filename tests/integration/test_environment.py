@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import need_root, need_tool
+from small_programs import until
 
 from profiler.capture import environment
 from profiler.capture.environment import complete, extents, filesystem_of, host_facts
@@ -262,15 +262,17 @@ def test_the_program_of_a_chroot_is_named_as_it_is_outside(tmp_path: Path) -> No
     for file in {sleep, *re.findall(r"/[^ ]+", libraries)}:
         (tmp_path / file[1:]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, tmp_path / file[1:])
-    running = subprocess.Popen([need_tool("chroot"), tmp_path, sleep, "60"])
+    running = subprocess.Popen([need_tool("chroot"), tmp_path, sleep, "600"])
     inside = tmp_path / sleep[1:]
     try:
-        for _ in range(1000):
-            found = {one.facts.path: one.facts for one in mappings(running.pid)}
-            if os.fsencode(inside) in found:
-                break
-            time.sleep(0.01)
-        assert found[os.fsencode(inside)].inode == inside.stat().st_ino
+
+        def inodes() -> list[int | None]:
+            return [
+                one.facts.inode for one in mappings(running.pid) if one.facts.path == os.fsencode(inside)
+            ]
+
+        assert until(inodes)
+        assert set(inodes()) == {inside.stat().st_ino}
     finally:
         running.kill()
         running.wait()

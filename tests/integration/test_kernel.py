@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, need, need_root, need_tool
+from conftest import PATIENCE_S, ROOT, need, need_root, need_tool
 from small_programs import (
     READS_OF_32_BIT,
     no_hang,
@@ -399,7 +399,7 @@ def coldseek(folder: Path, *command: str) -> subprocess.Popen[bytes]:
 )
 def test_nothing_is_left_of_a_run(command: list[str], status: int, untouched: None, tmp_path: Path) -> None:
     run = coldseek(tmp_path, *command)
-    run.communicate(timeout=30)
+    run.communicate(timeout=PATIENCE_S)
     assert run.returncode == status
     assert not instances_of(run.pid)
 
@@ -428,7 +428,7 @@ class Running:
         self.data.write_bytes(bytes(8 * 4096))
         script = (
             f"import os, time\n"
-            f"fd = os.open({str(self.data)!r}, 0); number = 0; end = time.time() + 60\n"
+            f"fd = os.open({str(self.data)!r}, 0); number = 0; end = time.time() + 600\n"
             f"while time.time() < end:\n"
             f"    os.pread(fd, 8, number % 4096 * 8); number += 1; time.sleep({pause_s})\n"
             f"    if number == 100: open({str(ready)!r}, 'w').write(str(os.getpid()))\n"
@@ -438,7 +438,7 @@ class Running:
         self.program = int(ready.read_text())
 
     def end(self) -> str:
-        _, words = self.process.communicate(timeout=30)
+        _, words = self.process.communicate(timeout=PATIENCE_S)
         return words.decode()
 
     def guards(self) -> list[int]:
@@ -501,9 +501,9 @@ def test_a_killed_coldseek_is_cleared_up_after(run: Callable[..., Running], unto
     assert len(guards) == 1 and len(instances_of(one.process.pid)) == 2
     os.kill(one.process.pid, signal.SIGKILL)
     one.process.wait()
-    assert until(lambda: not instances_of(one.process.pid), 5)
-    assert until(one.ended, 5)
-    assert until(lambda: not os.path.exists(f"/proc/{guards[0]}"), 5)
+    assert until(lambda: not instances_of(one.process.pid))
+    assert until(one.ended)
+    assert until(lambda: not os.path.exists(f"/proc/{guards[0]}"))
 
 
 def test_what_a_killed_guard_leaves_the_next_start_removes(
@@ -513,10 +513,10 @@ def test_what_a_killed_guard_leaves_the_next_start_removes(
     for pid in [*one.guards(), one.process.pid]:
         os.kill(pid, signal.SIGKILL)
     one.process.wait()
-    assert until(one.ended, 5)
+    assert until(one.ended)
     assert len(instances_of(one.process.pid)) == 2
     next_ = coldseek(tmp_path, "true")
-    next_.communicate(timeout=30)
+    next_.communicate(timeout=PATIENCE_S)
     assert next_.returncode == 0
     assert not instances_of(one.process.pid, next_.pid)
 
@@ -570,7 +570,7 @@ def test_an_instance_of_somebody_else_stays_as_it_is(untouched: None, tmp_path: 
                 tracefs._write(root, f"{theirs}/{name}", value)
             before = settings(theirs)
             for command in ("true", "/nowhere/nothing"):
-                coldseek(tmp_path, command).communicate(timeout=30)
+                coldseek(tmp_path, command).communicate(timeout=PATIENCE_S)
             assert settings(theirs) == before
             assert "sys_enter_read" in before["set_event"]
         finally:

@@ -18,8 +18,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, need, need_root, need_tool
-from small_programs import READS_OF_32_BIT, program_of_32_bit, python, reads_of, stopped_and_continued, until
+from conftest import PATIENCE_S, ROOT, need, need_root, need_tool
+from small_programs import (
+    READS_OF_32_BIT,
+    catches,
+    interrupt_twice,
+    program_of_32_bit,
+    python,
+    reads_of,
+    stopped_and_continued,
+    until,
+)
 
 from profiler.capture.ptrace import Ptrace
 from profiler.trace import load
@@ -47,7 +56,7 @@ def test_exec_in_a_thread_takes_over_the_process(data: Path) -> None:
         f"closed = os.open({str(data)!r}, 0)\n"
         f"again = [sys.executable, '-S', '-c', {then!r}]\n"
         f"threading.Thread(target=lambda: os.execv(sys.executable, again)).start()\n"
-        f"time.sleep(60)\n"
+        f"time.sleep(600)\n"
     )
     found = Ptrace().record(python(script))
     assert found.meta.exit_status == 0
@@ -213,7 +222,7 @@ def alive(mark: str) -> list[int]:
 
 
 class Running:
-    """`coldseek record` of a program that says when it is ready and then goes on for a minute."""
+    """`coldseek record` of a program that says when it is ready and then goes on for ten minutes."""
 
     def __init__(self, folder: Path, tracer: str, setup: str = "") -> None:
         self.trace = folder / "run.trace.parquet"
@@ -222,7 +231,7 @@ class Running:
         data.write_bytes(bytes(4096))
         script = (
             f"import os, signal, sys, time\n{setup}\nfd = os.open({str(data)!r}, 0); os.read(fd, 17)\n"
-            f"open({str(ready)!r}, 'w').close()\nend = time.time() + 60\n"
+            f"open({str(ready)!r}, 'w').close()\nend = time.time() + 600\n"
             f"while time.time() < end: time.sleep(0.05)\n"
         )
         self.data = data
@@ -231,14 +240,14 @@ class Running:
              sys.executable, "-S", "-c", script, self.mark],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
-        assert until(ready.exists)
+        assert until(ready.exists) and until(lambda: catches(self.process.pid, signal.SIGTERM))
 
     def others(self) -> list[int]:
         return [pid for pid in alive(self.mark) if pid != self.process.pid]
 
     def end(self) -> str:
         """Wait for coldseek; what it said."""
-        _, words = self.process.communicate(timeout=30)
+        _, words = self.process.communicate(timeout=PATIENCE_S)
         return words.decode()
 
 
@@ -277,10 +286,7 @@ def test_ctrl_c_ends_the_program_and_keeps_the_trace(run: Callable[..., Running]
 
 def test_a_second_ctrl_c_ends_a_program_that_ignores_it(run: Callable[..., Running]) -> None:
     one = run("signal.signal(signal.SIGINT, signal.SIG_IGN)")
-    os.kill(one.process.pid, signal.SIGINT)
-    time.sleep(0.5)
-    assert one.process.poll() is None
-    os.kill(one.process.pid, signal.SIGINT)
+    assert interrupt_twice(one.process.pid, lambda: not one.others())
     words = one.end()
     assert "PARTIAL" in words
     assert (0, 17) in reads_of(load(one.trace), one.data)
@@ -301,7 +307,7 @@ def test_a_killed_coldseek_leaves_no_process_behind(run: Callable[..., Running])
     assert one.others()
     os.kill(one.process.pid, signal.SIGKILL)
     one.process.wait()
-    assert until(lambda: not one.others(), 10)
+    assert until(lambda: not one.others())
 
 
 # -- asynchronous reads, against what fio itself counts

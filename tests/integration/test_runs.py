@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import need, need_root, need_tool
+from conftest import PATIENCE_S, need, need_root, need_tool
+from small_programs import catches, interrupt_twice, lives, until
 
 from profiler.capture import runs
 from profiler.capture.cache import Residency, can_drop_all, evict
@@ -38,9 +39,10 @@ def on_a_device(directory: Path) -> bool:
 
 
 def test_time_and_exit_status() -> None:
+    began = time.perf_counter()
     result = run(["sh", "-c", "sleep 0.2; exit 7"])
     assert result.exit_status == 7
-    assert 0.2 <= result.wall_s < 0.2 + 2
+    assert 0.2 <= result.wall_s <= time.perf_counter() - began
     assert result.user_s + result.system_s < result.wall_s
     assert (result.resident_before_bytes, result.resident_checked_bytes) == (None, None)
 
@@ -50,8 +52,9 @@ def test_death_by_a_signal_counts_as_in_a_shell() -> None:
 
 
 def test_only_the_program_is_timed() -> None:
+    """And no start of a Python, nor the half of one: on an idle machine it is a tenth."""
     true = need_tool("true")
-    assert min(run([true]).wall_s for _ in range(10)) < 0.02
+    assert until(lambda: run([true]).wall_s < run([sys.executable, "-c", ""]).wall_s / 2)
 
 
 def test_cpu_time_is_the_programs_and_its_childrens() -> None:
@@ -225,43 +228,31 @@ def start(program: str, tmp_path: Path, trap: str = ":") -> tuple[subprocess.Pop
     ours = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    deadline = time.monotonic() + 20
-    while not told.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert until(told.exists) and until(lambda: catches(ours.pid, signal.SIGTERM))
     return ours, int(told.read_text())
-
-
-def is_running(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_is_passed_on_and_nothing_is_left_running(number: int, tmp_path: Path) -> None:
-    ours, program = start("exec sleep 60", tmp_path)
+    ours, program = start("exec sleep 600", tmp_path)
     os.kill(ours.pid, number)
-    out, _ = ours.communicate(timeout=20)
+    out, _ = ours.communicate(timeout=PATIENCE_S)
     assert out.startswith("interrupted:")
-    assert not is_running(program)
+    assert not lives(program)
 
 
 def test_a_program_that_heeds_no_interrupt_is_killed_in_the_end(tmp_path: Path) -> None:
     ours, program = start("while :; do sleep 0.1; done", tmp_path, "trap '' INT TERM")
-    os.kill(ours.pid, signal.SIGINT)
-    time.sleep(0.3)
-    os.kill(ours.pid, signal.SIGINT)
-    out, _ = ours.communicate(timeout=20)
+    assert interrupt_twice(ours.pid, lambda: not lives(program))
+    out, _ = ours.communicate(timeout=PATIENCE_S)
     assert out.startswith("interrupted:")
-    assert not is_running(program)
+    assert not lives(program)
 
 
 def test_a_program_that_answers_an_interrupt_may_finish(tmp_path: Path) -> None:
     trap = f"trap 'echo saved > {tmp_path}/saved; exit 3' INT"
     ours, program = start("while :; do sleep 0.1; done", tmp_path, trap)
     os.kill(ours.pid, signal.SIGINT)
-    ours.communicate(timeout=20)
+    ours.communicate(timeout=PATIENCE_S)
     assert (tmp_path / "saved").read_text() == "saved\n"
-    assert not is_running(program)
+    assert not lives(program)

@@ -7,13 +7,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import need_root, need_tool
+from conftest import PATIENCE_S, need_root, need_tool
+from small_programs import catches, lives, until
 
-from profiler.capture import strace, strace_guard, strace_log
+from profiler.capture import strace, strace_log
 from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
 from profiler.trace import Trace, validate
 
@@ -26,13 +26,17 @@ found = {"partial": meta.partial, "status": meta.exit_status, "reads": len(trace
 print(json.dumps(found), flush=True)
 """
 BUSY = """
-import os, time
-os.fork()
+import itertools, os, time
+name = "main" if os.fork() else "child"
 fd = os.open("/etc/passwd", os.O_RDONLY)
-while True:
+for number in itertools.count():
     os.pread(fd, 64, 0)
     time.sleep(0.01)
+    if number == 20:
+        with open(f"FOLDER/{name}.new", "w") as told: told.write(str(os.getpid()))
+        os.rename(f"FOLDER/{name}.new", f"FOLDER/{name}")
 """
+"""Two processes that read on and on, and say who they are when they have read 21 times."""
 STUBBORN = (
     "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid() if os.fork() else 0;"
     + BUSY
@@ -170,22 +174,21 @@ def test_what_cannot_be_run(tmp_path: Path) -> None:
             record(path)
 
 
-def drive(*command: str) -> subprocess.Popen[str]:
-    """A process like coldseek that traces `command`, in a session of its own; it is under way on return."""
+def drive(program: str, mark: str, folder: Path) -> tuple[subprocess.Popen[str], int, int]:
+    """A process like coldseek that traces the program, BUSY or one made of it, in a session of its own.
+
+    It is under way on return. Gives it, and the numbers of the program's two processes.
+    """
+    script = program.replace("FOLDER", str(folder)) + f"# {mark}\n"
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *command], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if any(strace_guard.tracees(pid) for pid in children(driver.pid)):
-            time.sleep(1.0)  # into its loop
-            return driver
-        time.sleep(0.02)
-    raise AssertionError("nothing was traced")
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        [sys.executable, "-c", DRIVER, sys.executable, "-S", "-c", script],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    told = folder / "main", folder / "child"
+    assert until(lambda: all(path.exists() for path in told)), "nothing was traced"
+    assert until(lambda: catches(driver.pid, signal.SIGTERM))
+    main, child = (int(path.read_text()) for path in told)
+    return driver, main, child
 
 
 def left_over(mark: str) -> list[str]:
@@ -202,9 +205,7 @@ def left_over(mark: str) -> list[str]:
 
 
 def wait_until_gone(mark: str) -> list[str]:
-    deadline = time.monotonic() + 15
-    while left_over(mark) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: not left_over(mark))
     return left_over(mark)
 
 
@@ -216,17 +217,20 @@ def wait_until_gone(mark: str) -> list[str]:
         (signal.SIGHUP, "ended by SIGHUP", 143),
     ],
 )
-def test_signals_end_the_program_and_keep_the_trace(number: int, partial: str, status: int) -> None:
+def test_signals_end_the_program_and_keep_the_trace(
+    number: int, partial: str, status: int, tmp_path: Path
+) -> None:
     mark = f"mark{os.getpid()}x{int(number)}"
-    driver = drive(sys.executable, "-S", "-c", BUSY.replace("while", f"# {mark}\nwhile"))
+    driver, main, child = drive(BUSY, mark, tmp_path)
     driver.send_signal(number)
-    if number == signal.SIGINT:  # the child has not had it; a second one is for those that are left
-        time.sleep(1.0)
-        driver.send_signal(number)
-    else:
-        time.sleep(1.0)
+    assert until(lambda: not lives(main))
+    # The child has not had it: another one is for those that are left, as soon as the end of the first is
+    # known.
+    for _ in range(20):
         driver.send_signal(signal.SIGINT)
-    output, _ = driver.communicate(timeout=30)
+        if until(lambda: not lives(child), 5):
+            break
+    output, _ = driver.communicate(timeout=PATIENCE_S)
     assert partial in output or "Ctrl-C" in output
     assert f'"status": {status}' in output
     assert int(re.search(r'"reads": (\d+)', output)[1]) > 10  # type: ignore[index]
@@ -234,21 +238,21 @@ def test_signals_end_the_program_and_keep_the_trace(number: int, partial: str, s
     assert not wait_until_gone(mark)
 
 
-def test_a_stubborn_program_is_killed() -> None:
+def test_a_stubborn_program_is_killed(tmp_path: Path) -> None:
     mark = f"mark{os.getpid()}stubborn"
-    driver = drive(sys.executable, "-S", "-c", STUBBORN.replace("while", f"# {mark}\nwhile"))
+    driver, _, _ = drive(STUBBORN, mark, tmp_path)
     driver.send_signal(signal.SIGTERM)
-    output, _ = driver.communicate(timeout=30)
+    output, _ = driver.communicate(timeout=PATIENCE_S)
     assert '"partial": "ended by SIGTERM", "status": 137' in output
     assert not wait_until_gone(mark)
 
 
 @pytest.mark.usefixtures("own_temporary")
-def test_nothing_is_left_when_coldseek_is_killed() -> None:
+def test_nothing_is_left_when_coldseek_is_killed(tmp_path: Path) -> None:
     mark = f"mark{os.getpid()}killed"
-    driver = drive(sys.executable, "-S", "-c", STUBBORN.replace("while", f"# {mark}\nwhile"))
+    driver, _, _ = drive(STUBBORN, mark, tmp_path)
     driver.kill()
-    driver.wait(timeout=10)
+    driver.wait(timeout=PATIENCE_S)
     assert not wait_until_gone(mark)
 
 

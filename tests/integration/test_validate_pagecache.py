@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import ROOT, need, need_root, need_tool
+from small_programs import until
 
 from profiler.capture.kernel import tracer
 from profiler.capture.record import data_files, discover, named_files
@@ -72,7 +72,7 @@ def test_the_setting_is_put_back(script: ModuleType, tmp_path: Path, by: signal.
         f"made = runpy.run_path({str(SCRIPT)!r}, run_name='script')\n"
         "import signal; signal.signal(signal.SIGTERM, made['end'])\n"
         f"with made['read_ahead'](pathlib.Path({str(tmp_path)!r}), 8192):\n"
-        "    print('set', flush=True); time.sleep(60)\n"
+        "    print('set', flush=True); time.sleep(600)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -81,10 +81,7 @@ def test_the_setting_is_put_back(script: ModuleType, tmp_path: Path, by: signal.
         assert setting.read_text() == "8192"
         running.send_signal(by)
         running.wait()
-    deadline = time.monotonic() + 5
-    while setting.read_text() != "128\n" and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert setting.read_text() == "128\n"
+    assert until(lambda: setting.read_text() == "128\n")
 
 
 def test_it_says_in_a_line_what_it_needs() -> None:

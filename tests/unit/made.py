@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import settings
 
 from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
 from profiler.trace import (
@@ -22,9 +21,6 @@ from profiler.trace import (
     table,
     validate,
 )
-
-settings.register_profile("tables", deadline=None)  # the first use of pandas or numpy takes what it takes
-settings.load_profile("tables")
 
 MIB = 2**20
 GIB = 2**30

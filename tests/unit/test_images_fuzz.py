@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import mutate
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -23,11 +21,9 @@ RELAXED = settings(
 def test_a_changed_image_is_read_without_harm(name: str, data: st.DataObject) -> None:
     choices = iter(data.draw(st.lists(st.integers(0, 2**20), min_size=60, max_size=60)))
     image = mutate.mutated(name, lambda below: next(choices, 0) % below)
-    start = time.monotonic()
     found = mutate.check(image)
     mutate.check_tables(found)
     mutate.check_chain(image)
-    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize("name", mutate.NAMES)

