@@ -12,13 +12,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import ROOT, need_tool
+from conftest import PATIENCE_S, ROOT, need_tool
 
 from profiler.capture import tracer
 from profiler.trace import Trace
 
 PROGRAMS = ROOT / "tests" / "programs"
-_PATIENCE_S = 300
 
 Reads = Counter[tuple[str, int | None, int]]
 
@@ -45,7 +44,7 @@ def build(name: str, directory: Path, *options: str) -> Path:
     program = directory / name
     source = PROGRAMS / f"{name}.c"
     command = [need_tool("gcc"), "-O1", "-w", "-pthread", *options, "-o", program, source]
-    subprocess.run(command, check=True, timeout=_PATIENCE_S)
+    subprocess.run(command, check=True, timeout=PATIENCE_S)
     return program
 
 

@@ -229,7 +229,6 @@ def test_open_in_every_way(way: str, disk_directory: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) < 100 + len(str(out))
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("form", "options"),
     [

@@ -10,13 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, coldseek, need, need_root, need_tool, need_tracer
+from conftest import PATIENCE_S, ROOT, coldseek, need, need_root, need_tool, need_tracer
 from test_tracers import CONTRACT, reads_of
 
 from profiler.capture import tracer
 from profiler.trace import Trace, load
-
-pytestmark = pytest.mark.alone
 
 NEW = ("-p", "-f", "--mount-proc")
 
@@ -27,7 +25,7 @@ def unshared(options: tuple[str, ...], *command: object) -> subprocess.Completed
     words = [need_tool("unshare"), *options, sys.executable, "-m", "profiler", *map(str, command)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     found = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                           timeout=300)  # fmt: skip
+                           timeout=PATIENCE_S)  # fmt: skip
     need("Operation not permitted" not in found.stderr, f"unshare: {found.stderr}")
     return found
 

@@ -15,8 +15,6 @@ from profiler.report import text
 from profiler.report.summary import summarise
 from profiler.trace import Trace
 
-pytestmark = pytest.mark.alone
-
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 CASES = {

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, need, need_root, need_tool, need_tracer
+from conftest import PATIENCE_S, ROOT, need, need_root, need_tool, need_tracer
 
 from profiler.capture import runs, tracer
 from profiler.capture.record import record
@@ -148,7 +148,7 @@ def test_folders_that_are_made_are_the_users(sudo: Owner, tmp_path: Path) -> Non
 def coldseek(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "profiler", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S
     )
 
 
