@@ -158,7 +158,7 @@ class Ptrace:
         self._born = born
         self._owner = owner
         self.processes: dict[int, int] = {}  # each task there was -> its process
-        self.forks: list[tuple[int, int]] = []  # (task, the one it made), each task's in order
+        self.forks: list[tuple[int, int, int]] = []  # when, by which task, which task was made
         self._tasks: dict[int, _Task] = {}
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
         self._ending = False  # everything is to end: no new task may run
@@ -475,7 +475,7 @@ class Ptrace:
             self._descriptors.share(parent, child)
         else:
             self._descriptors.fork(parent, child)
-        self.forks.append((parent, child))
+        self.forks.append((time.monotonic_ns(), parent, child))  # with the parent still stopped
         above = self._tasks[parent]
         self._began(child, above.pid if flags & CLONE_THREAD else child, above.abi)
         self._tasks[child].hidden = above.hidden

@@ -93,7 +93,7 @@ class Looks:
         began = time.monotonic_ns()
         self.times.append(began)
         for process in set(self.processes.values()):
-            for descriptor in procfs.descriptors(process):
+            for descriptor in procfs.descriptors(process) or ():
                 now = time.monotonic_ns()
                 key, facts = procfs.identify(process, descriptor)
                 former, look = self._now.get((process, descriptor), (None, -1))

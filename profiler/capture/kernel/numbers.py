@@ -2,8 +2,8 @@
 
 In a container they differ (pid_namespaces(7)), and nothing inside tells the others. So the program itself,
 before it becomes one, writes a line into the buffer, which the kernel marks with its number there. Whatever
-it forks is matched by order: the kernel's events and ptrace's tell of each fork of a task, one after
-another. Pure, but for `Marker`.
+it forks is matched by time: a task that forks is stopped, for ptrace to hear of it, before it can do so
+again. Numbers are used again, so each means a task from its birth on. Pure, but for `Marker`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import os
 import re
 import secrets
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from profiler.capture.kernel.join import Ints, asof
 from profiler.capture.kernel.syscalls import Columns
 from profiler.capture.kernel.tracefs import Instance
 from profiler.errors import ColdseekError
@@ -62,59 +65,74 @@ class Marker:
         self._instance.close()
 
 
-def matched(
-    main: int, kernel_main: int, forks: Iterable[tuple[int, int]], events: Columns | None
-) -> tuple[dict[int, int], int]:
-    """The kernel's number of each task -> ours, and how many tasks there are whose number is not known.
+@dataclass(frozen=True)
+class Births:
+    """Tasks of which both numbers are known, a row each, by time: since when (ns), the kernel's, ours."""
 
-    main, kernel_main: the first task. forks: (parent, child) in our numbers, in the order in which each
-    parent made them. events: those of FORKED, by time.
+    time_ns: Ints
+    kernel: Ints
+    ours: Ints
+
+    def of(self, numbers: npt.NDArray[np.generic], times: Ints) -> Ints:
+        """What we call the tasks that had these numbers of the kernel's at these times; those that are not
+        ours have negative ones."""
+        theirs = numbers.astype(np.int64)
+        birth = asof(theirs, times, self.kernel, self.time_ns)
+        return np.where(birth >= 0, np.append(self.ours, 0)[birth], -theirs)
+
+
+def matched(
+    main: int, kernel_main: int, forks: Iterable[tuple[int, int, int]], events: Columns | None
+) -> Births:
+    """Which task of the kernel's each of ours is, as far as that is known.
+
+    main, kernel_main: the first task. forks: (time_ns, parent, child) in our numbers, by time, which is that
+    of ptrace's stop. events: those of FORKED, by time.
     """
-    told: dict[int, list[int]] = defaultdict(list)
+    told: dict[int, list[tuple[int, int]]] = defaultdict(list)
     if events is not None:
-        for parent, child in zip(events["parent_pid"].tolist(), events["child_pid"].tolist(), strict=True):
-            told[parent].append(child)
-    ours: dict[int, list[int]] = defaultdict(list)
-    for parent, child in forks:
-        ours[parent].append(child)
-    found, unknown = {kernel_main: main}, 0
-    waiting = [(kernel_main, main)]
-    while waiting:
-        theirs, own = waiting.pop()
-        if len(told[theirs]) != len(ours[own]):  # some were lost: which is which nobody knows
-            unknown += len(ours[own])
-            continue
-        pairs = list(zip(told[theirs], ours[own], strict=True))
-        found.update(pairs)
-        waiting += pairs
-    return found, unknown
+        columns = (events[name].tolist() for name in ("parent_pid", "time_ns", "child_pid"))
+        for parent, time_ns, child in zip(*columns, strict=True):
+            told[parent].append((time_ns, child))
+    theirs, used = {main: kernel_main}, dict.fromkeys(told, 0)
+    births = [(0, kernel_main, main)]
+    for stop_ns, parent, child in forks:
+        number = theirs.get(parent, 0)
+        # the latest event is that of this fork; those before it that no stop was for are of children whose
+        # maker was killed, or that were not traced
+        latest = bisect_right(told.get(number, ()), stop_ns, key=lambda event: event[0])
+        if latest > used.get(number, 0):
+            used[number] = latest
+            time_ns, theirs[child] = told[number][latest - 1]
+            births.append((time_ns, theirs[child], child))
+        else:
+            theirs.pop(child, None)  # its event was lost, or its maker's; the number may have been another's
+    return Births(*np.array(sorted(births), np.int64).T)
 
 
 def translated(
-    tables: Mapping[str, Mapping[str, npt.NDArray[np.generic]]], ours: Mapping[int, int]
+    tables: Mapping[str, Mapping[str, npt.NDArray[np.generic]]], births: Births
 ) -> dict[str, dict[str, npt.NDArray[np.generic]]]:
     """Decoded events with our numbers of tasks; those of tasks that are not ours are negative."""
     made = {}
     for event, table in tables.items():
-        columns = dict(table)
-        columns["tid"] = _translate(table["tid"], ours)
-        if "comm" in table:  # io_uring's workers are named for their makers
-            columns["comm"] = _renamed(table["comm"], ours)
+        columns, times = dict(table), table["time_ns"].astype(np.int64)
+        columns["tid"] = births.of(table["tid"], times).astype(table["tid"].dtype)
+        if "comm" in table:
+            columns["comm"] = _renamed(table["comm"], times, births)
         made[event] = columns
     return made
 
 
-def _translate(tids: npt.NDArray[np.generic], ours: Mapping[int, int]) -> npt.NDArray[np.generic]:
-    distinct, which = np.unique(tids, return_inverse=True)
-    numbers = [ours.get(int(tid), -int(tid)) for tid in distinct]
-    return np.array(numbers, tids.dtype)[which.reshape(-1)] if len(numbers) else tids
-
-
-def _renamed(names: npt.NDArray[np.generic], ours: Mapping[int, int]) -> npt.NDArray[np.generic]:
-    distinct, which = np.unique(names, return_inverse=True)
-    renamed = []
-    for name in distinct.tolist():
-        worker = _WORKER.match(name)
-        own = ours.get(int(worker[2]), 0) if worker is not None else 0
-        renamed.append(b"%s%d" % (worker[1], own) if worker is not None else name)
-    return np.array(renamed, "S32")[which.reshape(-1)] if renamed else names
+def _renamed(names: npt.NDArray[np.generic], times: Ints, births: Births) -> npt.NDArray[np.generic]:
+    """io_uring's workers are named for their makers."""
+    workers = {name: found for name in np.unique(names).tolist() if (found := _WORKER.match(name))}
+    rows = np.flatnonzero(np.isin(names, list(workers))) if workers else np.empty(0, np.int64)
+    makers = np.array([int(workers[name][2]) for name in names[rows].tolist()], np.int64)
+    renamed = names.astype("S32")
+    own = np.maximum(births.of(makers, times[rows]), 0)
+    renamed[rows] = [
+        workers[name][1] + b"%d" % number
+        for name, number in zip(names[rows].tolist(), own.tolist(), strict=True)
+    ]
+    return renamed

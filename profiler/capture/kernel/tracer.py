@@ -240,11 +240,9 @@ class Kernel:
                 observer.stop()
             tables = observer.decode()
             if nested:
-                events = tables[0].get(numbers.FORKED)
-                ours, unknown = numbers.matched(control.main, main, control.forks, events)
-                tables = numbers.translated(tables[0], ours), numbers.translated(tables[1], ours)
-                if unknown:
-                    meta = dataclasses.replace(meta, notes=(*meta.notes, _not_numbered(unknown)))
+                births = numbers.matched(control.main, main, control.forks, tables[0].get(numbers.FORKED))
+                tables = numbers.translated(tables[0], births), numbers.translated(tables[1], births)
+                meta = _with_unnumbered(meta, tables[0])
             if not _heard(tables[0], control.main):
                 meta = dataclasses.replace(meta, partial=meta.partial or _UNHEARD)
             return assemble(
@@ -281,7 +279,7 @@ def assemble(
         dataclasses.replace(
             meta,
             tracer="kernel",
-            lost_events=sum(lost.values()),
+            lost_events=meta.lost_events + sum(lost.values()),
             unseen=tuple(set(meta.unseen) - seen),
             notes=(*meta.notes, *failures, *_losses(lost)),
         )
@@ -299,10 +297,18 @@ def _heard(tables: Mapping[str, Mapping[str, np.ndarray]], main: int) -> bool:
     return any((table["tid"] == main).any() for table in tables.values())
 
 
-def _not_numbered(unknown: int) -> str:
-    return (
-        f"reads of {show_plural(unknown, 'task')} are missing: which numbers they have outside of this "
-        f"container is not known; use --tracer ptrace"
+def _with_unnumbered(meta: Meta, tables: Tables) -> Meta:
+    """Events of followed tasks whose numbers are not ours are lost: nobody knows whose they are."""
+    strangers = np.concatenate([table["tid"][table["tid"] < 0] for table in tables.values()])
+    if not len(strangers):
+        return meta
+    tasks = show_plural(len(np.unique(strangers)), "task")
+    note = (
+        f"of {tasks} the number inside of this container is not known, so what they read is missing; run "
+        f"coldseek outside of it, or use --tracer ptrace"
+    )
+    return dataclasses.replace(
+        meta, lost_events=meta.lost_events + len(strangers), notes=(*meta.notes, note)
     )
 
 
