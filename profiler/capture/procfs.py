@@ -21,7 +21,8 @@ _KINDS = {
 
 HIDDEN = b": not accessible)"
 """How the name ends of a descriptor that cannot be looked at: of a program that is not dumpable, by others
-than root (prctl(2), PR_SET_DUMPABLE)."""
+than root (prctl(2), PR_SET_DUMPABLE; execve(2), of a program that may not be read)."""
+_GONE = b": gone before it was looked at)"
 _AT_FDCWD = -100  # linux/fcntl.h
 _STATX_BYTES, _STATX_BTIME, _BTIME_AT = 256, 0x800, 80  # linux/stat.h
 
@@ -30,10 +31,14 @@ def fault() -> str:
     """Why what /proc tells of tasks is not to be believed; "" if it is: it may be that of another PID
     namespace, in which our numbers mean other tasks."""
     try:
-        known = os.readlink("/proc/self")
+        known = [os.readlink("/proc/self")]
+        with open("/proc/self/status", "rb") as source:
+            lines = [line.split() for line in source if line.startswith(b"NSpid:")]
     except OSError as error:
         return f"/proc cannot be read ({os.strerror(error.errno or 0)})"
-    return "" if known == str(os.getpid()) else "/proc is that of another PID namespace"
+    if lines:  # one from each namespace between that of /proc and ours: two may be alike by chance
+        known = [word.decode() for word in lines[0][1:]]
+    return "" if known == [str(os.getpid())] else "/proc is that of another PID namespace"
 
 
 def kind_of(mode: int) -> str:
@@ -65,8 +70,9 @@ def identify(task: int, descriptor: int) -> tuple[object, FileFacts]:
     try:
         path = os.readlink(os.fsencode(link))
         status = os.stat(link)
-    except OSError:
-        name = b"(descriptor %d of task %d%s" % (descriptor, task, HIDDEN)
+    except OSError as error:
+        why = HIDDEN if isinstance(error, PermissionError) else _GONE
+        name = b"(descriptor %d of task %d%s" % (descriptor, task, why)
         return name, FileFacts(name)
     return _key(status, path, os.fsencode(link)), describe(path, status)
 
@@ -106,10 +112,12 @@ def identify_path(task: int, directory: int, path: bytes) -> tuple[object, FileF
         os.close(descriptor)
 
 
-def descriptors(task: int) -> list[int]:
-    """The descriptors that a task has open now."""
+def descriptors(task: int) -> list[int] | None:
+    """The descriptors that a task has open now; None if it hides them."""
     try:
         return sorted(int(name) for name in os.listdir(f"/proc/{task}/fd"))
+    except PermissionError:
+        return None
     except OSError:
         return []
 
@@ -186,11 +194,20 @@ def position_and_flags(task: int, descriptor: int) -> tuple[int | None, int]:
 
 def maker(task: int) -> int | None:
     """The process that has made a task: of a thread its own, else the parent; None: not known."""
+    process = _status(task, b"Tgid")
+    return process if process != task else _status(task, b"PPid")
+
+
+def is_thread(task: int) -> bool:
+    """Whether a task is not the first of its process; False where that is not known."""
+    return _status(task, b"Tgid") not in (task, None)
+
+
+def _status(task: int, field: bytes) -> int | None:
     try:
         with open(f"/proc/{task}/status", "rb") as source:
             fields = dict(line.split(b":", 1) for line in source)
-        process = int(fields[b"Tgid"])
-        return process if process != task else int(fields[b"PPid"])
+        return int(fields[field])
     except (OSError, KeyError, ValueError):
         return None
 

@@ -105,7 +105,7 @@ class _Task:
     pid: int
     abi: abis.Abi
     call: Call | None = None  # begun and not yet returned
-    clone_flags: int = 0  # of the latest clone or fork that has begun
+    clone_flags: int | None = 0  # of the latest clone or fork that has begun; None: they are hidden
     hidden: Hidden | None = None  # that clone, if its child was not to be traced
     exec_ns: int | None = None  # when the latest exec began
 
@@ -377,11 +377,11 @@ class Ptrace:
             self._overlooked(call.tid, [call.args[1]])
         elif call.name == "close_range":
             first, last = call.args[0] & 0xFFFFFFFF, call.args[1] & 0xFFFFFFFF
-            open_now = procfs.descriptors(call.tid) if self._journal is not None else []
-            self._overlooked(call.tid, [one for one in open_now if first <= one <= last])
+            open_now = procfs.descriptors(call.tid) if self._journal is not None else None
+            self._overlooked(call.tid, [one for one in open_now or () if first <= one <= last])
         elif call.name in _EXECS:
             task.call, task.exec_ns = None, call.time_ns
-            self._overlooked(call.tid, procfs.descriptors(call.tid))
+            self._overlooked(call.tid, procfs.descriptors(call.tid) or ())
         elif call.name in _FORKS:  # each of them, so that no flags outlive their call
             self._forks(task, call)
         elif call.name in _RECEIVES and not self._source.may_receive(call):
@@ -395,9 +395,10 @@ class Ptrace:
         task.call = task.hidden = None
         task.clone_flags = call.args[0] if call.name == "clone" else 0
         if call.name == "clone3":  # struct clone_args begins with them
-            task.clone_flags = self._source.value_at(call, 0) or 0
-        if task.clone_flags & CLONE_UNTRACED:
-            task.hidden = reveal(self._ptrace, call, task.abi, task.clone_flags)
+            task.clone_flags = self._source.value_at(call, 0)
+        flags = task.clone_flags or 0
+        if flags & CLONE_UNTRACED:
+            task.hidden = reveal(self._ptrace, call, task.abi, flags)
             if task.hidden is None:
                 self._recorder.unseen.add("untraced")
             else:
@@ -449,7 +450,10 @@ class Ptrace:
         task = self._tasks[tid]
         if event in (_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE):
             # the kernel names the event by the signal at the child's end: any of them may share descriptors
-            self._adopt(self._event_message(tid), tid, task.clone_flags)
+            child, flags = self._event_message(tid), task.clone_flags
+            if flags is None:  # what they share nobody knows, but threads do as a rule
+                flags = CLONE_THREAD | CLONE_FILES if procfs.is_thread(child) else 0
+            self._adopt(child, tid, flags)
         elif event == _EVENT_STOP:  # perhaps the first stop of a new task
             self._restored(tid)
         elif event == _EVENT_EXEC:
@@ -457,7 +461,7 @@ class Ptrace:
         elif event == _EVENT_EXIT:
             self._rings.collect(task.pid, tid, now - self._start_ns)
             if self._journal is not None and self._start_ns:
-                self._overlooked(tid, procfs.descriptors(tid))
+                self._overlooked(tid, procfs.descriptors(tid) or ())
             read = procfs.device_bytes_read(task.pid, tid)
             if read is not None and self._start_ns:
                 self._device_bytes = read + (self._device_bytes or 0)
@@ -529,10 +533,11 @@ class Ptrace:
         if not self._start_ns:
             self._start_ns = self._launched.exec_ns or now
             self._descriptors.table(tid)
-            self._inherited(tid, open_now)
+            self._inherited(tid, open_now or ())
         else:
             self._descriptors.exec(tid)
-            for descriptor in set(self._descriptors.table(tid).opens).difference(open_now):
+            gone = () if open_now is None else set(self._descriptors.table(tid).opens).difference(open_now)
+            for descriptor in gone:
                 self._descriptors.close(tid, descriptor)
         if self._journal is not None:
             began = task.exec_ns if task.exec_ns is not None and self._start_ns else 0
@@ -559,7 +564,7 @@ class Ptrace:
             op = "mmap_exec" if one.executable else "mmap"
             self._happened(call, op, one, handles[one.key], one.start, one.end)
 
-    def _inherited(self, tid: int, open_now: list[int]) -> None:
+    def _inherited(self, tid: int, open_now: Iterable[int]) -> None:
         """Register what the program was started with: stdin, stdout, stderr and whatever else."""
         call = Call(0, 0, tid, tid, "", (), 0)
         for descriptor in open_now:

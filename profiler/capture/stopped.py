@@ -29,6 +29,10 @@ class Stopped:
 
     def identify(self, call: Call, descriptor: int) -> Identity:
         key, facts = procfs.identify(call.tid, descriptor)
+        if facts.path.endswith(procfs.HIDDEN):  # one name, which may mean another file at any time
+            key = facts.path, call.tid, call.time_ns
+            if call.name in (*_OPENS, "openat2"):
+                facts.kind = "regular"  # as most that have names are: its reads shall not go uncounted
         if call.name in _OPENS:  # the call says it itself
             return Identity(key, facts)
         return Identity(key, facts, *procfs.position_and_flags(call.tid, descriptor))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import tempfile
 from pathlib import Path
 
@@ -36,6 +37,7 @@ CASES = {
         "cqskip",
     ),
     "dumpable": ("",),
+    "hidden": ("",),
     "leader": ("",),
     "passed": ("",),
     "preadv2": ("",),
@@ -68,24 +70,46 @@ def test_what_a_program_read_is_what_was_recorded(
     assert observed.recorded == observed.expected, leaves(observed)
 
 
-def test_descriptors_that_cannot_be_looked_at_are_said_first() -> None:
-    """A program that is not dumpable hides its descriptors from its own user; only root may look."""
+@pytest.mark.parametrize("how", ["asked", "unreadable"])
+def test_what_hides_from_its_user_is_counted_and_said_first(how: str) -> None:
+    """A program that is not dumpable hides its descriptors and its memory; only root may look.
+
+    It has asked for that, or may be executed, but not read by its user.
+    """
     need_root()
     need_tracer("ptrace")
     libc = ctypes.CDLL(None)
     text.report(summarise(Trace()), 80)  # nobody may not read our modules
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         directory = Path(name)
-        built = build("dumpable", directory)
+        built = build("hidden", directory)
+        built.chmod(0o755 if how == "asked" else 0o711)
         directory.chmod(0o777)
 
         def told() -> str:
             libc.prctl(PR_SET_DUMPABLE, 1)  # a process that has changed its user is not
-            trace = observe(built, "ptrace", directory, "plain").trace
-            return "\n\n".join((text.report(summarise(trace), 80).plain, *trace.meta.unseen))
+            trace = observe(built, "ptrace", directory, *([] if how == "asked" else ["unreadable"])).trace
+            reads = trace.reads()
+            hidden = reads[[path.startswith(b"(descriptor") for path in reads["path"]]]
+            offsets = hidden["offset"].astype(object).where(hidden["offset"].notna(), None)
+            rows = list(zip(hidden["file"].tolist(), offsets.tolist(), hidden["size"].tolist(), strict=True))
+            return json.dumps([text.report(summarise(trace), 80).plain, trace.meta.unseen, rows])
 
-        report = as_nobody(told)
+        report, unseen, rows = json.loads(as_nobody(told))
     first = " ".join(report.split("\n\n")[0].split())
-    assert first.startswith("INCOMPLETE: 2 descriptors could not be looked at")
-    assert "of 2 reads the file is not known" in first
-    assert "descriptors" in report.split("\n\n")
+    assert first.startswith("INCOMPLETE: ")
+    assert "descriptors could not be looked at" in first
+    assert f"of {len(rows)} reads the file is not known" in first
+    assert "descriptors" in unseen
+    rows = rows[-7:]  # of a program that cannot be read the loader's were before these
+    f, g = rows[0][0], rows[-1][0]
+    assert f != g
+    assert rows == [
+        [f, 0, 10],
+        [f, 10, 10],
+        [f, 20, 10],
+        [f, 30, 10],
+        [f, None, 30],
+        [f, 40, 10],
+        [g, 0, 10],
+    ]

@@ -102,7 +102,8 @@ class Source(Protocol):
         """Sum of the lengths in an array of `count` iovec structures."""
 
     def value_at(self, call: Call, argument: int) -> int | None:
-        """The number that argument number `argument` points to, after the call; None for NULL."""
+        """The number that argument number `argument` points to, after the call; None for NULL, and if it
+        cannot be looked at."""
 
     def iocbs(self, call: Call) -> list[Iocb]:
         """The entries of io_submit that the kernel accepted."""
@@ -281,7 +282,7 @@ def _moves(row: Row) -> Callable[[Calls, Call], None]:
         size = max(0, call.result)
         requested: int | None = None
         for move, descriptor, offset_at, pointer_at in ends:
-            offset = None
+            offset, hidden = None, False
             if offset_at >= 0:
                 offset = call.args[offset_at]
                 if offset == -1 and move.or_position:
@@ -289,7 +290,9 @@ def _moves(row: Row) -> Callable[[Calls, Call], None]:
             elif pointer_at >= 0:
                 after = calls.source.value_at(call, pointer_at)
                 offset = None if after is None else after - size
-            opened = calls.find(call, call.args[descriptor], moved=size if offset is None else 0)
+                hidden = after is None and call.args[pointer_at] != 0
+            at_position = offset is None and not hidden
+            opened = calls.find(call, call.args[descriptor], moved=size if at_position else 0)
             if not opened.data:
                 continue
             if requested is None:
@@ -299,7 +302,7 @@ def _moves(row: Row) -> Callable[[Calls, Call], None]:
                     else calls.source.vector_bytes(call, call.args[vector], call.args[vector + 1])
                 )
                 requested = max(size, asked)
-            if offset is None:
+            if at_position:
                 if move.writes and opened.append:
                     opened.position = None  # the kernel moved it to the end of the file, wherever that is
                 offset = opened.advance(size)
@@ -427,7 +430,10 @@ def _readahead(calls: Calls, call: Call) -> None:
 def _io_submit(calls: Calls, call: Call) -> None:
     if call.result <= 0:
         return
-    for iocb in calls.source.iocbs(call)[: call.result]:
+    iocbs = calls.source.iocbs(call)[: call.result]
+    if len(iocbs) < call.result:
+        calls.recorder.unseen.add("aio")
+    for iocb in iocbs:
         op = AIO_OPS.get(iocb.opcode)
         if op is not None:
             opened = calls.find(call, iocb.descriptor)
