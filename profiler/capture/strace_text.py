@@ -65,11 +65,25 @@ class CallText:
 
 # -- prefix ------------------------------------------------------------------------------------------------
 
+_COMM = rb"(?: <[^<>\n]{0,64}> )?"  # -Y: what the task calls itself
 _PREFIX = re.compile(
     rb"""
-    (?: \[pid \s+ (?P<bracket>\d{1,12}) \] \s+ | (?P<bare>\d{1,12}) \s+ )?
+    (?: \[pid \s+ (?P<bracket>\d{1,12}) """
+    + _COMM
+    + rb""" \] \s+ | (?P<bare>\d{1,12}) """
+    + _COMM
+    + rb""" \s+ )?
+    (?: \[ (?=[^\]]*[g-z_]) [^\[\]\s]{1,400} (?: [ ] \( \w{1,20} \) )? \] \s+ )?   # --secontext
     (?: (?P<clock>\d\d:\d\d:\d\d) (?: \. (?P<clock_part>\d{1,9}) )? \s+
-      | [ ]* (?P<seconds>\d{1,12}) (?: \. (?P<part>\d{1,9}) )? \s+ )?
+      # without a fraction it is a time only where it is as long, or padded as wide, as strace prints it
+      | [ ]* (?P<seconds>\d{1,12} (?=\.) | \d{9,12} | (?<=[ ]{5})\d | (?<=[ ]{4})\d\d | (?<=[ ]{3})\d{3})
+        (?: \. (?P<part>\d{1,9}) )? \s+ )?
+    (?: \[pid \s+ (?P<late_bracket>\d{1,12}) """
+    + _COMM
+    + rb""" \] \s+
+      | (?P<late>\d{1,12}) """
+    + _COMM
+    + rb""" \s+ (?=[a-z_]\w*\(|<\.\.\.|\+\+\+|---) )?        # logs that were put together by their times
     (?: \( \+ [ ]+ \d{1,12} (?: \. \d{1,9} )? \) \s+ )?   # -r beside -t
     (?: \[ [ ]* \d{1,6} \] \s+ )?                         # -n: number of the call
     (?: \[ [0-9a-f?]{8,16} \] \s+ )?                      # -i: instruction pointer
@@ -85,7 +99,11 @@ def split_prefix(line: bytes) -> Prefix:
     if found is None:  # every part is optional
         raise UnreadableError
     task, stamp = None, None
-    bracket, bare, clock, clock_part, seconds, part = found.groups()
+    bracket, bare, clock, clock_part, seconds, part, late_bracket, late = found.groups()
+    if (clock or seconds) and not bracket and (late_bracket or late):
+        if bare:
+            raise UnreadableError
+        bracket, bare = late_bracket, late
     if bracket or bare:
         task = int(bracket or bare)
         if bare and not clock and not seconds and task > _LARGEST_REAL_PID:
