@@ -43,7 +43,8 @@ _DATE = (
 )
 _DATETIME = (
     rb"(?:" + _WEEKDAY + _MONTH + rb" {1,2}\d{1,2} " + _CLOCK + _ZONE + rb" 20\d\d"
-    rb"|" + _WEEKDAY + rb"?" + _DATE + rb"(?:T|[ ,]+|:)(?:" + _CLOCK + rb"|\d{6}(?:[.,]\d{1,9})?)" + _ZONE + rb")"
+    rb"|" + _WEEKDAY + rb"?" + _DATE + rb"(?:T|[ ,]+|:)"
+    rb"(?:" + _CLOCK + rb"|\d{6}(?:[.,]\d{1,9})?)" + _ZONE + rb")"
 )
 
 
@@ -81,7 +82,8 @@ _LAYERS_KNOWN = (
     Layer("what the system's log puts before it", rb"[\w.-]+ [\w./@-]{1,80}\[\d+\]: "),
     Layer(
         "a time",
-        rb"(?:<\d{1,3}>1? ?)?(?:\[" + _DATETIME + rb"\]|\(" + _DATETIME + rb"\)|" + _DATETIME + rb"):?[ \t]+",
+        rb"(?:<\d{1,3}>1? ?)?"
+        rb"(?:\[" + _DATETIME + rb"\]|\(" + _DATETIME + rb"\)|" + _DATETIME + rb"):?[ \t]+",
     ),
     Layer("a time", rb"\[[ \d]{1,10}\d\.\d{1,9}\] "),
     Layer("a time", rb"\[" + _CLOCK + rb"\][ \t]+(?:: )?"),
@@ -106,7 +108,8 @@ _TYPESET = {"…": b"...", "\u00a0": b" ", "–": b"-", "—": b"--", "‑": b"-
 _QUOTES_1252 = re.compile(rb"[\x93\x94]")
 _SIGNS_1252 = {b"\x85": b"...", b"\xa0": b" ", b"\x96": b"-", b"\x97": b"--"}
 _TIME_FIRST = re.compile(
-    rb"^( *" + _TIME + rb" +)(\[pid +\d+(?:<[^\n>]{0,64}>)?\] +|\d{1,12}(?:<[^\n>]{0,64}>)? +(?=" + _TEXT + rb"))",
+    rb"^( *" + _TIME + rb" +)"
+    rb"(\[pid +\d+(?:<[^\n>]{0,64}>)?\] +|\d{1,12}(?:<[^\n>]{0,64}>)? +(?=" + _TEXT + rb"))",
     re.MULTILINE,
 )  # fmt: skip
 _COMM = re.compile(
