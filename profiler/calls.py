@@ -185,6 +185,13 @@ CALLS: tuple[Row, ...] = (
     Row("readahead", 187, 225, 213, "int fd, loff offset, long count"),
     Row("madvise", 28, 219, 233, "ptr start, long len_in, int behavior",
         when=When("behavior", tuple(range(len(MADVICE))))),
+    # that ask to trace or to confine a process: asked by name where they matter (linux/ptrace.h: TRACEME,
+    # ATTACH, SEIZE; linux/prctl.h: PR_SET_SECCOMP; linux/seccomp.h: SECCOMP_SET_MODE_STRICT)
+    Row("ptrace", 101, 26, 117, "long request, long pid, long addr, long data",
+        when=When("request", (0, 16, 0x4206))),
+    Row("prctl", 157, 172, 167, "int option, long arg2, long arg3, long arg4, long arg5",
+        when=When("option", (22,))),
+    Row("seccomp", 317, 354, 277, "uint op, uint flags, ptr uargs", when=When("op", (0,))),
     # whose requests and results lie in the program's memory
     Row("io_setup", 206, 245, 0, "uint nr_reqs, ptr:long ctx"),
     Row("io_submit", 209, 248, 2, "long ctx_id, long nr, ptr iocbpp"),

@@ -8,15 +8,13 @@ while the parent is stopped in its clone, and put back where the program could s
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from profiler.capture import procfs
-from profiler.capture.abi import Abi
-from profiler.capture.calls.meaning import Call
+from profiler.capture import memory
+from profiler.capture.stops import POKEUSER
 
 CLONE_UNTRACED = 0x800000  # linux/sched.h
-_POKEUSER = 6  # sys/ptrace.h
 _FIRST_ARGUMENT = {8: 14 * 8, 4: 5 * 8}  # rdi and ebx in struct user_regs_struct (sys/user.h), by word
 
 
@@ -27,22 +25,32 @@ class Hidden:
     restore: Callable[[int], bool]
 
 
-def reveal(ptrace: Callable[..., int], call: Call, abi: Abi, flags: int) -> Hidden | None:
-    """Take CLONE_UNTRACED out of a clone that begins, `call`, of a stopped task.
+def flags_of(tid: int, name: str, args: Sequence[int]) -> int | None:
+    """The flags with which a stopped task is about to make another; None: they cannot be read."""
+    if name == "clone3":  # struct clone_args begins with them
+        raw = memory.read(tid, args[0], 8)
+        return None if raw is None else int.from_bytes(raw, "little")
+    return args[0] if name == "clone" else 0
+
+
+def reveal(
+    ptrace: Callable[..., int], tid: int, name: str, args: Sequence[int], flags: int, word: int
+) -> Hidden | None:
+    """Take CLONE_UNTRACED out of a clone that a stopped task begins. word: bytes of a pointer of its.
 
     None where that cannot be done: the child will be missing, and its calls fail.
     """
     seen = flags & ~CLONE_UNTRACED
-    if call.name == "clone3":
-        address = call.args[0]
-        if not procfs.write_memory(call.tid, address, seen.to_bytes(8, "little")):
+    if name == "clone3":
+        address = args[0]
+        if not memory.write(tid, address, seen.to_bytes(8, "little")):
             return None
-        return Hidden(lambda tid: procfs.write_memory(tid, address, flags.to_bytes(8, "little")))
+        return Hidden(lambda tid: memory.write(tid, address, flags.to_bytes(8, "little")))
     if platform.machine() != "x86_64":
         return None
-    place = _FIRST_ARGUMENT[abi.word]
+    place = _FIRST_ARGUMENT[word]
 
     def poke(tid: int, value: int) -> bool:
-        return bool(ptrace(_POKEUSER, tid, place, value & (2**64 - 1)) == 0)
+        return bool(ptrace(POKEUSER, tid, place, value & (2**64 - 1)) == 0)
 
-    return Hidden(lambda tid: poke(tid, flags)) if poke(call.tid, seen) else None
+    return Hidden(lambda tid: poke(tid, flags)) if poke(tid, seen) else None

@@ -6,8 +6,11 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
+
+from profiler.capture.interrupts import SAME_S
 
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -24,6 +27,7 @@ class Halt:
         self._number = 0
         self._held = False
         self._came = 0  # while held
+        self._latest = (0, 0.0)  # signal, and when it came
         self._former: dict[int, object] = {}
         self._wakeup = -1
         self._told = (-1, -1)
@@ -75,9 +79,12 @@ class Halt:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self._number = self._number or number
+        now = time.monotonic()
+        again = number != self._latest[0] or now - self._latest[1] > SAME_S
+        self._latest = number, now
         if self._held and not self._came:
             self._came = number
-        else:
+        elif again or not self._held:
             raise KeyboardInterrupt(words(number))
 
 

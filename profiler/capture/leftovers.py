@@ -14,6 +14,8 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
+from profiler.units import show_path, show_plural
+
 OWN_S = 0.5
 """Time that leftovers have to end by themselves."""
 
@@ -22,6 +24,7 @@ GRACE_S = 3.0
 
 _LAST_S = 10.0  # for those that make others faster than they can be killed, or may not be killed
 _LOOK_S = 0.01
+_SHOWN = 5  # names, and numbers of each
 _SET_SUBREAPER, _GET_SUBREAPER = 36, 37  # linux/prctl.h
 
 Running = Callable[[], Iterable[int]]
@@ -83,8 +86,22 @@ def end(running: Running, kill: Callable[[], None] | None = None) -> list[str]:
             kill()
         gone = _gone(killed, _LAST_S)
     if not gone:
-        raise TimeoutError(", ".join(f"{_name(pid)} ({pid})" for pid in running()))
+        raise TimeoutError(show(running()))
     return names
+
+
+def show(processes: Iterable[int]) -> str:
+    """Names and numbers, fit for one line: "nginx (12, 13), sh (14)"; "" if there are none."""
+    named: dict[str, list[int]] = {}
+    for pid in sorted(processes):
+        named.setdefault(_name(pid), []).append(pid)
+    shown = []
+    for name, pids in list(named.items())[:_SHOWN]:
+        more = f" and {len(pids) - _SHOWN} more" if len(pids) > _SHOWN else ""
+        shown.append(f"{show_path(name)} ({', '.join(map(str, pids[:_SHOWN]))}{more})")
+    if len(named) > _SHOWN:
+        shown.append(show_plural(len(named) - _SHOWN, "other program"))
+    return ", ".join(shown)
 
 
 def _gone(running: Running, within_s: float) -> bool:

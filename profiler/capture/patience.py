@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-WALL = 0x40000000  # __WALL of waitpid(2): wait for threads too
+from profiler.capture.stops import WALL
+
 WINDOW = 512
 """Stops between two decisions: long enough to even out single stops, a small part of a second of a busy
 run."""

@@ -7,7 +7,6 @@ import os
 import platform
 import stat
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from profiler.capture.recorder import FileFacts
@@ -256,29 +255,4 @@ def same_open(task: int, descriptor: int, other: int, other_descriptor: int) -> 
 
 _KCMP = {"x86_64": 312, "aarch64": 272, "riscv64": 272}
 
-
-class _Range(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def memory(task: int, address: int, length: int) -> bytes | None:
-    """`length` bytes of a task's memory (process_vm_readv(2)); None if they are not all there."""
-    if not 0 < address < 2**63 or not 0 < length <= 1 << 20:
-        return None
-    held = ctypes.create_string_buffer(length)
-    return held.raw if _copy(_libc.process_vm_readv, task, address, held) else None
-
-
-def write_memory(task: int, address: int, data: bytes) -> bool:
-    """Put `data` into a task's memory (process_vm_writev(2)); whether all of it was."""
-    if not 0 < address < 2**63:
-        return False
-    return _copy(_libc.process_vm_writev, task, address, ctypes.create_string_buffer(data, len(data)))
-
-
-def _copy(how: Callable[..., int], task: int, address: int, held: ctypes.Array[ctypes.c_char]) -> bool:
-    local, remote = _Range(ctypes.addressof(held), len(held)), _Range(address, len(held))
-    return how(task, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0) == len(held)

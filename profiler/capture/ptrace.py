@@ -25,7 +25,6 @@ import dataclasses
 import os
 import shutil
 import signal
-import struct
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -37,13 +36,14 @@ from typing import TYPE_CHECKING
 from profiler import __version__
 from profiler.calls import CALLS, MADVICE
 from profiler.capture import abi as abis
-from profiler.capture import launch, procfs, seccomp
+from profiler.capture import confined, launch, procfs, seccomp, stops
 from profiler.capture.calls.meaning import CLONE_FILES, CLONE_THREAD, Call, Calls
-from profiler.capture.cloning import CLONE_UNTRACED, Hidden, reveal
+from profiler.capture.cloning import CLONE_UNTRACED, Hidden, flags_of, reveal
 from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.journal import Journal
-from profiler.capture.patience import WALL, WINDOW, Patience
+from profiler.capture.leaving import Leaving
+from profiler.capture.patience import WINDOW, Patience
 from profiler.capture.procfs import Mapping
 from profiler.capture.recorder import OP_CODES, UNKNOWN, Recorder
 from profiler.capture.rings.watch import Rings
@@ -55,34 +55,6 @@ from profiler.units import show_path, show_plural
 
 if TYPE_CHECKING:
     from profiler.owner import Owner
-
-# linux/ptrace.h; python-ptrace has the older half of these
-_CONT, _SYSCALL, _GETEVENTMSG, _SEIZE, _LISTEN, _GET_SYSCALL_INFO = 7, 24, 0x4201, 0x4206, 0x4208, 0x420E
-_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE, _EVENT_EXEC, _EVENT_EXIT, _EVENT_SECCOMP, _EVENT_STOP = (
-    1,
-    2,
-    3,
-    4,
-    6,
-    7,
-    128,
-)
-_OPTIONS = (
-    1  # TRACESYSGOOD: returns from calls are told from real SIGTRAPs
-    | 1 << _EVENT_FORK | 1 << _EVENT_VFORK | 1 << _EVENT_CLONE
-    | 1 << _EVENT_EXEC | 1 << _EVENT_EXIT | 1 << _EVENT_SECCOMP
-    | 1 << 20  # EXITKILL: the program must not outlive coldseek, whatever kills that
-)  # fmt: skip
-_CALL_BEGINS = _EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
-_CALL_RETURNED = (signal.SIGTRAP | 0x80) << 8 | 0x7F
-_STOPS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
-
-# struct ptrace_syscall_info: op, padding, arch, instruction pointer, stack pointer; then, at entry, number
-# and six arguments, at return the result
-_INFO_BYTES = 88
-_HEAD = struct.Struct("<4xI16xQi")  # arch, number, and the first argument as a descriptor
-_ARGUMENTS_AT = 32
-_RESULT, _RESULT_AT = struct.Struct("<q"), 24
 
 _FORKS = ("fork", "vfork", "clone", "clone3")
 _RECEIVES = ("recvmsg", "recvmmsg", "recvmmsg_time64")
@@ -162,6 +134,7 @@ class Ptrace:
         self._tasks: dict[int, _Task] = {}
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
         self._ending = False  # everything is to end: no new task may run
+        self._over_now = False  # the observation is to end, nothing else
         self._rows: dict[tuple[int, int], _Row] = {}
         self._device_bytes: int | None = None
         self._source = Stopped(lambda tid: self._tasks[tid].abi.word)
@@ -173,7 +146,7 @@ class Ptrace:
         self._start_ns = 0  # of the program, once it runs; 0: not yet
         self._end_ns = 0
         self._exit_status: int | None = None
-        self._info = ctypes.create_string_buffer(_INFO_BYTES)
+        self._info = ctypes.create_string_buffer(stops.INFO_BYTES)
         self._info_at = ctypes.addressof(self._info)
         self._message = ctypes.c_ulong()
 
@@ -184,9 +157,10 @@ class Ptrace:
         *,
         silent: bool = False,
         over: Over | None = None,
+        leaving: Leaving | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
-        return self._recorder.trace(self.run(command, started, silent=silent, over=over))
+        return self._recorder.trace(self.run(command, started, silent=silent, over=over, leaving=leaving))
 
     def run(
         self,
@@ -195,9 +169,12 @@ class Ptrace:
         *,
         silent: bool = False,
         over: Over | None = None,
+        leaving: Leaving | None = None,
+        observed: Callable[[], None] = lambda: None,
     ) -> Meta:
-        """`record` without making a Trace of what is in `recorder` then."""
-        self._ptrace, self._over = _binding(), over
+        """`record` without making a Trace of what is in `recorder` then. observed: called when nothing more
+        is observed, which may be long before the program ends."""
+        self._ptrace, self._over, self._leaving = _binding(), over, leaving
         known = abis.native()
         self._native = known[0]
         names = WANTED if self._journal is None else (*WANTED, *_HEARD_ALONE)
@@ -218,13 +195,18 @@ class Ptrace:
         )
         self._main = launched.pid
         self._began(launched.pid, launched.pid, known[0])
-        with Interrupts(launched.pid, self._kill, once=silent) as interrupts:
+        end = self._kill if leaving is None else self._let_go
+        with Interrupts(launched.pid, end, once=silent, leaves=leaving is not None) as interrupts:
             try:
                 if started is not None:
                     started(self._recorder)
                 self._loop(interrupts)
             finally:
-                self._abandon()
+                if leaving is not None and self._over_now and self._tasks:
+                    observed()
+                    self._take_leave(leaving, interrupts)
+                else:
+                    self._abandon()
         failure = launched.failure(command)
         if failure is not None:
             raise failure
@@ -237,7 +219,7 @@ class Ptrace:
             started_at=started_at,
             tracer=self.name,
             tracer_version=__version__,
-            wall_s=(self._end_ns - self._start_ns) / 1e9,
+            wall_s=((self._end_ns or time.monotonic_ns()) - self._start_ns) / 1e9,
             exit_status=self._exit_status,
             device_read_bytes=self._device_bytes,
             partial=interrupts.partial,
@@ -260,8 +242,8 @@ class Ptrace:
 
     def _attach(self, pid: int) -> None:
         self._attached(pid)  # first: where it fails, a traced child would stop on its way out
-        if self._ptrace(_SEIZE, pid, 0, _OPTIONS) == _FAILED:
-            raise ColdseekError(f"the kernel does not allow tracing ({_last_error().strerror})")
+        if self._ptrace(stops.SEIZE, pid, 0, stops.OPTIONS) == stops.FAILED:
+            raise ColdseekError(f"the kernel does not allow tracing ({stops.last_error().strerror})")
 
     # -- the loop ----------------------------------------------------------------------------------------
 
@@ -287,7 +269,7 @@ class Ptrace:
                             self._gone(tid, status, clock(), interrupts)
                 except ProcessLookupError:
                     pass  # killed while it was stopped: its end is reported by waitpid
-                if not tasks:
+                if not tasks or self._over_now:
                     return
 
     def _frequent_stops(self) -> Callable[[_Task, int, int, int], bool]:
@@ -298,70 +280,75 @@ class Ptrace:
         hand in local names. Gives a function that says whether it has dealt with the stop.
         """
         ptrace, tables, finish = self._ptrace, self._descriptors.tables, self._calls.finish
-        head, result = _HEAD.unpack_from, _RESULT.unpack_from
+        head, result = stops.HEAD.unpack_from, stops.RESULT.unpack_from
         info, info_at, native = self._info, self._info_at, self._native
         calls = {native.numbers[name]: (name, native.decode[name]) for name in _ON_DESCRIPTOR
                  if name in native.numbers}  # fmt: skip
 
         def deal(task: _Task, tid: int, status: int, now: int) -> bool:
-            if status == _CALL_BEGINS:
-                if ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, info_at) == _FAILED:
-                    raise _last_error()
-                audit, number, descriptor = head(info)
+            if status == stops.CALL_BEGINS:
+                if ptrace(stops.GET_SYSCALL_INFO, tid, stops.INFO_BYTES, info_at) == stops.FAILED:
+                    raise stops.last_error()
+                audit, number, descriptor, word = head(info)
                 known = calls.get(number)
-                if known is None or audit != native.audit or not self._start_ns:
+                if known is None or audit != native.audit or word != stops.OUR_FILTER or not self._start_ns:
                     self._entered(task, tid, now)
                     return True
                 opened = tables[tid].opens.get(descriptor)
                 followed = opened is None or opened.data
-                if ptrace(_SYSCALL if followed else _CONT, tid, 0, 0) == _FAILED:
-                    raise _last_error()
+                if ptrace(stops.SYSCALL if followed else stops.CONT, tid, 0, 0) == stops.FAILED:
+                    raise stops.last_error()
                 task.call = None
                 if followed:
                     name, decode = known
-                    args = decode(info, _ARGUMENTS_AT)
+                    args = decode(info, stops.ARGUMENTS_AT)
                     task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
                 return True
-            if status == _CALL_RETURNED:
+            if status == stops.CALL_RETURNED:
                 call = task.call
                 if call is None:
-                    self._resume(_CONT, tid)
+                    self._resume(stops.CONT, tid)
                     return True
                 task.call = None
-                if ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, info_at) == _FAILED:
-                    raise _last_error()
+                if ptrace(stops.GET_SYSCALL_INFO, tid, stops.INFO_BYTES, info_at) == stops.FAILED:
+                    raise stops.last_error()
                 call.duration_ns = now - self._start_ns - call.time_ns
-                (call.result,) = result(info, _RESULT_AT)
+                (call.result,) = result(info, stops.RESULT_AT)
                 if call.name in _SELF_CONTAINED and call.args[0] in tables[tid].opens:
-                    if ptrace(_CONT, tid, 0, 0) == _FAILED:
-                        raise _last_error()
+                    if ptrace(stops.CONT, tid, 0, 0) == stops.FAILED:
+                        raise stops.last_error()
                     finish(call)
                 else:
                     self._returned(call)
-                    self._resume(_CONT, tid)
+                    self._resume(stops.CONT, tid)
                 return True
             return False
 
         return deal
 
     def _resume(self, request: int, tid: int, number: int = 0) -> None:
-        if self._ptrace(request, tid, 0, number) == _FAILED:
-            raise _last_error()
+        if self._ptrace(request, tid, 0, number) == stops.FAILED:
+            raise stops.last_error()
 
     def _entered(self, task: _Task, tid: int, now: int) -> None:
         """One of the less frequent calls begins, described in `_info`."""
-        audit, number, _ = _HEAD.unpack_from(self._info)
+        audit, number, _, word = stops.HEAD.unpack_from(self._info)
         task.call = None
+        if word != stops.OUR_FILTER:
+            stops.refuse(self._ptrace, tid)
+            self._note_once(confined.FILTER)
+            self._resume(stops.CONT, tid)
+            return
         row = self._rows.get((audit, number))
         if row is None or not self._start_ns:
             if self._start_ns:  # before, it is still coldseek's own code on its way to exec
                 self._recorder.unseen.add("abi")
-            self._resume(_CONT, tid)
+            self._resume(stops.CONT, tid)
             return
         name, task.abi, decode = row
-        args = decode(self._info, _ARGUMENTS_AT)
+        args = decode(self._info, stops.ARGUMENTS_AT)
         call = task.call = Call(now - self._start_ns, 0, task.pid, tid, name, args, 0)
-        self._resume(_SYSCALL if self._rare_call(task, call) else _CONT, tid)
+        self._resume(stops.SYSCALL if self._rare_call(task, call) else stops.CONT, tid)
 
     def _rare_call(self, task: _Task, call: Call) -> bool:
         """A call begins that is done with here, or whose memory must be read before.
@@ -393,12 +380,10 @@ class Ptrace:
     def _forks(self, task: _Task, call: Call) -> None:
         """A task is about to make another: with which flags? fork and vfork have none."""
         task.call = task.hidden = None
-        task.clone_flags = call.args[0] if call.name == "clone" else 0
-        if call.name == "clone3":  # struct clone_args begins with them
-            task.clone_flags = self._source.value_at(call, 0)
+        task.clone_flags = flags_of(call.tid, call.name, call.args)
         flags = task.clone_flags or 0
         if flags & CLONE_UNTRACED:
-            task.hidden = reveal(self._ptrace, call, task.abi, flags)
+            task.hidden = reveal(self._ptrace, call.tid, call.name, call.args, flags, task.abi.word)
             if task.hidden is None:
                 self._recorder.unseen.add("untraced")
             else:
@@ -414,6 +399,9 @@ class Ptrace:
             return
         if call.name in _FORKS:
             self._restored(call.tid)
+            return
+        if call.name in confined.CALLS:
+            self._note_once(confined.refused(call.name, call.result))
             return
         if call.name in ("mmap", "mmap2"):
             self._rings.mapped(call)
@@ -439,26 +427,26 @@ class Ptrace:
     def _stopped(self, tid: int, event: int, number: int, now: int) -> None:
         """One of the rare stops; see the table at the top."""
         if event == 0:
-            self._resume(_CONT, tid, number)
-        elif event == _EVENT_STOP and number in _STOPS:
-            self._resume(_LISTEN, tid)
+            self._resume(stops.CONT, tid, number)
+        elif event == stops.EVENT_STOP and number in stops.JOB_STOPS:
+            self._resume(stops.LISTEN, tid)
         else:
             self._event(tid, event, now)
-            self._resume(_CONT if self._tasks[tid].call is None else _SYSCALL, tid)
+            self._resume(stops.CONT if self._tasks[tid].call is None else stops.SYSCALL, tid)
 
     def _event(self, tid: int, event: int, now: int) -> None:
         task = self._tasks[tid]
-        if event in (_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE):
+        if event in stops.NEW_TASK:
             # the kernel names the event by the signal at the child's end: any of them may share descriptors
             child, flags = self._event_message(tid), task.clone_flags
             if flags is None:  # what they share nobody knows, but threads do as a rule
                 flags = CLONE_THREAD | CLONE_FILES if procfs.is_thread(child) else 0
             self._adopt(child, tid, flags)
-        elif event == _EVENT_STOP:  # perhaps the first stop of a new task
+        elif event == stops.EVENT_STOP:  # perhaps the first stop of a new task
             self._restored(tid)
-        elif event == _EVENT_EXEC:
+        elif event == stops.EVENT_EXEC:
             self._executed(tid, self._event_message(tid), now)
-        elif event == _EVENT_EXIT:
+        elif event == stops.EVENT_EXIT:
             self._rings.collect(task.pid, tid, now - self._start_ns)
             if self._journal is not None and self._start_ns:
                 self._overlooked(tid, procfs.descriptors(tid) or ())
@@ -467,8 +455,8 @@ class Ptrace:
                 self._device_bytes = read + (self._device_bytes or 0)
 
     def _event_message(self, tid: int) -> int:
-        if self._ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(self._message)) == _FAILED:
-            raise _last_error()
+        if self._ptrace(stops.GETEVENTMSG, tid, 0, ctypes.addressof(self._message)) == stops.FAILED:
+            raise stops.last_error()
         return int(self._message.value)
 
     # -- tasks that come and go --------------------------------------------------------------------------
@@ -485,16 +473,16 @@ class Ptrace:
         self._tasks[child].hidden = above.hidden
         waited = child in self._newborn
         self._newborn.discard(child)
-        self._let_go(child, waited)
+        self._release(child, waited)
 
-    def _let_go(self, child: int, waited: bool) -> None:
+    def _release(self, child: int, waited: bool) -> None:
         """A new task may run, and does so now if it `waited` for that. If it was killed, waitpid tells."""
         if self._ending:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         if waited:
             self._restored(child)
-            self._ptrace(_CONT, child, 0, 0)
+            self._ptrace(stops.CONT, child, 0, 0)
 
     def _restored(self, tid: int) -> None:
         """The flags of a clone, changed so that the child is traced, are as its maker wrote them."""
@@ -517,7 +505,7 @@ class Ptrace:
             self._newborn.discard(child)
             self._began(child, child, self._native)
             self._descriptors.table(child)  # what it inherited is looked up when it is used
-            self._let_go(child, True)
+            self._release(child, True)
 
     def _executed(self, tid: int, former: int, now: int) -> None:
         """A task has become a new program. All other threads of its process are gone without a word."""
@@ -591,8 +579,10 @@ class Ptrace:
             code = os.waitstatus_to_exitcode(status)
             self._exit_status = code if code >= 0 else 128 - code
             interrupts.main_ended(len(self._tasks))
+            if self._tasks and self._leaving is not None:
+                self._leaving.goes_on(self._exit_status, self._running)
             if self._tasks and self._over is not None:
-                self._over(lambda: {task.pid for task in [*self._tasks.values()]}, self._kill)
+                self._over(self._running, self._kill)
         if self._newborn:
             self._adopt_orphans()
 
@@ -603,22 +593,49 @@ class Ptrace:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(tid, signal.SIGKILL)
 
+    def _running(self) -> set[int]:
+        """The processes that are traced now."""
+        return {task.pid for task in [*self._tasks.values()]}
+
+    def _let_go(self) -> None:
+        """End the observation, not the program. The loop waits for stops: a child that ends wakes it."""
+        self._over_now = True
+        if os.fork() == 0:
+            os._exit(0)
+
+    def _take_leave(self, leaving: Leaving, interrupts: Interrupts) -> None:
+        """Go on as a process that traces nobody; see `Leaving.let_go`."""
+        self._adopt_orphans()
+        for child in self._newborn:  # stopped, and not known to anybody else
+            self._ptrace(stops.CONT, child, 0, 0)
+        if self._main in self._tasks:
+            interrupts.partial += f"; the program, process {self._main}, goes on"
+        clones = {
+            (one.audit, one.numbers[name]): (name, one.word)
+            for one in abis.native() for name in ("clone", "clone3") if name in one.numbers
+        }  # fmt: skip
+        leaving.let_go(interrupts.number, self._running(), clones)
+
     def _abandon(self) -> None:
         """Leave nothing behind when the loop has ended for whatever reason: kill what is left and wait for
         it."""
         with contextlib.suppress(ChildProcessError):  # nobody is left: numbers may mean others by now
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL)
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT | stops.WALL)
             self._kill()
             # the first thread of a process is reported last, so they come in any order
             while self._tasks or self._newborn:
-                tid, status = os.waitpid(-1, WALL)
+                tid, status = os.waitpid(-1, stops.WALL)
                 if status & 0xFF == 0x7F:  # stops as it ends, or was born just now
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(tid, signal.SIGKILL)
-                    self._ptrace(_CONT, tid, 0, 0)
+                    self._ptrace(stops.CONT, tid, 0, 0)
                 else:
                     self._tasks.pop(tid, None)
                     self._newborn.discard(tid)
+
+    def _note_once(self, words: str) -> None:
+        if words and words not in self._recorder.notes:
+            self._recorder.notes.append(words)
 
     def _note_gaps(self) -> None:
         hidden = [
@@ -640,9 +657,6 @@ class Ptrace:
             )
 
 
-_FAILED = 2**64 - 1  # -1, as the binding declares the result unsigned
-
-
 def _binding() -> Callable[..., int]:
     """ptrace(2) as python-ptrace binds it, without the checks that its `ptrace.binding.ptrace` puts around
     it.
@@ -657,8 +671,3 @@ def _binding() -> Callable[..., int]:
     assert ptrace.binding
     found: Callable[..., int] = libc.ptrace
     return found
-
-
-def _last_error() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))  # Python makes ESRCH a ProcessLookupError

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 
 from profiler.capture import cache, environment
+from profiler.capture.leaving import Leaving
 from profiler.capture.recorder import Recorder
 from profiler.capture.tracer import Over, Tracer, choose
 from profiler.errors import CannotRunError, CommandNotFoundError, InterruptedRunError, UsageError
@@ -29,6 +30,7 @@ def record(
     owner: Owner | None = None,
     started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
+    leaving: Leaving | None = None,
 ) -> Trace:
     """Trace one run of `command`.
 
@@ -37,6 +39,7 @@ def record(
     the disk image the run is about. owner: the user whom it runs as, such as the one who called sudo
     (`owner.invoker()`); None: the caller, also under sudo. started: called with the Recorder as it begins to
     fill, for progress. say: called with each line worth telling, such as which tracer was taken.
+    leaving: what becomes of processes that outlive the program (see `tracer.Tracer`).
 
     Raises ColdseekError (and its kinds) if the program cannot be started or traced, or if a run before the
     one that is recorded was interrupted.
@@ -52,12 +55,12 @@ def record(
         else:
             say("a first run finds out which files to drop from the page cache")
             files = [*named_files(command), *data_files(_first(command, tracer, owner))]
-        return record_cold(made, command, files, image=image, started=started, say=say)
+        return record_cold(made, command, files, image=image, started=started, say=say, leaving=leaving)
     if cache_state == "warm":
         say("a first run warms the page cache")
         earlier = _first(command, tracer, owner)
-        return record_warm(made, command, earlier, image=image, started=started, say=say)
-    found = made.record(command, started)
+        return record_warm(made, command, earlier, image=image, started=started, say=say, leaving=leaving)
+    found = made.record(command, started, leaving=leaving)
     return _finish(found, image=image, cache="keep", cache_asked="keep")
 
 
@@ -71,10 +74,11 @@ def record_cold(
     say: Callable[[str], None] = lambda _: None,
     silent: bool = False,
     over: Over | None = None,
+    leaving: Leaving | None = None,
 ) -> Trace:
     """Trace one run right after `files` were dropped from the page cache, with the proof in the meta."""
     proof = cache.make_cold(files, [os.fsencode(image)] if image else [])
-    found = tracer.record(command, started, silent=silent, over=over)
+    found = tracer.record(command, started, silent=silent, over=over, leaving=leaving)
     return _proved(found, image, "cold", proof.fault, proof.residency, say)
 
 
@@ -88,11 +92,12 @@ def record_warm(
     say: Callable[[str], None] = lambda _: None,
     silent: bool = False,
     over: Over | None = None,
+    leaving: Leaving | None = None,
 ) -> Trace:
     """Trace one run after another, `earlier`, has brought in what it reads; with the proof in the meta."""
     files = [*named_files(command), *data_files(earlier)]
     proof = cache.residency(files)
-    found = tracer.record(command, started, silent=silent, over=over)
+    found = tracer.record(command, started, silent=silent, over=over, leaving=leaving)
     # what was missing before the run is there after it
     fault = ""
     if not cache.is_warm(proof, cache.residency(files).resident_bytes):

@@ -14,9 +14,10 @@ from collections.abc import Iterable
 
 from profiler.calls import BY_NAME
 from profiler.capture.abi import AUDIT_X86_64, Abi, register_of
+from profiler.capture.stops import OUR_FILTER
 
 # linux/seccomp.h, linux/prctl.h
-_ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000
+_ALLOW, _TRACE = 0x7FFF0000, 0x7FF00000 | OUR_FILTER
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 # linux/bpf_common.h: load a word; jump; jump if equal, if at least, if any bit is set; return
 _LOAD, _JUMP, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from profiler.calls import BY_NAME
-from profiler.capture import procfs
+from profiler.capture import memory, procfs
 from profiler.capture.calls import passed
 from profiler.capture.calls.meaning import Call, Identity, Iocb
 
@@ -44,22 +44,22 @@ class Stopped:
         word = self._word_of(call.tid)
         if not 0 < count <= _MOST_IOVECS:
             return 0
-        raw = procfs.memory(call.tid, address, 2 * word * count)
+        raw = memory.read(call.tid, address, 2 * word * count)
         return 0 if raw is None else sum(struct.unpack(f"<{2 * count}{_WORDS[word]}", raw)[1::2])
 
     def value_at(self, call: Call, argument: int) -> int | None:
         kind = BY_NAME[call.name].arguments[argument].kind
         size = self._word_of(call.tid) if kind == "ptr:long" else 8
-        raw = procfs.memory(call.tid, call.args[argument], size)
+        raw = memory.read(call.tid, call.args[argument], size)
         return None if raw is None else int.from_bytes(raw, "little", signed=True)
 
     def iocbs(self, call: Call) -> list[Iocb]:
         word = self._word_of(call.tid)
         count = min(call.result, _MOST_IOCBS)
-        pointers = procfs.memory(call.tid, call.args[2], word * count)
+        pointers = memory.read(call.tid, call.args[2], word * count)
         found = []
         for address in struct.unpack(f"<{count}{_WORDS[word]}", pointers) if pointers else ():
-            raw = procfs.memory(call.tid, address, 64)
+            raw = memory.read(call.tid, address, 64)
             if raw is not None:  # struct iocb of linux/aio_abi.h
                 opcode, _, descriptor, buffer, length, offset = struct.unpack_from("<HhIQQq", raw, 16)
                 if opcode in (7, 8):
@@ -69,7 +69,7 @@ class Stopped:
 
     def io_events(self, call: Call) -> list[tuple[int, int]]:
         # io_getevents(context, least, most, events, timeout); struct io_event: data, obj, res, res2
-        raw = procfs.memory(call.tid, call.args[3], 32 * min(call.result, _MOST_IOCBS))
+        raw = memory.read(call.tid, call.args[3], 32 * min(call.result, _MOST_IOCBS))
         return (
             [] if raw is None else [(obj, result) for _, obj, result, _ in struct.iter_unpack("<QQqq", raw)]
         )
@@ -79,7 +79,7 @@ class Stopped:
         found = []
         for header in self._messages(call):
             address, length = passed.room(header, word)
-            control = procfs.memory(call.tid, address, length) if length else None
+            control = memory.read(call.tid, address, length) if length else None
             found += passed.descriptors(control or b"", word)
         return found
 
@@ -95,5 +95,5 @@ class Stopped:
         several = call.name != "recvmsg"  # then each is followed by its length, aligned like a word
         count = min(call.args[2], _MOST_MESSAGES) if several else 1
         step = size + word if several else size
-        raw = procfs.memory(call.tid, call.args[1], step * count) or b""
+        raw = memory.read(call.tid, call.args[1], step * count) or b""
         return (raw[place : place + size] for place in range(0, len(raw), step))

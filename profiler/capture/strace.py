@@ -13,14 +13,16 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from profiler.calls import CALLS
-from profiler.capture import procfs, strace_guard
+from profiler.capture import confined, procfs, strace_guard
 from profiler.capture.calls.meaning import HANDLERS
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.launch import exec_error
+from profiler.capture.leaving import Leaving
 from profiler.capture.recorder import FileFacts, Recorder
 from profiler.capture.strace_log import Log
 from profiler.capture.strace_tasks import CLONES, EXECS, IO_URING
@@ -29,7 +31,7 @@ from profiler.errors import ColdseekError
 from profiler.owner import Owner
 from profiler.trace import Trace
 
-_CALLS = sorted({*HANDLERS, *CLONES, *EXECS, *IO_URING})
+_CALLS = sorted({*HANDLERS, *CLONES, *EXECS, *IO_URING, *confined.CALLS})
 _SHOWN_WHOLE = ",".join(("io_submit", "io_getevents", "io_pgetevents", "recvmsg", "recvmmsg",
                          *(row.name for row in CALLS if row.vector)))  # fmt: skip
 _OPTIONS = (
@@ -127,6 +129,7 @@ class StraceTracer:
         *,
         silent: bool = False,
         over: Over | None = None,
+        leaving: Leaving | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen; see `tracer.Tracer`."""
         program = shutil.which("strace")
@@ -142,7 +145,7 @@ class StraceTracer:
             with open(path, "x+b") as stream:
                 if started is not None:
                     started(log.recorder)
-                partial, status = _run([program, *options], stream, log, silent, self._owner, over)
+                partial, status = _run([program, *options], stream, log, silent, self._owner, over, leaving)
             log.finish()
             if not partial:
                 partial = _why_unfinished(log, directory)
@@ -208,33 +211,49 @@ def _run(
     silent: bool,
     owner: Owner | None,
     over: Over | None,
-) -> tuple[str, int]:
+    leaving: Leaving | None,
+) -> tuple[str, int | None]:
     """Run strace to its end and feed its log; gives why the program was cut short, "" if it was not, and
-    strace's return code as subprocess gives it.
+    strace's return code as subprocess gives it, None where it was left running.
     """
     null = subprocess.DEVNULL if silent else None
     environ = None if owner is None else owner.environment(os.environ)
+    ended = threading.Event()  # the observation, not the program
     with _guard() as tell:
         process = subprocess.Popen(
             command, stdin=null, stdout=null, stderr=null, env=environ, preexec_fn=tell
         )
         kill = functools.partial(strace_guard.kill_tracees, process.pid)
+        running = functools.partial(strace_guard.tracees, process.pid)
         try:
             program = _first_task(process, stream, log)
-            with Interrupts(program or process.pid, kill, once=silent) as interrupts:
-                while not _has_ended(process, _LOOK_S):
+            end = kill if leaving is None else ended.set
+            with Interrupts(
+                program or process.pid, end, once=silent, leaves=leaving is not None
+            ) as interrupts:
+                told = False
+                while not _has_ended(process, _LOOK_S) and not ended.is_set():
                     _read(stream, log)
                     log.flush()
-                    if log.ended:
+                    if log.ended and not told:
+                        told = True
                         interrupts.main_ended(1)
                         if over is not None:
-                            over(functools.partial(strace_guard.tracees, process.pid), kill)
-                            over = None
-            partial = interrupts.partial
+                            over(running, kill)
+                        if leaving is not None:
+                            leaving.goes_on(log.exit_status or 0, running)
+                _read(stream, log)
+                partial = interrupts.partial
+                if ended.is_set() and process.poll() is None and leaving is not None:
+                    log.flush()
+                    if not log.ended:
+                        partial += f"; the program, process {program}, goes on"
+                    leaving.let_go(interrupts.number, running(), log=stream.fileno())
+                    return partial, None
         except KeyboardInterrupt:
             partial = "interrupted by Ctrl-C"
         finally:
-            if process.poll() is None:
+            if (leaving is None or not leaving.left) and process.poll() is None:
                 kill()
                 process.wait()
         _read(stream, log)
@@ -298,8 +317,8 @@ def _why_unfinished(log: Log, directory: str) -> str:
     return "strace's log ends before the program does" if log.tasks.command else ""
 
 
-def _shell_status(returncode: int) -> int:
-    return returncode if returncode >= 0 else 128 - returncode
+def _shell_status(returncode: int | None) -> int | None:
+    return returncode if returncode is None or returncode >= 0 else 128 - returncode
 
 
 def _complete(facts: FileFacts) -> None:

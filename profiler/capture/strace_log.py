@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from profiler.capture import confined
 from profiler.capture.calls.meaning import HANDLERS
 from profiler.capture.descriptors import Open
 from profiler.capture.logs import family
@@ -56,7 +57,17 @@ _SHORT = 256  # chosen lines: below that, arrays are not worth their while
 _SAMPLE = 400  # lines to learn the layout from
 
 _MATTER = frozenset(
-    (*HANDLERS, *CLONES, *EXECS, *NEW_DESCRIPTORS, *IO_URING, *FORMER_NAMES, *NAMES, "exit_group")
+    (
+        *HANDLERS,
+        *CLONES,
+        *EXECS,
+        *NEW_DESCRIPTORS,
+        *IO_URING,
+        *FORMER_NAMES,
+        *NAMES,
+        *confined.CALLS,
+        "exit_group",
+    )
 )
 _HARMLESS = (b"F_GET", b"F_DUPFD", b"F_SETFD")  # of fcntl: they change no flags of the open
 _CHANGES_TABLES = frozenset(("unshare", "close_range"))

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from profiler.calls import AIO_OPS, CALLS, ERRORS, LARGEST, MAX_RW_COUNT
-from profiler.capture import strace_text
+from profiler.capture import confined, strace_text
 from profiler.capture.calls.meaning import (
     CLONE_FILES,
     CLONE_THREAD,
@@ -268,6 +268,10 @@ class Tasks:
         if name in NAMES and result == 0:
             self._named(task, text)
         self.closes = self.closes or name in ("close", "close_range", "dup2", "dup3")
+        if confined.asked(name, text.args):
+            words = confined.refused(name, result, "strace")
+            if words and words not in self.recorder.notes:
+                self.recorder.notes.append(words)
         if name in HANDLERS:
             self._finish(name, text, task, time_ns, result)
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from profiler.capture import procfs
+from profiler.capture.leaving import Leaving
 from profiler.capture.recorder import Recorder
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import Trace
@@ -36,10 +37,11 @@ class Tracer(Protocol):
     `record` passes stdin, stdout, stderr and signals through and returns when the program and its children
     have ended. Where the program itself has and others of its processes still run, `over`, if given, is
     called: with what gives the numbers of these processes, and what kills them all. It must not wait for
-    them. `record` fills meta's command, cwd, started_at, tracer, tracer_version, wall_s, exit_status,
-    lost_events, partial, unseen and notes; it does not touch the cache. It raises CommandNotFoundError or
-    CannotRunError if the program cannot be started. `started` is called once with the Recorder that fills
-    up, for progress. `silent`: the program's stdin, stdout and stderr are /dev/null.
+    them. `leaving`: such processes are left running where the observation is ended by a signal; without it
+    they are ended then. `record` fills meta's command, cwd, started_at, tracer, tracer_version, wall_s,
+    exit_status, lost_events, partial, unseen and notes; it does not touch the cache. It raises
+    CommandNotFoundError or CannotRunError if the program cannot be started. `started` is called once with
+    the Recorder that fills up, for progress. `silent`: the program's stdin, stdout and stderr are /dev/null.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Tracer(Protocol):
         *,
         silent: bool = False,
         over: Over | None = None,
+        leaving: Leaving | None = None,
     ) -> Trace: ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 from profiler.cli.app import app
@@ -33,6 +34,18 @@ _COMMANDS = (
 
 def main() -> None:
     """Run the command line. The one place where failures are caught and printed, in one line each."""
+    try:
+        _run()
+    except SystemExit as end:
+        from profiler.capture import leaving
+
+        with suppress(OSError):
+            sys.stdout.flush()
+        leaving.done(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+
+
+def _run() -> None:
     _hold_closed_streams()
     # where it is ignored, which exec passes on, the kernel forgets children before they are waited for
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -50,9 +63,9 @@ def main() -> None:
         # whoever read our output has seen enough; Python must not complain when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        say(str(error) or "interrupted")
+        sys.exit(143 if "SIGTERM" in str(error) else 129 if "SIGHUP" in str(error) else 130)
     except MemoryError:
         say("out of memory; record a shorter run")
         sys.exit(ColdseekError.exit_code)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler.cli.app import app
 from profiler.cli.output import Progress, can_be_made, command_line, keep, sum_up
 from profiler.owner import Owner, invoker
+
+if TYPE_CHECKING:
+    from profiler.capture.recorder import Recorder
+    from profiler.trace import Trace
 
 COMMAND = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The program and its arguments.")]
 TRACER = Annotated[str, typer.Option(help="auto, kernel, ptrace or strace; see doctor.", metavar="NAME")]
@@ -61,14 +66,40 @@ def record(
     words = command_line(command)
     path = output or os.path.basename(words[0]) + ".trace.parquet"
     can_be_made(path)
+    from profiler.capture import leaving
+    from profiler.capture.halt import Halt
+
+    leaving.step_behind()
     from profiler.capture.record import record as run
 
-    with Progress(quiet) as progress:
-        trace = run(
-            words, tracer, cache, owner=runs_as(as_root), started=progress.started,
-            say=(lambda _: None) if quiet else progress.say,
-        )  # fmt: skip
-    keep(trace, path)
+    saved = False
+    with Halt() as halt, Progress(quiet) as progress:
+        tell = (lambda _: None) if quiet else progress.say
+        left = leaving.Leaving(progress.say)
+        begun = contextlib.ExitStack()
+
+        def started(recorder: Recorder) -> None:
+            begun.enter_context(halt.held())  # from now on, until what was recorded is saved
+            progress.started(recorder)
+
+        try:
+            with begun:
+                trace = run(
+                    words, tracer, cache, owner=runs_as(as_root), started=started, say=tell, leaving=left
+                )
+                progress.clear()
+                keep(trace, path)
+                saved = True
+        except KeyboardInterrupt as error:
+            if not saved:
+                raise KeyboardInterrupt(f"{error}: nothing was saved") from error
     if not quiet:
         sum_up(trace, path)
-    raise typer.Exit(trace.meta.exit_status or 0)
+    raise typer.Exit(_exit_status(trace, left.signal))
+
+
+def _exit_status(trace: Trace, number: int) -> int:
+    """The command's own; where it goes on, that of the signal that ended the recording."""
+    if trace.meta.exit_status is not None:
+        return trace.meta.exit_status
+    return 128 + number if number else 0

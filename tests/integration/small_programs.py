@@ -45,10 +45,19 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> bool:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether the process has a handler for the signal: before it has, the signal would end it."""
+    """Whether the process, if there is one, has a handler for the signal: before, that would end it."""
+    if pid == 0:
+        return False
     status = Path(f"/proc/{pid}/status").read_text()
     (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def behind(pid: int) -> int:
+    """The process that does the work of the coldseek record of this number; 0: there is none yet."""
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    return 0
 
 
 def lives(pid: int) -> bool:

@@ -21,6 +21,7 @@ import pytest
 from conftest import PATIENCE_S, ROOT, need, need_root, need_tool
 from small_programs import (
     READS_OF_32_BIT,
+    behind,
     no_hang,
     program_of_32_bit,
     python,
@@ -357,6 +358,12 @@ def instances_of(*pids: int) -> list[str]:
     return [name for name in instances() if name.startswith("coldseek-") and int(name.split("-")[2]) in pids]
 
 
+def abandoned() -> list[str]:
+    """Those of coldseeks that are no more."""
+    made = [name for name in instances() if name.startswith("coldseek-")]
+    return [name for name in made if not os.path.exists(f"/proc/{name.split('-')[2]}")]
+
+
 SETTINGS = (
     "set_event", "set_event_pid", "set_event_notrace_pid", "trace_clock", "current_tracer", "buffer_size_kb",
     "tracing_on", "events/enable", "events/syscalls/enable", "events/block/block_rq_issue/filter",
@@ -401,7 +408,7 @@ def test_nothing_is_left_of_a_run(command: list[str], status: int, untouched: No
     run = coldseek(tmp_path, *command)
     run.communicate(timeout=PATIENCE_S)
     assert run.returncode == status
-    assert not instances_of(run.pid)
+    assert not abandoned()
 
 
 def test_nothing_is_left_of_a_failure_of_ours(untouched: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,6 +443,8 @@ class Running:
         self.process = coldseek(folder, *python(script))
         assert until(lambda: ready.exists() and bool(ready.read_text()))
         self.program = int(ready.read_text())
+        # who traces, behind the one that is waited for
+        self.tracer = behind(self.process.pid)
 
     def end(self) -> str:
         _, words = self.process.communicate(timeout=PATIENCE_S)
@@ -447,7 +456,8 @@ class Running:
         found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
-                if int(name) != self.process.pid and Path(f"/proc/{name}/cmdline").read_bytes() == mine:
+                ours = int(name) in (self.process.pid, self.tracer)
+                if not ours and Path(f"/proc/{name}/cmdline").read_bytes() == mine:
                     found.append(int(name))
         return found
 
@@ -485,11 +495,11 @@ def test_a_program_that_runs_for_ever_is_ended_and_its_trace_kept(
     number: signal.Signals, run: Callable[..., Running], untouched: None
 ) -> None:
     one = run()
-    assert len(instances_of(one.process.pid)) == 2
+    assert len(instances_of(one.tracer)) == 2
     os.kill(one.process.pid, number)
     words = one.end()
     assert "PARTIAL" in words and one.ended()
-    assert not instances_of(one.process.pid)
+    assert not instances_of(one.tracer)
     found = load(one.trace)
     assert found.meta.partial and found.meta.lost_events == 0
     assert in_order(found, one.data)
@@ -498,10 +508,10 @@ def test_a_program_that_runs_for_ever_is_ended_and_its_trace_kept(
 def test_a_killed_coldseek_is_cleared_up_after(run: Callable[..., Running], untouched: None) -> None:
     one = run()
     guards = one.guards()
-    assert len(guards) == 1 and len(instances_of(one.process.pid)) == 2
+    assert len(guards) == 1 and len(instances_of(one.tracer)) == 2
     os.kill(one.process.pid, signal.SIGKILL)
     one.process.wait()
-    assert until(lambda: not instances_of(one.process.pid))
+    assert until(lambda: not instances_of(one.tracer))
     assert until(one.ended)
     assert until(lambda: not os.path.exists(f"/proc/{guards[0]}"))
 
@@ -510,15 +520,15 @@ def test_what_a_killed_guard_leaves_the_next_start_removes(
     run: Callable[..., Running], untouched: None, tmp_path: Path
 ) -> None:
     one = run()
-    for pid in [*one.guards(), one.process.pid]:
+    for pid in [*one.guards(), one.tracer]:
         os.kill(pid, signal.SIGKILL)
     one.process.wait()
     assert until(one.ended)
-    assert len(instances_of(one.process.pid)) == 2
+    assert len(instances_of(one.tracer)) == 2
     next_ = coldseek(tmp_path, "true")
     next_.communicate(timeout=PATIENCE_S)
     assert next_.returncode == 0
-    assert not instances_of(one.process.pid, next_.pid)
+    assert not instances_of(one.tracer) and not abandoned()
 
 
 def test_a_number_that_is_used_again_and_another_container_are_told_apart(untouched: None) -> None:
@@ -541,14 +551,14 @@ def test_a_number_that_is_used_again_and_another_container_are_told_apart(untouc
 
 def test_two_at_once_do_not_disturb_each_other(run: Callable[..., Running], untouched: None) -> None:
     one, two = run("one"), run("two")
-    assert len(instances_of(one.process.pid, two.process.pid)) == 4
+    assert len(instances_of(one.tracer, two.tracer)) == 4
     os.kill(two.process.pid, signal.SIGINT)
     two.end()
     time.sleep(0.3)
-    assert len(instances_of(one.process.pid, two.process.pid)) == 2
+    assert len(instances_of(one.tracer, two.tracer)) == 2
     os.kill(one.process.pid, signal.SIGINT)
     one.end()
-    assert not instances_of(one.process.pid, two.process.pid)
+    assert not instances_of(one.tracer, two.tracer)
     for this, other in ((one, two), (two, one)):
         found = load(this.trace)
         assert found.meta.lost_events == 0
@@ -583,9 +593,9 @@ def test_an_instance_of_somebody_else_stays_as_it_is(untouched: None, tmp_path: 
 
 def test_a_stopped_coldseek_loses_nothing_or_says_what(run: Callable[..., Running]) -> None:
     one = run(pause_s=0)
-    os.kill(one.process.pid, signal.SIGSTOP)
+    os.kill(one.tracer, signal.SIGSTOP)
     time.sleep(0.7)  # the program reads on: nothing stops it
-    os.kill(one.process.pid, signal.SIGCONT)
+    os.kill(one.tracer, signal.SIGCONT)
     os.kill(one.process.pid, signal.SIGINT)
     one.end()
     found = load(one.trace)

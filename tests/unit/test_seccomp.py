@@ -12,8 +12,9 @@ from profiler.calls import CALLS
 from profiler.capture import abi as abis
 from profiler.capture.calls.meaning import HANDLERS
 from profiler.capture.seccomp import Instruction, program
+from profiler.capture.stops import OUR_FILTER
 
-ALLOW, TRACE = 0x7FFF0000, 0x7FF00000
+ALLOW, TRACE = 0x7FFF0000, 0x7FF00000 | OUR_FILTER
 KNOWN = abis.native()
 CODE = program([(one, HANDLERS) for one in KNOWN])
 

@@ -23,6 +23,7 @@ from profiler.capture.kernel.drain import Drain
 from profiler.capture.kernel.formats import check_header_event, parse_format, parse_header_page
 from profiler.capture.kernel.pages import Decoder
 from profiler.capture.kernel.tracefs import Instance
+from profiler.capture.leaving import Leaving
 from profiler.capture.ptrace import Ptrace
 from profiler.capture.recorder import Recorder
 from profiler.capture.tracer import Over, Probe
@@ -83,6 +84,7 @@ class Observer:
         self._also = {name: fields for name, fields in (also or {}).items() if self._has(_path(name))}
         self._kib = kib or _buffer_kib()
         self._stack = contextlib.ExitStack()
+        self._stopped = False
         self.layers: tuple[str, ...] = ()
         self.calls = [name for name in syscalls.NAMES if self._has(f"syscalls/sys_enter_{name}")]
 
@@ -148,7 +150,10 @@ class Observer:
                 self._mine.enable(f"syscalls/sys_exit_{name}")
 
     def stop(self) -> None:
-        """Record no more, and empty the buffers."""
+        """Record no more, and empty the buffers; once."""
+        if self._stopped:
+            return
+        self._stopped = True
         for one, drain in zip((self._mine, self._all), self._drains, strict=True):
             one.stop()
             drain.stop()
@@ -215,6 +220,7 @@ class Kernel:
         *,
         silent: bool = False,
         over: Over | None = None,
+        leaving: Leaving | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
         with contextlib.ExitStack() as stack:
@@ -235,7 +241,9 @@ class Kernel:
                 born=(lambda: None) if marker is None else marker.write,
             )  # fmt: skip
             try:
-                meta = control.run(command, started, silent=silent, over=over)
+                meta = control.run(
+                    command, started, silent=silent, over=over, leaving=leaving, observed=observer.stop
+                )
             finally:
                 observer.stop()
             tables = observer.decode()

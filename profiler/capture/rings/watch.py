@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from functools import partial
 
-from profiler.capture import procfs
+from profiler.capture import memory as memories
 from profiler.capture.calls.meaning import Call, Calls
 from profiler.capture.descriptors import Open
 from profiler.capture.rings.aio import AioRing
@@ -45,7 +45,7 @@ class Rings:
 
     HANDLED = ("io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup")
 
-    def __init__(self, calls: Calls, memory: Memory = procfs.memory) -> None:
+    def __init__(self, calls: Calls, memory: Memory = memories.read) -> None:
         self._calls = calls
         self._memory = memory
         self._rings: dict[Open, _Ring] = {}

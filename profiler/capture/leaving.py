@@ -1,0 +1,131 @@
+"""The end of an observation while what is observed goes on: nothing that a program left running is killed.
+
+`record` is two processes: one that the user waits for, and behind it the tracer. Where the observation ends
+before what is observed, the tracer becomes the `keeper` of that, and a copy of it saves what was recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from profiler.capture import keeper, leftovers
+
+_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
+_WAIT_S = 1.0
+"""What a command leaves running has mostly ended by then, and there is nothing to say."""
+
+
+@dataclass
+class Leaving:
+    """What `record` does about processes that outlive the program. say: called with each line worth telling.
+
+    signal: by which the observation was ended; 0: by none. left: whether processes were left running.
+    """
+
+    say: Callable[[str], None]
+    signal: int = 0
+    left: bool = False
+
+    def goes_on(self, status: int, running: Callable[[], Iterable[int]]) -> None:
+        """The program has ended and others of its processes, which `running` gives, have not: said if they
+        still run in a moment."""
+        timer = threading.Timer(_WAIT_S, self._tell, (status, running))
+        timer.daemon = True
+        timer.start()
+
+    def _tell(self, status: int, running: Callable[[], Iterable[int]]) -> None:
+        names = leftovers.show(running())
+        if names and not self.left:
+            self.say(
+                f"the command has ended with exit status {status}; still running, and recorded: {names}. "
+                f"Ctrl-C ends the recording and leaves them running"
+            )
+
+    def let_go(
+        self, number: int, processes: Iterable[int], clones: keeper.Clones | None = None, log: int = -1
+    ) -> None:
+        """The observation ends: what goes on is a copy of this process that traces nobody; this one stays
+        behind. number: of the signal that ended it. clones, log: see `keeper.become`."""
+        self.signal, self.left, tracer = number, True, os.getpid()
+        names = leftovers.show(processes) or "processes that cannot be named"
+        if os.fork():
+            keeper.become(clones or {}, log)
+        self.say(
+            f"left running: {names}; process {tracer} stays behind so that they can, and ends with them"
+        )
+
+
+# -- who is waited for -------------------------------------------------------------------------------------
+
+
+class Behind:
+    """The process that does the work, behind the one that the user waits for. front: that one; told: where
+    to write the exit status for it."""
+
+    def __init__(self, front: int, told: int) -> None:
+        self._front = front
+        self._told = told
+
+    def done(self, status: int) -> None:
+        """All is done: whoever waits may go on, even though a process stays."""
+        with contextlib.suppress(OSError):
+            os.write(self._told, bytes((status & 0xFF,)))
+            os.kill(self._front, signal.SIGCHLD)
+
+
+_behind: list[Behind] = []
+
+
+def done(status: int) -> None:
+    """All is done with this exit status, whoever waits for it in front."""
+    for behind in _behind:
+        behind.done(status)
+
+
+def step_behind() -> None:
+    """Go on in a child; this process only waits for it, and passes on the signals that are sent to it.
+
+    If it is killed the child is, too, and with that what it traces, as if the two were one.
+    """
+    reads, writes = os.pipe()
+    wanted = {*_SIGNALS, signal.SIGCHLD}
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    front = os.getpid()
+    worker = os.fork()
+    if worker:
+        os.close(writes)
+        os._exit(_wait_in_front(worker, reads, wanted))
+    os.close(reads)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != front:
+        os._exit(125)
+    signal.pthread_sigmask(signal.SIG_SETMASK, former)
+    _behind.append(Behind(front, writes))
+
+
+def _wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
+    """The exit status of the work."""
+    os.set_blocking(told, False)
+    while True:
+        came = signal.sigwaitinfo(wanted)
+        if came.si_signo != signal.SIGCHLD:
+            # what is typed on a terminal reaches all of its processes by itself, and is not sent by anybody
+            if came.si_code <= 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, came.si_signo)
+            continue
+        with contextlib.suppress(BlockingIOError):
+            status = os.read(told, 1)
+            if status:
+                return status[0]
+        pid, how = os.waitpid(worker, os.WNOHANG)
+        if pid:
+            code = os.waitstatus_to_exitcode(how)
+            return code if code >= 0 else 128 - code

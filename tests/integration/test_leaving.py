@@ -1,0 +1,149 @@
+"""What a program leaves running is never harmed: `record` ends, and that goes on, under every tracer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, need
+from expected_reads import build
+
+from profiler.capture import tracer
+from profiler.trace import load
+
+pytestmark = pytest.mark.alone
+
+DAEMON = str(ROOT / "tests/programs/daemon.py")
+PATIENCE_S = 120  # of a busy machine
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.fixture(params=tracer.NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    found = tracer.probe(request.param)
+    need(found.works, f"tracer {request.param}: {found.why}")
+    return str(request.param)
+
+
+class Recorded:
+    """coldseek record in a directory, its words in a file: what it leaves running has its stderr."""
+
+    def __init__(self, name: str, directory: Path, *command: str) -> None:
+        self.trace = directory / "run.trace.parquet"
+        self._words = directory / "words"
+        words = [sys.executable, "-m", "profiler", "record", "--tracer", name, "-o", str(self.trace), "--"]
+        with open(self._words, "wb") as stderr:
+            self.process = subprocess.Popen(
+                [*words, *command], cwd=directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
+                env={**os.environ, "PYTHONPATH": str(ROOT)}, restore_signals=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+            )  # fmt: skip
+
+    @property
+    def words(self) -> str:
+        return self._words.read_text()
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Path]:
+    """The file that the daemon writes to; the daemon is ended with the test."""
+    told = tmp_path / "told"
+    yield told
+    if told.exists():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(told.read_text().partition("\n")[0]), signal.SIGKILL)
+
+
+def dots(told: Path) -> int:
+    return told.read_bytes().count(b".") if told.exists() else 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_daemon_goes_on_when_its_recording_is_ended(
+    name: str, number: signal.Signals, daemon: Path, tmp_path: Path
+) -> None:
+    recorded = Recorded(name, tmp_path, sys.executable, "-S", DAEMON, str(daemon))
+    until(lambda: "still running" in recorded.words, "nothing was said of what goes on")
+    seen = dots(daemon)
+    until(lambda: dots(daemon) > seen + 3, "the daemon does not work")
+    assert "has ended with exit status 0; still running, and recorded: python" in recorded.words
+    assert recorded.end(number) == 0  # the command's own
+    after = dots(daemon)
+    until(lambda: dots(daemon) > after + 20, "the daemon was harmed")
+    assert "left running: python" in recorded.words
+    found = load(recorded.trace)
+    assert found.meta.partial == "" and found.meta.exit_status == 0
+    assert sum(path == b"/etc/passwd" for path in found.reads()["path"]) >= 3
+
+
+def test_what_stays_behind_ends_with_the_last_that_it_is_for(
+    name: str, daemon: Path, tmp_path: Path
+) -> None:
+    recorded = Recorded(name, tmp_path, sys.executable, "-S", DAEMON, str(daemon))
+    until(lambda: "still running" in recorded.words, "nothing was said of what goes on")
+    recorded.end(signal.SIGTERM)
+    keeper = int(recorded.words.partition("; process ")[2].split()[0])
+    os.kill(int(daemon.read_text().partition("\n")[0]), signal.SIGKILL)
+    until(lambda: not os.path.exists(f"/proc/{keeper}"), "it goes on for nobody")
+
+
+def test_children_that_ask_not_to_be_traced_work_under_what_stays_behind(
+    name: str, daemon: Path, tmp_path: Path
+) -> None:
+    """The program checks that they do, and that what it asked for is as it was."""
+    program = build("untraced", tmp_path)
+    script = (
+        f"cd {tmp_path}; export EXPECT=/dev/null\n"
+        f"(while {program}; do printf . >> {daemon}; sleep 0.05; done) &\n"
+        f'printf "%d\\n" $! >> {daemon}'
+    )
+    recorded = Recorded(name, tmp_path, "/bin/sh", "-c", script)
+    until(lambda: "still running" in recorded.words, "nothing was said of what goes on")
+    assert recorded.end(signal.SIGTERM) == 0
+    after = dots(daemon)
+    until(lambda: dots(daemon) > after + 5, "its children were harmed")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_program_that_does_not_answer_is_left_running(
+    name: str, number: signal.Signals, status: int, daemon: Path, tmp_path: Path
+) -> None:
+    script = (
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "told = open(sys.argv[1], 'ab', buffering=0); told.write(b'%d\\n' % os.getpid())\n"
+        "while True: open('/etc/passwd').read(); told.write(b'.'); time.sleep(0.02)"
+    )
+    recorded = Recorded(name, tmp_path, sys.executable, "-S", "-c", script, str(daemon))
+    until(lambda: dots(daemon) > 3, "the program does not work")
+    assert recorded.end(number) == status
+    after = dots(daemon)
+    until(lambda: dots(daemon) > after + 20, "the program was harmed")
+    assert "goes on" in load(recorded.trace).meta.partial
+
+
+def test_a_signal_while_a_finished_run_is_saved_loses_nothing(name: str, tmp_path: Path) -> None:
+    marker = tmp_path / "ended"
+    recorded = Recorded(
+        name, tmp_path, "/bin/sh", "-c", f"cat /etc/passwd > /dev/null; : > {marker}; exit 7"
+    )
+    until(marker.exists, "the program did not run")
+    assert recorded.end(signal.SIGTERM) in (7, 143)
+    assert recorded.trace.exists(), recorded.words
+    assert load(recorded.trace).meta.exit_status in (7, 143)
