@@ -18,8 +18,8 @@ test: ## run the tests (some need root; they say so where they are skipped)
 	@.venv/bin/python -m pytest -q -n auto --maxprocesses=8 -m "not alone and not full"; first=$$?; \
 	 .venv/bin/python -m pytest -q -m "alone and not full" && exit $$first
 
-test-full: ## run the tests that take minutes each, too long for every change
-	@$(PYTHON) scripts/setup --tests
+test-full: ## run the tests with real services too (it installs nginx, redis, PostgreSQL; starts none)
+	@$(PYTHON) scripts/setup --tests --services
 	@.venv/bin/python -m pytest -q -m full; status=$$?; test $$status -eq 5 || exit $$status  # 5: there are none
 
 check: setup ## lint, format and types

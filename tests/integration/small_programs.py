@@ -68,6 +68,29 @@ def lives(pid: int) -> bool:
         return False
 
 
+class Recorded:
+    """coldseek record in a directory, its words in a file: what it leaves running has its stderr, too."""
+
+    def __init__(self, name: str, directory: Path, *command: str) -> None:
+        self.trace = directory / "run.trace.parquet"
+        self._words = directory / "words"
+        words = [sys.executable, "-m", "profiler", "record", "--tracer", name, "-o", str(self.trace), "--"]
+        with open(self._words, "wb") as stderr:
+            self.process = subprocess.Popen(
+                [*words, *command], cwd=directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
+                env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+            )  # fmt: skip
+
+    @property
+    def words(self) -> str:
+        return self._words.read_text()
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+
 def interrupt_twice(pid: int, ended: Callable[[], object]) -> bool:
     """Press Ctrl-C, and again; whether that ended what it is to end.
 

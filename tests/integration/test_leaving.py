@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, need
+from conftest import ROOT, need_tracer
 from expected_reads import build
+from small_programs import Recorded, until
 
 from profiler.capture import tracer
 from profiler.trace import load
@@ -21,44 +20,11 @@ from profiler.trace import load
 pytestmark = pytest.mark.alone
 
 DAEMON = str(ROOT / "tests/programs/daemon.py")
-PATIENCE_S = 120  # of a busy machine
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @pytest.fixture(params=tracer.NAMES)
 def name(request: pytest.FixtureRequest) -> str:
-    found = tracer.probe(request.param)
-    need(found.works, f"tracer {request.param}: {found.why}")
-    return str(request.param)
-
-
-class Recorded:
-    """coldseek record in a directory, its words in a file: what it leaves running has its stderr."""
-
-    def __init__(self, name: str, directory: Path, *command: str) -> None:
-        self.trace = directory / "run.trace.parquet"
-        self._words = directory / "words"
-        words = [sys.executable, "-m", "profiler", "record", "--tracer", name, "-o", str(self.trace), "--"]
-        with open(self._words, "wb") as stderr:
-            self.process = subprocess.Popen(
-                [*words, *command], cwd=directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-                env={**os.environ, "PYTHONPATH": str(ROOT)}, restore_signals=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-            )  # fmt: skip
-
-    @property
-    def words(self) -> str:
-        return self._words.read_text()
-
-    def end(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
+    return need_tracer(request.param)
 
 
 @pytest.fixture
@@ -80,13 +46,13 @@ def test_a_daemon_goes_on_when_its_recording_is_ended(
     name: str, number: signal.Signals, daemon: Path, tmp_path: Path
 ) -> None:
     recorded = Recorded(name, tmp_path, sys.executable, "-S", DAEMON, str(daemon))
-    until(lambda: "still running" in recorded.words, "nothing was said of what goes on")
+    assert until(lambda: "still running" in recorded.words), "nothing was said of what goes on"
     seen = dots(daemon)
-    until(lambda: dots(daemon) > seen + 3, "the daemon does not work")
+    assert until(lambda: dots(daemon) > seen + 3), "the daemon does not work"
     assert "has ended with exit status 0; still running, and recorded: python" in recorded.words
     assert recorded.end(number) == 0  # the command's own
     after = dots(daemon)
-    until(lambda: dots(daemon) > after + 20, "the daemon was harmed")
+    assert until(lambda: dots(daemon) > after + 20), "the daemon was harmed"
     assert "left running: python" in recorded.words
     found = load(recorded.trace)
     assert found.meta.partial == "" and found.meta.exit_status == 0
@@ -97,11 +63,11 @@ def test_what_stays_behind_ends_with_the_last_that_it_is_for(
     name: str, daemon: Path, tmp_path: Path
 ) -> None:
     recorded = Recorded(name, tmp_path, sys.executable, "-S", DAEMON, str(daemon))
-    until(lambda: "still running" in recorded.words, "nothing was said of what goes on")
+    assert until(lambda: "still running" in recorded.words), "nothing was said of what goes on"
     recorded.end(signal.SIGTERM)
     keeper = int(recorded.words.partition("; process ")[2].split()[0])
     os.kill(int(daemon.read_text().partition("\n")[0]), signal.SIGKILL)
-    until(lambda: not os.path.exists(f"/proc/{keeper}"), "it goes on for nobody")
+    assert until(lambda: not os.path.exists(f"/proc/{keeper}")), "it goes on for nobody"
 
 
 def test_children_that_ask_not_to_be_traced_work_under_what_stays_behind(
@@ -115,10 +81,10 @@ def test_children_that_ask_not_to_be_traced_work_under_what_stays_behind(
         f'printf "%d\\n" $! >> {daemon}'
     )
     recorded = Recorded(name, tmp_path, "/bin/sh", "-c", script)
-    until(lambda: "still running" in recorded.words, "nothing was said of what goes on")
+    assert until(lambda: "still running" in recorded.words), "nothing was said of what goes on"
     assert recorded.end(signal.SIGTERM) == 0
     after = dots(daemon)
-    until(lambda: dots(daemon) > after + 5, "its children were harmed")
+    assert until(lambda: dots(daemon) > after + 5), "its children were harmed"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -131,10 +97,10 @@ def test_a_program_that_does_not_answer_is_left_running(
         "while True: open('/etc/passwd').read(); told.write(b'.'); time.sleep(0.02)"
     )
     recorded = Recorded(name, tmp_path, sys.executable, "-S", "-c", script, str(daemon))
-    until(lambda: dots(daemon) > 3, "the program does not work")
+    assert until(lambda: dots(daemon) > 3), "the program does not work"
     assert recorded.end(number) == status
     after = dots(daemon)
-    until(lambda: dots(daemon) > after + 20, "the program was harmed")
+    assert until(lambda: dots(daemon) > after + 20), "the program was harmed"
     assert "goes on" in load(recorded.trace).meta.partial
 
 
@@ -143,7 +109,7 @@ def test_a_signal_while_a_finished_run_is_saved_loses_nothing(name: str, tmp_pat
     recorded = Recorded(
         name, tmp_path, "/bin/sh", "-c", f"cat /etc/passwd > /dev/null; : > {marker}; exit 7"
     )
-    until(marker.exists, "the program did not run")
+    assert until(marker.exists), "the program did not run"
     assert recorded.end(signal.SIGTERM) in (7, 143)
     assert recorded.trace.exists(), recorded.words
     assert load(recorded.trace).meta.exit_status in (7, 143)
