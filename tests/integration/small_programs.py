@@ -45,12 +45,16 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> bool:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether the process, if there is one, has a handler for the signal: before, that would end it."""
-    if pid == 0:
-        return False
-    status = Path(f"/proc/{pid}/status").read_text()
-    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
-    return bool(int(mask, 16) >> (number - 1) & 1)
+    """Whether the process, or the one behind it, has a handler for the signal: before, that would end it."""
+    return any(bool(_caught(each) >> (number - 1) & 1) for each in (pid, behind(pid)))
+
+
+def _caught(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return int(line.split()[1], 16)
+    return 0
 
 
 def behind(pid: int) -> int:

@@ -21,7 +21,6 @@ import pytest
 from conftest import PATIENCE_S, ROOT, need, need_root, need_tool
 from small_programs import (
     READS_OF_32_BIT,
-    behind,
     catches,
     interrupt_twice,
     program_of_32_bit,
@@ -241,7 +240,7 @@ class Running:
              sys.executable, "-S", "-c", script, self.mark],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
-        assert until(ready.exists) and until(lambda: catches(behind(self.process.pid), signal.SIGTERM))
+        assert until(ready.exists) and until(lambda: catches(self.process.pid, signal.SIGTERM))
 
     def others(self) -> list[int]:
         return [pid for pid in alive(self.mark) if pid != self.process.pid]
