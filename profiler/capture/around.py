@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from profiler.capture import leftovers
 from profiler.capture.aside import Aside, aside
-from profiler.capture.launch import working_directory
-from profiler.capture.record import find_program
+from profiler.capture.launch import find_program, working_directory
 from profiler.capture.runs import run
 from profiler.capture.tracer import Over
 from profiler.errors import ColdseekError, UsageError

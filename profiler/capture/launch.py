@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,15 @@ from profiler.units import show_path
 
 if TYPE_CHECKING:
     from profiler.owner import Owner
+
+
+def find_program(name: str) -> str:
+    """The path of a program, as the shell finds it. Raises CommandNotFoundError or CannotRunError."""
+    found = shutil.which(name)
+    if found is None:
+        exists = os.path.dirname(name) and os.path.exists(name)
+        raise exec_error(name, errno.EACCES if exists else errno.ENOENT)
+    return found
 
 
 def launch(

@@ -10,10 +10,12 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 
 from profiler.capture import cache, environment
+from profiler.capture.around import Around
+from profiler.capture.launch import find_program
 from profiler.capture.leaving import Leaving
 from profiler.capture.recorder import Recorder
 from profiler.capture.tracer import Over, Tracer, choose
-from profiler.errors import CannotRunError, CommandNotFoundError, InterruptedRunError, UsageError
+from profiler.errors import InterruptedRunError, UsageError
 from profiler.owner import Owner
 from profiler.trace import DATA_KINDS, Trace
 from profiler.units import show_count, show_plural
@@ -54,11 +56,11 @@ def record(
             files = named_files(command)
         else:
             say("a first run finds out which files to drop from the page cache")
-            files = [*named_files(command), *data_files(_first(command, tracer, owner))]
+            files = [*named_files(command), *data_files(_first(command, tracer, owner, say))]
         return record_cold(made, command, files, image=image, started=started, say=say, leaving=leaving)
     if cache_state == "warm":
         say("a first run warms the page cache")
-        earlier = _first(command, tracer, owner)
+        earlier = _first(command, tracer, owner, say)
         return record_warm(made, command, earlier, image=image, started=started, say=say, leaving=leaving)
     found = made.record(command, started, leaving=leaving)
     return _finish(found, image=image, cache="keep", cache_asked="keep")
@@ -153,9 +155,11 @@ def discover(
     return made.record(command, silent=True, over=over)
 
 
-def _first(command: Sequence[str], tracer: str, owner: Owner | None) -> Trace:
-    """`discover`, and no further run after one that was interrupted."""
-    found = discover(command, tracer, owner)
+def _first(command: Sequence[str], tracer: str, owner: Owner | None, say: Callable[[str], None]) -> Trace:
+    """`discover`, and no further run after one that was interrupted. What it leaves running is ended: the
+    run that is recorded starts it again."""
+    with Around(owner=owner, say=say).traced() as over:
+        found = discover(command, tracer, owner, over)
     why = found.meta.partial
     if why:
         raise InterruptedRunError(why, f"{why}, in the first run; nothing was saved")
@@ -187,19 +191,6 @@ def named_files(command: Sequence[str]) -> list[bytes]:
             if part and os.path.isfile(part):
                 found.append(part)
     return [os.path.realpath(os.fsencode(path)) for path in dict.fromkeys(found)]
-
-
-def find_program(name: str) -> str:
-    """The path of a program, as the shell finds it. Raises CommandNotFoundError or CannotRunError."""
-    found = shutil.which(name)
-    if found is None:
-        from profiler.capture.launch import exec_error
-
-        exists = os.path.dirname(name) and os.path.exists(name)
-        error = exec_error(name, 13 if exists else 2)
-        assert isinstance(error, (CannotRunError, CommandNotFoundError))
-        raise error
-    return found
 
 
 def _finish(trace: Trace, **facts: object) -> Trace:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from profiler.capture import runs as timed
 from profiler.capture.around import Around, last_lines
+from profiler.capture.launch import find_program
 from profiler.capture.record import (
     Started,
     data_files,
     discover,
-    find_program,
     named_files,
     past_cache,
     record_cold,

@@ -22,8 +22,9 @@ from types import FrameType
 
 from profiler.capture import cache
 from profiler.capture import runs as timed
+from profiler.capture.launch import find_program
 from profiler.capture.prefetch import changes, refusal
-from profiler.capture.record import data_files, find_program, named_files, record_cold
+from profiler.capture.record import data_files, named_files, record_cold
 from profiler.capture.scratch import Scratch
 from profiler.capture.tracer import choose
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -75,13 +75,14 @@ def lives(pid: int) -> bool:
 class Recorded:
     """coldseek record in a directory, its words in a file: what it leaves running has its stderr, too."""
 
-    def __init__(self, name: str, directory: Path, *command: str) -> None:
+    def __init__(self, name: str, directory: Path, *command: str, options: Sequence[str] = ()) -> None:
         self.trace = directory / "run.trace.parquet"
         self._words = directory / "words"
-        words = [sys.executable, "-m", "profiler", "record", "--tracer", name, "-o", str(self.trace), "--"]
+        words = [sys.executable, "-m", "profiler", "record", "--tracer", name, *options]
+        words += ["-o", str(self.trace), "--", *command]
         with open(self._words, "wb") as stderr:
             self.process = subprocess.Popen(
-                [*words, *command], cwd=directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
+                words, cwd=directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
                 env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
             )  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, need_tracer
 from expected_reads import build
-from small_programs import Recorded, until
+from small_programs import Recorded, lives, until
 
 from profiler.capture import tracer
 from profiler.trace import load
@@ -113,3 +113,22 @@ def test_a_signal_while_a_finished_run_is_saved_loses_nothing(name: str, tmp_pat
     assert recorded.end(signal.SIGTERM) in (7, 143)
     assert recorded.trace.exists(), recorded.words
     assert load(recorded.trace).meta.exit_status in (7, 143)
+
+
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+def test_what_a_first_run_left_is_ended_before_the_run_that_is_recorded(
+    cache: str, daemon: Path, tmp_path: Path
+) -> None:
+    """It finds out which files to drop, or warms them; a server could not be started twice."""
+    need_tracer("ptrace")
+    command = [sys.executable, "-S", DAEMON, str(daemon)]
+    recorded = Recorded("ptrace", tmp_path, *command, options=("--cache", cache))
+    assert until(lambda: "still running, and recorded" in recorded.words), recorded.words
+    pids = [int(line.lstrip(".")) for line in daemon.read_text().splitlines() if line.strip(".")]
+    assert not any(lives(pid) for pid in pids[:-1]) and lives(pids[-1])
+    assert recorded.end(signal.SIGINT) == 0
+    after = dots(daemon)
+    assert until(lambda: dots(daemon) > after + 5), "the daemon was harmed"
+    os.kill(pids[-1], signal.SIGKILL)
+    if cache == "warm":
+        assert len(pids) == 2 and "ended what the command left running" in recorded.words
