@@ -15,6 +15,7 @@ from profiler.capture.launch import find_program
 from profiler.capture.leaving import Leaving
 from profiler.capture.recorder import Recorder
 from profiler.capture.tracer import Over, Tracer, choose
+from profiler.capture.turns import turn
 from profiler.errors import InterruptedRunError, UsageError
 from profiler.owner import Owner
 from profiler.trace import DATA_KINDS, Trace
@@ -57,11 +58,15 @@ def record(
         else:
             say("a first run finds out which files to drop from the page cache")
             files = [*named_files(command), *data_files(_first(command, tracer, owner, say))]
-        return record_cold(made, command, files, image=image, started=started, say=say, leaving=leaving)
+        with turn(say):
+            return record_cold(made, command, files, image=image, started=started, say=say, leaving=leaving)
     if cache_state == "warm":
         say("a first run warms the page cache")
-        earlier = _first(command, tracer, owner, say)
-        return record_warm(made, command, earlier, image=image, started=started, say=say, leaving=leaving)
+        with turn(say):
+            earlier = _first(command, tracer, owner, say)
+            return record_warm(
+                made, command, earlier, image=image, started=started, say=say, leaving=leaving
+            )
     found = made.record(command, started, leaving=leaving)
     return _finish(found, image=image, cache="keep", cache_asked="keep")
 

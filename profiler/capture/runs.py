@@ -18,6 +18,7 @@ from typing import Any
 from profiler.capture.cache import Coldness, Residency, make_cold, residency
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.launch import exec_error
+from profiler.capture.turns import turn
 from profiler.errors import ColdseekError
 from profiler.owner import Owner, acting_as
 
@@ -183,6 +184,7 @@ def pairs(
     output: bool = False,
     owner: Owner | None = None,
     around: Callable[[], AbstractContextManager[object]] = nullcontext,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Pairs:
     """`runs` cold and as many warm runs, taking turns: cold, warm, cold, warm ...
 
@@ -190,7 +192,8 @@ def pairs(
     `cache.make_cold`). Each cold run warms the cache for the warm one after it. The program reads /dev/null
     as its stdin, since the first run would leave nothing of ours to the others; its output goes nowhere
     unless `output`. owner: see `run`. around: what each run is done within, such as `Around.untraced`.
-    on_result("cold" or "warm", run) is called after each. What was measured is kept: where an interrupt or a
+    on_result("cold" or "warm", run) is called after each, say with a line where another coldseek is waited
+    for (see `turns`). What was measured is kept: where an interrupt or a
     failure ends it early, the runs up to there are given, with `stopped` saying why. Raises what `run`
     raises only if there are none.
     """
@@ -200,19 +203,20 @@ def pairs(
     stopped: BaseException | None = None
     try:
         for _ in range(runs):
-            for state in done:
-                with around():
-                    if state == "cold":
-                        proof = make_cold(files, must)
-                        before = proof.residency
-                    else:
-                        before = residency([*must, *files])
-                    found = run(command, output=output, stdin=False, before=before, owner=owner)
-                    done[state].append(found)
-                    if state == "cold":
-                        proofs.append(proof)
-                if on_result is not None:
-                    on_result(state, found)
+            with turn(say):
+                for state in done:
+                    with around():
+                        if state == "cold":
+                            proof = make_cold(files, must)
+                            before = proof.residency
+                        else:
+                            before = residency([*must, *files])
+                        found = run(command, output=output, stdin=False, before=before, owner=owner)
+                        done[state].append(found)
+                        if state == "cold":
+                            proofs.append(proof)
+                    if on_result is not None:
+                        on_result(state, found)
     except (KeyboardInterrupt, ColdseekError) as error:
         if not done["cold"]:
             raise

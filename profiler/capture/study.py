@@ -20,6 +20,7 @@ from profiler.capture.record import (
     record_warm,
 )
 from profiler.capture.tracer import choose
+from profiler.capture.turns import turn
 from profiler.owner import Owner
 from profiler.trace import Trace
 from profiler.units import show_plural
@@ -64,27 +65,28 @@ def study(
     status = first.meta.exit_status
     files = [*named_files(command), *data_files(first)]
     traces = {}
-    for name in ("cold", "warm"):
-        say(f"traced run, {name}")
-        # a tracer traces one run: each has one of its own
-        one, _ = choose(made.name, owner)
-        with around.traced() as over:
-            if name == "cold":
-                found = record_cold(
-                    one, command, files, image=image, started=started, say=say, silent=True, over=over
-                )
-            else:
-                found = record_warm(
-                    one, command, first, image=image, started=started, say=say, silent=True, over=over
-                )
-            found = _with(found, measured={"first_exit_status": status})
-            keep({name: found})
-            _go_on_after(found)
-        check()
-        traces[name] = found
-        failed = _failed(found.meta.exit_status, status)
-        if failed:
-            say(f"traced run, {name}{failed}")
+    with turn(say):
+        for name in ("cold", "warm"):
+            say(f"traced run, {name}")
+            # a tracer traces one run: each has one of its own
+            one, _ = choose(made.name, owner)
+            with around.traced() as over:
+                if name == "cold":
+                    found = record_cold(
+                        one, command, files, image=image, started=started, say=say, silent=True, over=over
+                    )
+                else:
+                    found = record_warm(
+                        one, command, first, image=image, started=started, say=say, silent=True, over=over
+                    )
+                found = _with(found, measured={"first_exit_status": status})
+                keep({name: found})
+                _go_on_after(found)
+            check()
+            traces[name] = found
+            failed = _failed(found.meta.exit_status, status)
+            if failed:
+                say(f"traced run, {name}{failed}")
     done = 0
 
     def told(state: str, run: timed.Run) -> None:
@@ -96,7 +98,7 @@ def study(
         say(f"untraced run {done} of {2 * runs}: {state}, {run.wall_s:.3f} s{failed}{wrote}")
 
     must = [os.fsencode(image)] if image else []
-    pairs = timed.pairs(command, files, runs, told, must=must, owner=owner, around=around.untraced)
+    pairs = timed.pairs(command, files, runs, told, must=must, owner=owner, around=around.untraced, say=say)
     measured = pairs.as_dict() | {"first_exit_status": status}
     why = str(pairs.stopped) or "interrupted"
     notes = [f"the untraced runs were cut short: {why}"] if pairs.stopped is not None else []

@@ -27,6 +27,7 @@ from profiler.capture.prefetch import changes, refusal
 from profiler.capture.record import data_files, named_files, record_cold
 from profiler.capture.scratch import Scratch
 from profiler.capture.tracer import choose
+from profiler.capture.turns import turn
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.owner import Owner, acting_as, give
 from profiler.plan import known_files
@@ -128,7 +129,8 @@ def verify(
         for number in range(runs):
             for one in ready:
                 if not one.failed:
-                    _pair(one, files, status, owner)
+                    with turn(say):
+                        _pair(one, files, status, owner)
                     if not one.failed:
                         say(
                             f"run {number + 1} of {runs}, {one.subject.key}: {one.cold[-1]:.3f} s cold, "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import Progress, can_be_made, command_line, keep, sum_up
+from profiler.cli.output import Progress, can_be_made, command_line, keep, say, sum_up
 from profiler.owner import Owner, invoker
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ def record(
                 saved = True
         except KeyboardInterrupt as error:
             if not saved:
-                raise KeyboardInterrupt(f"{error}: nothing was saved") from error
+                progress.clear()
+                say(f"{error}; nothing was saved")
+                raise typer.Exit(128 + (halt.number or signal.SIGINT)) from error
     if not quiet:
         sum_up(trace, path)
     raise typer.Exit(_exit_status(trace, left.signal))
