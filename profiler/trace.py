@@ -17,7 +17,7 @@ import os
 import stat
 import tempfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -360,17 +360,19 @@ def replacing(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
                 os.unlink(temporary)
 
 
-def load(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace. The file may come from anywhere: everything in it is checked before it is used.
+def load(trace: str | os.PathLike[str] | BinaryIO) -> Trace:
+    """Read a trace, by name or as an open file. It may come from anywhere: all of it is checked before it is
+    used.
 
     Raises TraceFormatError for what is no trace, is damaged or newer, ColdseekError where it cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shown = show_path(os.fspath(path))
+    named = trace if isinstance(trace, str | os.PathLike) else ""
+    shown = show_path(os.fspath(named or getattr(trace, "name", "the trace")))
     try:
-        with open(path, "rb") as source:
+        with open(named, "rb") if named else contextlib.nullcontext(cast(BinaryIO, trace)) as source:
             try:
                 parquet = pq.ParquetFile(source)
             except (pa.ArrowException, OSError, ValueError) as error:

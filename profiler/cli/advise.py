@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler.cli.app import app
+from profiler.cli.consent import ask, check_author
 from profiler.cli.output import Format, Progress, find_devices, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
@@ -53,13 +55,16 @@ def advise(
     ] = "",
     tracer: TRACER = "auto",
     as_root: AS_ROOT = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --verify: run the recorded command without asking.")
+    ] = False,
 ) -> None:
     """Say what would make the start of a disk image faster.
 
     Projected are the same start on other layouts of the image, after a prefetch, and on a faster device.
-    With --verify copies are made, the recorded command is run on each, cold and warm, and what was projected
-    stands beside what was measured. The image itself is only ever read. The first --device then is the one
-    here; without any, it is measured.
+    With --verify the recorded command is shown, copies are made, it is run on each, cold and warm, and what
+    was projected stands beside what was measured. The image itself is only ever read. The first --device
+    then is the one here; without any, it is measured.
     """
     from profiler.analysis.findings import find
     from profiler.analysis.projection import requests
@@ -75,7 +80,10 @@ def advise(
     if scratch and not verify:
         raise UsageError("--scratch goes with --verify: without it no copies are made")
     devices = find_devices(device or []) or [find_device(name) for name in DEVICES]
-    found = load(trace)
+    with open(trace, "rb") if verify else contextlib.nullcontext() as source:
+        if source is not None:
+            check_author(source.fileno(), trace)
+        found = load(source or trace)  # what was looked at, whatever its name means by now
     image = image_of(found)
     if image is None:
         raise ColdseekError(
@@ -87,9 +95,10 @@ def advise(
     made = advised(found, image, devices, presets())
     verified = None
     if verify:
-        here = devices[0] if device else None
+        here, owner = devices[0] if device else None, runs_as(as_root)
+        ask(found.meta.command, "the recorded command is run on the image and on copies of it", owner, yes)
         try:
-            verified = _verify(found, made, here, runs, scratch, tracer, runs_as(as_root))
+            verified = _verify(found, made, here, runs, scratch, tracer, owner)
         except KeyboardInterrupt as error:
             say(f"{str(error) or 'interrupted'}; the copies were removed")
             raise typer.Exit(130) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import random
 import select
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PATIENCE_S, need_tool
+from conftest import PATIENCE_S, need_root, need_tool
 from small_programs import until
 
 from profiler.capture.record import record
@@ -63,6 +64,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+VERIFY = ("--verify", "--yes", "--device", "nvme", "--tracer", "ptrace")
+
+
 def advise(folder: Path, *arguments: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "profiler", "advise", *arguments, "--format", "json"], cwd=folder,
@@ -83,8 +87,7 @@ def test_larger_clusters_or_raw_are_advised_first(folder: Path) -> None:
 def test_copies_are_made_measured_and_removed(folder: Path) -> None:
     image = folder / "disk0.qcow2"
     before, names, bytes_before = os.stat(image), sorted(os.listdir(folder)), image.read_bytes()
-    arguments = ["read.trace.parquet", "--verify", "--runs", "1", "--device", "nvme", "--tracer", "ptrace"]
-    found = advise(folder, *arguments)
+    found = advise(folder, "read.trace.parquet", *VERIFY, "--runs", "1")
     results = {one["option"]: one for one in found["verified"]["results"]}
     assert {"now", "raw", "cluster-64k"} <= set(results)
     for one in results.values():
@@ -102,7 +105,7 @@ def test_copies_are_made_measured_and_removed(folder: Path) -> None:
 
 def started(folder: Path, until_it_says: str, path: str | None = None) -> subprocess.Popen[str]:
     """A verification of many runs that has come to where it says this. path: for programs, if another."""
-    arguments = ["map.trace.parquet", "--verify", "--runs", "50", "--device", "nvme", "--tracer", "ptrace"]
+    arguments = ["map.trace.parquet", *VERIFY, "--runs", "50"]
     child = subprocess.Popen(
         [sys.executable, "-m", "profiler", "advise", *arguments], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -173,8 +176,53 @@ def test_a_changed_image_is_refused(folder: Path, tmp_path: Path) -> None:
     save(record(["qemu-img", "map", str(image)], "ptrace"), tmp_path / "t.trace.parquet")
     os.utime(image)
     done = subprocess.run(
-        [sys.executable, "-m", "profiler", "advise", "t.trace.parquet", "--verify"], cwd=tmp_path,
+        [sys.executable, "-m", "profiler", "advise", "t.trace.parquet", *VERIFY], cwd=tmp_path,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 125 and "was written to; record it again" in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["disk0.qcow2", "t.trace.parquet"]
+
+
+def asked(folder: Path, *arguments: str, answer: str | None = None) -> tuple[int, str]:
+    """Exit status and stderr of advise --verify; with an answer on a terminal."""
+    command = [sys.executable, "-m", "profiler", "advise", "map.trace.parquet", "--verify", "--runs", "1",
+               "--device", "nvme", "--tracer", "ptrace", *arguments]  # fmt: skip
+    if answer is None:
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+    ours, terminal = pty.openpty()
+    child = subprocess.Popen(command, cwd=folder, stdin=terminal, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    os.write(ours, answer.encode())
+    said = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while more := os.read(ours, 4096):
+            said += more
+    os.close(ours)
+    return child.wait(PATIENCE_S), said.decode()
+
+
+def test_the_command_of_a_trace_is_run_only_if_that_is_wanted(folder: Path) -> None:
+    status, words = asked(folder)
+    assert status == 2 and "qemu-img map" in words and "--yes" in words
+    status, words = asked(folder, answer="\n")
+    assert status == 125 and "qemu-img map" in words and "not run" in words
+    status, words = asked(folder, answer="y\n")
+    assert status == 0, words
+
+
+@pytest.mark.parametrize(("mode", "user", "group"), [(0o646, 0, 0), (0o664, 0, 4242), (0o644, 65534, 0)])
+def test_a_trace_that_others_wrote_or_can_write_runs_nothing(
+    mode: int, user: int, group: int, folder: Path, tmp_path: Path
+) -> None:
+    need_root()
+    forged = tmp_path / "map.trace.parquet"
+    shutil.copy(folder / "map.trace.parquet", forged)
+    os.chown(forged, user, group)
+    forged.chmod(mode)
+    status, words = asked(tmp_path, "--yes")
+    assert status == 125 and words.count("\n") == 1
+    assert ("belongs to another user" if user else "others may write") in words
