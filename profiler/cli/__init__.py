@@ -11,6 +11,7 @@ from importlib import import_module
 from profiler.cli.app import app
 from profiler.cli.output import say
 from profiler.errors import ColdseekError
+from profiler.units import show_path
 
 __all__ = ["app", "main"]
 
@@ -49,12 +50,8 @@ def _run() -> None:
     _hold_closed_streams()
     # where it is ignored, which exec passes on, the kernel forgets children before they are waited for
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for module in _COMMANDS:
-        import_module(f"profiler.cli.{module}")
-    # they import from each other, so that they were not registered in this order
-    order = {f"profiler.cli.{module}": place for place, module in enumerate(_COMMANDS)}
-    app.registered_commands.sort(key=lambda command: order[getattr(command.callback, "__module__", "")])
     try:
+        _register()
         app(prog_name="coldseek")
     except ColdseekError as error:
         say(str(error))
@@ -72,6 +69,20 @@ def _run() -> None:
     except OSError as error:
         say(str(error))
         sys.exit(ColdseekError.exit_code)
+    except Exception as error:
+        if os.environ.get("COLDSEEK_DEBUG"):
+            raise
+        words = show_path(f"{type(error).__name__}: {error}")
+        say(f"failed by a mistake of its own ({words}); COLDSEEK_DEBUG=1 shows where")
+        sys.exit(ColdseekError.exit_code)
+
+
+def _register() -> None:
+    for module in _COMMANDS:
+        import_module(f"profiler.cli.{module}")
+    # they import from each other, so that they were not registered in this order
+    order = {f"profiler.cli.{module}": place for place, module in enumerate(_COMMANDS)}
+    app.registered_commands.sort(key=lambda command: order[getattr(command.callback, "__module__", "")])
 
 
 def _hold_closed_streams() -> None:
