@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import stat
 import tempfile
 from dataclasses import dataclass, field
@@ -272,9 +273,14 @@ def validate(trace: Trace) -> None:
         raise TraceFormatError("an event ends behind the largest offset that a file can have")
 
 
+_FORMAT = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+"""A name of QEMU's for a format: it is shown, and stands in commands that are to be copied."""
+
+
 def _are_facts(facts: Any) -> bool:
     """Whether these can be the facts of an image: an object, and numbers where these are used."""
-    if not isinstance(facts, dict) or not isinstance(facts.get("format"), str):
+    name = facts.get("format") if isinstance(facts, dict) else None
+    if not isinstance(name, str) or not _FORMAT.fullmatch(name):
         return False
     numbers = (facts.get(name, 0) for name in ("virtual_size", "cluster_size", "in_front"))
     return all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**64 for one in numbers)

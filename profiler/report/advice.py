@@ -73,20 +73,21 @@ class Verification:
     results: tuple[Compared, ...]
 
 
-def command(option: Option, path: bytes, image_format: str, trace: str, meta: Meta) -> str:
-    """The command that does it, fit to be copied to a shell; "" where there is none."""
+def command(option: Option, path: bytes, image_format: str, trace: str, meta: Meta) -> list[str]:
+    """The command that does it, in words as a shell takes them, fit to be copied; there may be none."""
     source = os.fsdecode(path)
     stem, suffix = os.path.splitext(source)
     if option.key == "prefetch":
-        words = f"coldseek prefetch {_quoted(trace)}"
-        return f"{words} && {' '.join(map(_quoted, meta.command))}" if meta.command else words
+        words = ["coldseek", "prefetch", _quoted(trace)]
+        return [*words, "&&", *map(_quoted, meta.command)] if meta.command else words
     if option.key == "defragmented":
-        return f"cp --sparse=always --reflink=never {_quoted(source)} {_quoted(f'{stem}-copy{suffix}')}"
+        copy = f"{stem}-copy{suffix}"
+        return ["cp", "--sparse=always", "--reflink=never", _quoted(source), _quoted(copy)]
     if not option.convert:
-        return ""
+        return []
     target = f"{stem}.raw" if option.key == "raw" else f"{stem}-{option.key}.qcow2"
     form = ["-f", image_format] if image_format else []
-    return " ".join(["qemu-img convert", *form, *option.convert, _quoted(source), _quoted(target)])
+    return ["qemu-img", "convert", *form, *option.convert, _quoted(source), _quoted(target)]
 
 
 def text(
@@ -147,9 +148,15 @@ def _do(
     return [*_wrapped(label, saved or "no gain on the first device", width), *_shell(words, width)]
 
 
-def _shell(words: str, width: int) -> list[str]:
-    """A command on lines of its own; what does not fit goes on behind a backslash."""
-    parts = textwrap.wrap(words, width - 4, break_long_words=False, break_on_hyphens=False)
+def _shell(words: Sequence[str], width: int) -> list[str]:
+    """A command on lines of its own; what does not fit goes on behind a backslash, between two words of it:
+    pasted, it is one command."""
+    parts: list[str] = []
+    for word in words:
+        if parts and len(parts[-1]) + 1 + len(word) <= width - 6:
+            parts[-1] += " " + word
+        else:
+            parts.append(word)
     ends = [" \\"] * (len(parts) - 1) + [""]
     starts = ["  "] + ["    "] * (len(parts) - 1)
     return [start + part + end for start, part, end in zip(starts, parts, ends, strict=True)]
@@ -235,7 +242,7 @@ def json(
         "options": [
             {
                 "option": one.key, "name": one.name, "saves": one.saves,
-                "command": command(one, path, image.format, trace, meta) or None,
+                "command": " ".join(command(one, path, image.format, trace, meta)) or None,
                 "costs": [asdict(cost) for cost in one.costs],
             }
             for one in advice.options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -36,7 +37,9 @@ def scattered(**more: Any) -> Trace:
     return image_trace(READS, ROWS, size=8 * MIB, command=("vm", "/vm/disk0.qcow2"), **more)
 
 
-def pages(made: Trace, verified: page.Verification | None = None) -> tuple[list[str], dict[str, Any]]:
+def pages(
+    made: Trace, verified: page.Verification | None = None, width: int = 80
+) -> tuple[list[str], dict[str, Any]]:
     image = image_of(made)
     assert image is not None
     found = advise(made, image, DEVICES, devices.presets())
@@ -44,7 +47,7 @@ def pages(made: Trace, verified: page.Verification | None = None) -> tuple[list[
     rules = find(made, reads, requests(made, reads))
     path = made.files["path"].iloc[image.file]
     arguments = found, rules, path, "cold.trace.parquet", made.meta, verified
-    return page.text(*arguments), page.json(*arguments)
+    return page.text(*arguments, width), page.json(*arguments)
 
 
 def test_the_page_has_the_times_the_bands_and_the_commands() -> None:
@@ -72,8 +75,12 @@ def test_names_are_quoted_and_escaped() -> None:
     lines, _ = pages(dataclasses.replace(made, files=files))
     shown = "\n".join(lines)
     assert "\x1b" not in shown
-    line = next(line for line in lines if "-O raw" in line)
-    assert "'/vm/a b;$(rm)\\\\x1b[2J.qcow2'" in "".join(lines) or "'/vm/a" in line
+    # pasted from any terminal it is one command, with the name as one word
+    for width in (60, 80, 120):
+        shown = "\n".join(pages(dataclasses.replace(made, files=files), width=width)[0])
+        pasted = shown[shown.index("qemu-img convert") :].partition("\n\n")[0]
+        command = re.split(r"(?<!\\)\n", pasted)[0]
+        assert "/vm/a b;$(rm)\\x1b[2J.qcow2" in shlex.split(command)
 
 
 def verified(**more: Any) -> page.Verification:
