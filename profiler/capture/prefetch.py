@@ -14,7 +14,7 @@ import re
 import stat
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,10 @@ def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> Pre
     """
     _fits(plan.size)
     own = {number: file for number, file in enumerate(plan.files) if file.kind == METADATA}
-    left_out = {number: Changed(file.path, why) for number, file in own.items() if (why := _no_device(file))}
+    allowed = _mounted().intersection(file.device for file in plan.files if file.kind != METADATA)
+    left_out = {
+        number: Changed(file.path, why) for number, file in own.items() if (why := _no_device(file, allowed))
+    }
     got = _bring_all(plan.files, [one for one in plan.stretches if one[0] in own.keys() - left_out], on_read)
     changed = changes(plan.files)
     if changed:
@@ -165,17 +168,28 @@ class _Opened:
 
 
 def _open(file: KnownFile) -> int:
-    descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    status = os.fstat(descriptor)
-    is_same = (
-        stat.S_ISBLK(status.st_mode) and device_name(status.st_rdev) == file.device
-        if file.kind == METADATA
-        else status.st_ino == file.inode
-    )
-    if not is_same:
-        os.close(descriptor)
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-    return descriptor
+    """Open what was looked at, and nothing else: to open a terminal, a pipe or the kernel's log does
+    something."""
+    place = os.open(file.path, os.O_PATH | os.O_CLOEXEC)  # looks only: open(2)
+    try:
+        status = os.fstat(place)
+        is_disk = stat.S_ISBLK(status.st_mode)
+        is_same = (
+            is_disk and device_name(status.st_rdev) == file.device
+            if file.kind == METADATA
+            else (is_disk or stat.S_ISREG(status.st_mode)) and status.st_ino == file.inode
+        )
+        if not is_same:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+
+
+def _mounted() -> set[str]:
+    """The devices of mounted file systems, as "major:minor" (proc_pid_mountinfo(5)). Reads no disk."""
+    with open("/proc/self/mountinfo", "rb") as source:
+        return {line.split(b" ", 3)[2].decode() for line in source}
 
 
 def _bring(descriptor: int, offset: int, into: memoryview) -> int:
@@ -190,8 +204,11 @@ def _bring(descriptor: int, offset: int, into: memoryview) -> int:
     return got
 
 
-def _no_device(file: KnownFile) -> str:
-    """Why the device that a file system lies on cannot be read; "": it can."""
+def _no_device(file: KnownFile, allowed: Collection[str]) -> str:
+    """Why the device that a file system lies on is not read; "": it is. allowed: devices of mounted file
+    systems on which the plan has files."""
+    if file.device not in allowed:
+        return "holds no file system of the files that are to be read"
     try:
         os.close(_open(file))
     except (OSError, ValueError) as error:

@@ -12,9 +12,11 @@ from conftest import coldseek, need, need_root, need_tool
 
 from profiler.analysis.prefetch import plan
 from profiler.capture.cache import evict, make_cold, residency
+from profiler.capture.prefetch import _open as opened
 from profiler.capture.prefetch import changes, prefetch
 from profiler.capture.record import data_files, record
-from profiler.plan import known_files, plan_of
+from profiler.errors import ColdseekError
+from profiler.plan import KnownFile, Plan, known_files, plan_of
 from profiler.trace import Trace, load
 
 pytestmark = pytest.mark.alone
@@ -147,3 +149,43 @@ def of_its_own(trace: Trace, file: Path) -> int:
     files = trace.files.iloc[rows["file"]]
     chosen = (files["kind"] == "metadata").to_numpy(bool) & (files["device"] == device).to_numpy(bool)
     return int((chosen & (rows["op"] == "miss").to_numpy(bool)).sum())
+
+
+@pytest.mark.parametrize("kind", ["metadata", "regular"])
+def test_nothing_but_files_and_disks_is_opened(kind: str, disk_directory: Path) -> None:
+    """To open a pipe lets its writer go on; a terminal, or the kernel's log, would do something too."""
+    pipe, file = disk_directory / "pipe", disk_directory / "file"
+    os.mkfifo(pipe)
+    file.write_bytes(b"x")
+    facts, special = file.stat(), pipe.stat()
+    device = f"{os.major(facts.st_dev)}:{os.minor(facts.st_dev)}"
+    plan_ = Plan(
+        (KnownFile(os.fsencode(pipe), kind, device, special.st_ino, 0, special.st_mtime_ns),
+         KnownFile(os.fsencode(file), "regular", device, facts.st_ino, 1, facts.st_mtime_ns)),
+        ((0, 0, 4096), (1, 0, 1)),
+    )  # fmt: skip
+    writer = subprocess.Popen([sys.executable, "-c", "import sys; open(sys.argv[1], 'wb')", pipe])
+    try:
+        if kind == "metadata":
+            assert [one.path for one in prefetch(plan_).left_out] == [os.fsencode(pipe)]
+        else:
+            with pytest.raises(ColdseekError, match="is no regular file"):
+                prefetch(plan_)
+        assert writer.poll() is None, "the pipe was opened"
+        with pytest.raises(OSError, match="Stale"):
+            opened(plan_.files[0])
+        assert writer.poll() is None, "the pipe was opened"
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def test_a_device_is_read_only_for_the_files_on_it(disk_directory: Path) -> None:
+    file = disk_directory / "file"
+    file.write_bytes(b"x")
+    facts = file.stat()
+    device = f"{os.major(facts.st_dev)}:{os.minor(facts.st_dev)}"
+    regular = KnownFile(os.fsencode(file), "regular", device, facts.st_ino, 1, facts.st_mtime_ns)
+    forged = KnownFile(b"/dev/null", "metadata", "1:3", 1, 0, 0)
+    (left,) = prefetch(Plan((forged, regular), ((0, 0, 4096), (1, 0, 1)))).left_out
+    assert left.path == b"/dev/null" and "no file system of the files" in left.why

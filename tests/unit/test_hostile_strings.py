@@ -71,7 +71,10 @@ def test_a_hostile_string_is_text_in_every_output(kind: str, tmp_path: Path) -> 
         assert done.returncode in (0, 1, 125), (arguments, said)
         assert "mistake of its own" not in said and "Traceback" not in said, (arguments, said)
         assert not RAW.search(said), (arguments, RAW.search(said), said)
-        assert not [line for line in said.splitlines() if line.startswith(("LINES", "of"))], (arguments, said)
+        assert not [line for line in said.splitlines() if line.startswith(("LINES", "of"))], (
+            arguments,
+            said,
+        )
         if "json" in arguments and done.returncode == 0:
             json.loads(done.stdout)
 
