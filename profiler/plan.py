@@ -80,15 +80,15 @@ def is_plan(path: str) -> bool:
 
 def save(plan: Plan, path: str) -> None:
     """Write it beside `path` and rename it. Raises ColdseekError, as `trace.save` does."""
-    from profiler.trace import replacing
+    from profiler.writing import replacing
 
     files = [
         [os.fsdecode(one.path), one.kind, one.device, one.inode, one.size, one.mtime_ns]
         for one in plan.files
     ]
     text = json.dumps({"format": FORMAT, "files": files, "stretches": plan.stretches}, separators=(",", ":"))
-    with replacing(path) as temporary, open(temporary, "w", encoding="ascii") as file:
-        file.write(text + "\n")
+    with replacing(path) as file:
+        file.write(text.encode("ascii") + b"\n")
 
 
 def load(path: str) -> Plan:

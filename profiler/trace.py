@@ -15,8 +15,6 @@ import json
 import math
 import os
 import re
-import stat
-import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -24,8 +22,8 @@ import numpy as np
 
 from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
-from profiler.owner import give, invoker
 from profiler.units import show_path
+from profiler.writing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -286,9 +284,8 @@ def _are_facts(facts: Any) -> bool:
     return all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**64 for one in numbers)
 
 
-def save(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Write the trace to `path`, whole or not at all: a temporary file beside it is renamed when it is
-    complete.
+def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> None:
+    """Write the trace to `path`, whole or not at all (see `writing.replacing`).
 
     Raises ColdseekError where it cannot be written (no space, no permission, no such directory).
     """
@@ -307,63 +304,8 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
             },
         }
     )
-    with replacing(path) as temporary:
-        pq.write_table(events, temporary, compression="zstd")
-
-
-def destination(path: str | os.PathLike[str]) -> str:
-    """The file to write for `path`: what a link names, there or not, as everywhere else.
-
-    Raises ColdseekError for what is there and is no regular file: root could replace even a device.
-    """
-    target = os.fspath(path)
-    try:
-        # the kernel is asked first: in /tmp it does not follow another's link (fs.protected_symlinks)
-        mode = os.stat(target).st_mode
-    except FileNotFoundError:
-        mode = stat.S_IFREG
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    if stat.S_ISDIR(mode):
-        raise ColdseekError(f"{show_path(target)} is a directory; name a file")
-    if not stat.S_ISREG(mode):
-        raise ColdseekError(f"{show_path(target)} is no regular file and would be replaced; name another")
-    return os.path.realpath(target) if os.path.islink(target) else target
-
-
-def _cannot_write(target: str, error: OSError) -> ColdseekError:
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return ColdseekError(f"cannot write {show_path(target)}: {reason}; give another place with -o")
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
-    """Give a temporary name beside `path` to write to; rename it to `path` on success, remove it on failure.
-
-    Under sudo the file becomes that of the user who called it. Raises ColdseekError, naming `path`, in place
-    of OSError, and as `destination` does.
-    """
-    target = destination(path)
-    handle = temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(
-            prefix=".coldseek-", suffix=os.path.splitext(target)[1], dir=os.path.dirname(target) or "."
-        )
-        os.fchmod(handle, 0o666 & ~_umask())
-        yield temporary
-        # Not before it is written: in /tmp not even root may open another's file for that
-        # (fs.protected_regular). By the handle: in a folder of the user's the name may be another's by now.
-        give(handle, invoker())
-        os.replace(temporary, target)
-        temporary = None
-    except OSError as error:
-        raise _cannot_write(os.fspath(path), error) from error
-    finally:
-        if handle is not None:
-            os.close(handle)
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+    with replacing(path, follow) as file:
+        pq.write_table(events, file, compression="zstd")
 
 
 def load(trace: str | os.PathLike[str] | BinaryIO) -> Trace:
@@ -548,9 +490,3 @@ def _finite(text: str) -> float:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current

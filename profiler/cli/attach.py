@@ -30,7 +30,7 @@ def attach(
     process. What it had read before is not seen; which files its descriptors name is looked up as it runs.
     """
     path = output or f"{pid}.trace.parquet"
-    can_be_made(path)
+    can_be_made(path, follow=bool(output))
     from profiler.capture.environment import complete
     from profiler.capture.kernel.attach import attach as observe
 
@@ -38,6 +38,6 @@ def attach(
         if not quiet:
             say(f"observing process {pid}; Ctrl-C ends that, not the process")
         trace = complete(observe(pid, seconds, progress.started))
-    keep(trace, path)
+    keep(trace, path, follow=bool(output))
     if not quiet:
         sum_up(trace, path)

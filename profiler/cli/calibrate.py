@@ -54,7 +54,7 @@ def _calibrate(path: str, output: str, seconds: float, quiet: bool) -> None:
     from profiler.devices.loading import parse
     from profiler.devices.model import Device
     from profiler.report.calibration import lines
-    from profiler.trace import replacing
+    from profiler.writing import replacing
 
     saved = output
 
@@ -82,8 +82,8 @@ def _calibrate(path: str, output: str, seconds: float, quiet: bool) -> None:
     )  # fmt: skip
     text = to_toml(device)
     parse(text, name, show_path(saved))  # what is written can be read
-    with replacing(saved) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    with replacing(saved) as file:
+        file.write(text.encode())
     if not quiet:
         for line in lines(fitted, where, width()):
             sys.stdout.write(line + "\n")

@@ -46,11 +46,11 @@ def strace(
     if len(logs) > 1:
         base = re.sub(r"\.\d+\Z", "", base)
     path = output or base + ".trace.parquet"
-    can_be_made(path, *logs)
+    can_be_made(path, *logs, follow=bool(output))
     from profiler.capture.strace_log import parse
 
     trace = parse(*logs)
-    keep(trace, path)
+    keep(trace, path, follow=bool(output))
     for note in trace.meta.notes:
         say(note)
     sum_up(trace, path)

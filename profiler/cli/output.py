@@ -42,15 +42,15 @@ def width() -> int:
     return max(40, min(shutil.get_terminal_size((80, 24)).columns, 99))
 
 
-def can_be_made(path: str, *sources: str) -> None:
+def can_be_made(path: str, *sources: str, follow: bool = True) -> None:
     """Raise ColdseekError unless a file of this name can be made: better before a long run than after it.
 
     sources: the files that it is made from. As it is written beside its place and renamed, it would replace
-    one of those.
+    one of those. follow: see `writing.destination`.
     """
-    from profiler.trace import destination
+    from profiler.writing import destination
 
-    folder = os.path.dirname(destination(path)) or "."
+    folder = os.path.dirname(destination(path, follow)) or "."
     if any(os.path.exists(one) and os.path.exists(path) and os.path.samefile(path, one) for one in sources):
         raise ColdseekError(f"{show_path(path)} is read and would be replaced; name another")
     if not os.path.isdir(folder):
@@ -59,13 +59,15 @@ def can_be_made(path: str, *sources: str) -> None:
         raise ColdseekError(f"cannot write {show_path(path)}: no permission; name another place")
 
 
-def keep(trace: Trace, path: str) -> None:
-    """Save a trace; where that fails save it elsewhere, and raise ColdseekError saying why and where it
-    is."""
+def keep(trace: Trace, path: str, follow: bool = True) -> None:
+    """Save a trace; where that fails save it elsewhere, and raise ColdseekError saying why and where it is.
+
+    follow: see `writing.destination`.
+    """
     from profiler.trace import save
 
     try:
-        save(trace, path)
+        save(trace, path, follow)
     except ColdseekError as error:
         rescue = _keep_elsewhere(trace)
         if rescue is None:

@@ -66,7 +66,7 @@ def record(
     """
     words = command_line(command)
     path = output or os.path.basename(words[0]) + ".trace.parquet"
-    can_be_made(path)
+    can_be_made(path, follow=bool(output))
     from profiler.capture import leaving
     from profiler.capture.halt import Halt
 
@@ -89,7 +89,7 @@ def record(
                     words, tracer, cache, owner=runs_as(as_root), started=started, say=tell, leaving=left
                 )
                 progress.clear()
-                keep(trace, path)
+                keep(trace, path, follow=bool(output))
                 saved = True
         except KeyboardInterrupt as error:
             if not saved:

@@ -52,7 +52,7 @@ def emit_json(value: dict[str, object], output: str = "") -> None:
 
 def to_file(words: str, path: str) -> None:
     """Write text to a file, whole or not at all."""
-    from profiler.trace import replacing
+    from profiler.writing import replacing
 
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as target:
-        target.write(words)
+    with replacing(path) as file:
+        file.write(words.encode())

@@ -22,8 +22,9 @@ from profiler.analysis import access, attribution, observed
 from profiler.analysis.projection import project, requests
 from profiler.devices.model import Device
 from profiler.errors import ColdseekError, UsageError
-from profiler.trace import SUFFIX, Meta, Trace, replacing
+from profiler.trace import SUFFIX, Meta, Trace
 from profiler.units import show_bytes, show_count, show_path, show_plural, show_seconds
+from profiler.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +124,7 @@ def save(figure: Figure, path: str) -> None:
     import matplotlib
 
     suffix = check_suffix(path)
-    with replacing(path) as temporary, warnings.catch_warnings():
+    with replacing(path) as file, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script the font lacks
         if figure.get_layout_engine() is not None:
             # the layout alone, once: matplotlib would draw all marks of an SVG for it and throw them away
@@ -131,7 +132,7 @@ def save(figure: Figure, path: str) -> None:
             figure.set_layout_engine(None)
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coldseek"}):
             metadata = {"Date": None} if suffix == ".svg" else None  # the same input gives the same file
-            figure.savefig(temporary, format=suffix[1:], dpi=_DPI, metadata=metadata)
+            figure.savefig(file, format=suffix[1:], dpi=_DPI, metadata=metadata)
 
 
 def check_suffix(path: str) -> str:

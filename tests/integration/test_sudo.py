@@ -20,7 +20,8 @@ from profiler.capture.record import record
 from profiler.capture.strace import StraceTracer
 from profiler.errors import ColdseekError
 from profiler.owner import Owner, invoker, make_folder
-from profiler.trace import Trace, load, replacing, save
+from profiler.trace import Trace, load, save
+from profiler.writing import replacing
 
 NOBODY = pwd.getpwnam("nobody")
 TELL = """
@@ -133,7 +134,8 @@ def test_a_file_put_in_place_of_ours_is_not_given_away(sudo: Owner, tmp_path: Pa
     """In a folder of another's the name may be exchanged while coldseek writes."""
     secret = tmp_path / "secret"
     secret.touch(mode=0o600)
-    with replacing(tmp_path / "new") as temporary:
+    with replacing(tmp_path / "new"):
+        (temporary,) = tmp_path.glob(".coldseek-*")
         os.unlink(temporary)
         os.link(secret, temporary)
     assert secret.stat().st_uid == 0

@@ -35,11 +35,11 @@ from profiler.trace import (
     Meta,
     Trace,
     load,
-    replacing,
     save,
     table,
     validate,
 )
+from profiler.writing import replacing
 
 NOBODY = 65534
 
@@ -408,8 +408,8 @@ def test_no_permission_to_read_or_write(saved: Path) -> None:
 
 def test_an_interrupted_writing_leaves_no_temporary_file(saved: Path) -> None:
     former = saved.read_bytes()
-    with pytest.raises(KeyboardInterrupt), replacing(saved) as temporary:
-        Path(temporary).write_bytes(b"half")
+    with pytest.raises(KeyboardInterrupt), replacing(saved) as file:
+        file.write(b"half")
         raise KeyboardInterrupt
     assert saved.read_bytes() == former
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
