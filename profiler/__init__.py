@@ -16,11 +16,13 @@ Every name is loaded when it is first used: importing this package alone costs n
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as of typing, which takes a moment to load
 if TYPE_CHECKING:
+    from typing import Any
+
     from profiler.analysis.access import classify
     from profiler.analysis.pagecache import first_touches, simulate
     from profiler.analysis.projection import project

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -128,4 +129,8 @@ def _wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
         pid, how = os.waitpid(worker, os.WNOHANG)
         if pid:
             code = os.waitstatus_to_exitcode(how)
+            if -code in (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
+                # a shell says so only of the process that it waits for
+                name = signal.Signals(-code).name
+                sys.stderr.write(f"coldseek: ended by {name}, and the program with it; nothing was saved\n")
             return code if code >= 0 else 128 - code

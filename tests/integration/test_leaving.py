@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, need_tracer
+from conftest import PATIENCE_S, ROOT, need_tracer
 from expected_reads import build
-from small_programs import Recorded, lives, until
+from small_programs import Recorded, behind, lives, until
 
 from profiler.capture import tracer
 from profiler.trace import load
@@ -132,3 +132,13 @@ def test_what_a_first_run_left_is_ended_before_the_run_that_is_recorded(
     os.kill(pids[-1], signal.SIGKILL)
     if cache == "warm":
         assert len(pids) == 2 and "ended what the command left running" in recorded.words
+
+
+def test_it_is_said_that_the_tracer_was_killed(name: str, daemon: Path, tmp_path: Path) -> None:
+    """Its end is that of what it traced: a program whose calls fail would be worse (see `stops.OPTIONS`)."""
+    recorded = Recorded(name, tmp_path, "/bin/sh", "-c", f"echo $$ > {daemon}; exec sleep 900")
+    assert until(lambda: daemon.exists() and daemon.read_text()), recorded.words
+    os.kill(behind(recorded.process.pid), signal.SIGKILL)
+    assert recorded.process.wait(PATIENCE_S) == 137
+    assert "ended by SIGKILL, and the program with it; nothing was saved" in recorded.words
+    assert until(lambda: not lives(int(daemon.read_text())))
