@@ -26,6 +26,7 @@ class Halt:
     def __init__(self) -> None:
         self._number = 0
         self._held = False
+        self._over = False
         self._came = 0  # while held
         self._latest = (0, 0.0)  # signal, and when it came
         self._former: dict[int, object] = {}
@@ -72,6 +73,10 @@ class Halt:
         if self._came:
             raise KeyboardInterrupt(words(self._came))
 
+    def over(self) -> None:
+        """No further signal is answered: there is only something left to say."""
+        self._over = True
+
     def _note(self) -> None:
         with contextlib.suppress(OSError):  # nothing came, or this is no main thread
             while came := os.read(self._told[0], 64):
@@ -82,6 +87,8 @@ class Halt:
         now = time.monotonic()
         again = number != self._latest[0] or now - self._latest[1] > SAME_S
         self._latest = number, now
+        if self._over:
+            return
         if self._held and not self._came:
             self._came = number
         elif again or not self._held:

@@ -91,6 +91,7 @@ class Interrupts:
             if not _from_terminal():
                 self._pass_on(signal.SIGQUIT)
         else:
+            self.number = number
             self._end(f"ended by {name}")
 
     def _end(self, why: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -21,8 +22,7 @@ if __name__ == "__main__":  # run as a file, with no module path of the user's
 from profiler.capture import stops
 from profiler.capture.cloning import CLONE_UNTRACED, Hidden, flags_of, reveal
 
-_IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGTSTP,
-            signal.SIGUSR1, signal.SIGUSR2)  # fmt: skip
+_KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1
 _PAUSE_S = 0.5
 
@@ -36,8 +36,12 @@ def become(clones: Clones, log: int = -1) -> None:
     log: descriptor of a file that goes on to be written, and is emptied again and again; -1: there is none.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+    for number in signal.valid_signals() - _KEPT:
+        with contextlib.suppress(OSError):  # of the C library's own
+            signal.signal(number, signal.SIG_IGN)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
     with contextlib.suppress(PermissionError):
         os.setsid()  # a closed terminal is none of its business
     os.chdir("/")
@@ -49,7 +53,10 @@ def become(clones: Clones, log: int = -1) -> None:
     os.closerange(3 if log < 0 else 4, os.sysconf("SC_OPEN_MAX"))
     known = [f"{audit}:{number}:{name}:{word}" for (audit, number), (name, word) in clones.items()]
     words = [sys.executable, "-I", "-S", os.path.abspath(__file__), str(3 if log >= 0 else -1), *known]
-    os.execv(sys.executable, words)  # noqa: S606
+    with contextlib.suppress(OSError):  # python is gone, or may not be run any more: then this process stays
+        os.execv(sys.executable, words)  # noqa: S606
+    main(3 if log >= 0 else -1, known)
+    os._exit(0)
 
 
 class Keeper:

@@ -19,6 +19,7 @@ from profiler.capture import keeper, leftovers
 
 _SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+_LOOK_S = 0.5
 _WAIT_S = 1.0
 """What a command leaves running has mostly ended by then, and there is nothing to say."""
 
@@ -56,7 +57,12 @@ class Leaving:
         behind. number: of the signal that ended it. clones, log: see `keeper.become`."""
         self.signal, self.left, tracer = number, True, os.getpid()
         names = leftovers.show(processes) or "processes that cannot be named"
-        if os.fork():
+        try:
+            copy = os.fork() == 0
+        except OSError as error:  # too many processes: what runs is worth more than what was recorded
+            self.say(f"no process can be made to save the trace ({error.strerror}): nothing was saved")
+            copy = False
+        if not copy:
             keeper.become(clones or {}, log)
         self.say(
             f"left running: {names}; process {tracer} stays behind so that they can, and ends with them"
@@ -114,11 +120,13 @@ def step_behind() -> None:
 def _wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
     """The exit status of the work."""
     os.set_blocking(told, False)
+    lost = 0
     while True:
-        came = signal.sigwaitinfo(wanted)
-        if came.si_signo != signal.SIGCHLD:
-            # what is typed on a terminal reaches all of its processes by itself, and is not sent by anybody
-            if came.si_code <= 0:
+        came = signal.sigtimedwait(wanted, _LOOK_S)
+        if came is not None and came.si_signo != signal.SIGCHLD:
+            # what is typed on a terminal reaches all of its processes by itself, and is not sent by anybody;
+            # but of a terminal that closes only the leader of the session is told
+            if came.si_code <= 0 or came.si_signo == signal.SIGHUP:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, came.si_signo)
             continue
@@ -126,6 +134,7 @@ def _wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
             status = os.read(told, 1)
             if status:
                 return status[0]
+            lost += 1  # nobody is left who could tell
         pid, how = os.waitpid(worker, os.WNOHANG)
         if pid:
             code = os.waitstatus_to_exitcode(how)
@@ -134,3 +143,6 @@ def _wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
                 name = signal.Signals(-code).name
                 sys.stderr.write(f"coldseek: ended by {name}, and the program with it; nothing was saved\n")
             return code if code >= 0 else 128 - code
+        if lost > 2:
+            sys.stderr.write("coldseek: what was to save the trace was killed; nothing was saved\n")
+            return 125

@@ -600,8 +600,9 @@ class Ptrace:
     def _let_go(self) -> None:
         """End the observation, not the program. The loop waits for stops: a child that ends wakes it."""
         self._over_now = True
-        if os.fork() == 0:
-            os._exit(0)
+        with contextlib.suppress(OSError):  # too many processes: then the next stop, whoever's, ends it
+            if os.fork() == 0:
+                os._exit(0)
 
     def _take_leave(self, leaving: Leaving, interrupts: Interrupts) -> None:
         """Go on as a process that traces nobody; see `Leaving.let_go`."""

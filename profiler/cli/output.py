@@ -161,7 +161,8 @@ class Progress:
     def clear(self) -> None:
         if self._drawn:
             self._drawn = False
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            with suppress(OSError):  # the terminal may be gone
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
         # signals are for the main thread, which waits for the program and would not notice
@@ -173,5 +174,6 @@ class Progress:
                 done = f"{show_count(recorder.reads)} reads, {show_bytes(recorder.read_bytes)}"
                 words = done if recorder.reads else "recording"
                 line = f"\r\x1b[K{words}, {show_seconds(round(elapsed, 1))}"
-                print(line, end="", file=sys.stderr, flush=True)
+                with suppress(OSError):
+                    print(line, end="", file=sys.stderr, flush=True)
                 self._drawn = True

@@ -93,6 +93,7 @@ def record(
                 saved = True
         except KeyboardInterrupt as error:
             if not saved:
+                halt.over()
                 progress.clear()
                 say(f"{error}; nothing was saved")
                 raise typer.Exit(128 + (halt.number or signal.SIGINT)) from error

@@ -75,15 +75,19 @@ def lives(pid: int) -> bool:
 class Recorded:
     """coldseek record in a directory, its words in a file: what it leaves running has its stderr, too."""
 
-    def __init__(self, name: str, directory: Path, *command: str, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, directory: Path, *command: str, options: Sequence[str] = (),
+        interpreter: str = sys.executable,
+    ) -> None:  # fmt: skip
         self.trace = directory / "run.trace.parquet"
         self._words = directory / "words"
-        words = [sys.executable, "-m", "profiler", "record", "--tracer", name, *options]
+        words = [interpreter, "-m", "profiler", "record", "--tracer", name, *options]
         words += ["-o", str(self.trace), "--", *command]
         with open(self._words, "wb") as stderr:
             self.process = subprocess.Popen(
                 words, cwd=directory, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-                env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])},
+                start_new_session=True,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
             )  # fmt: skip
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +144,83 @@ def test_it_is_said_that_the_tracer_was_killed(name: str, daemon: Path, tmp_path
     assert recorded.process.wait(PATIENCE_S) == 137
     assert "ended by SIGKILL, and the program with it; nothing was saved" in recorded.words
     assert until(lambda: not lives(int(daemon.read_text())))
+
+
+def test_a_daemon_goes_on_even_if_the_interpreter_is_gone(name: str, daemon: Path, tmp_path: Path) -> None:
+    """As after an upgrade during a long recording: what stays behind cannot become a small process then."""
+    interpreter = tmp_path / "python"
+    interpreter.symlink_to(os.path.realpath(sys.executable))
+    command = [sys.executable, "-S", DAEMON, str(daemon)]
+    recorded = Recorded(name, tmp_path, *command, interpreter=str(interpreter))
+    assert until(lambda: "still running" in recorded.words), recorded.words
+    interpreter.unlink()
+    assert recorded.end(signal.SIGTERM) == 0
+    after = dots(daemon)
+    assert until(lambda: dots(daemon) > after + 20), "the daemon was harmed"
+
+
+def test_no_signal_ends_what_stays_behind(name: str, daemon: Path, tmp_path: Path) -> None:
+    recorded = Recorded(name, tmp_path, sys.executable, "-S", DAEMON, str(daemon))
+    assert until(lambda: "still running" in recorded.words), recorded.words
+    recorded.end(signal.SIGTERM)
+    keeper = int(recorded.words.partition("; process ")[2].split()[0])
+    # when it has become the small process
+    assert until(lambda: b"keeper.py" in Path(f"/proc/{keeper}/cmdline").read_bytes())
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        os.kill(keeper, number)
+    after = dots(daemon)
+    assert until(lambda: dots(daemon) > after + 20), "the daemon was harmed"
+
+
+def test_a_terminal_that_closes_ends_the_recording_and_not_the_daemon(
+    name: str, daemon: Path, tmp_path: Path
+) -> None:
+    """coldseek leads its session, as where ssh or a terminal runs it: only the leader is told."""
+    if name == "strace":
+        pytest.skip("strace is told by the terminal, too, and ends")
+    trace = tmp_path / "run.trace.parquet"
+    child, terminal = pty.fork()
+    if child == 0:
+        words = [
+            "record",
+            "--tracer",
+            name,
+            "-o",
+            str(trace),
+            "--",
+            sys.executable,
+            "-S",
+            DAEMON,
+            str(daemon),
+        ]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        os.execve(sys.executable, [sys.executable, "-m", "profiler", *words], environment)
+    try:
+        said = b""
+        while b"still running" not in said:
+            said += os.read(terminal, 4096)
+        time.sleep(2.5)  # the progress line is drawn: to clear it there must fail
+        os.close(terminal)
+        assert until(lambda: not lives(child))
+        after = dots(daemon)
+        assert until(lambda: dots(daemon) > after + 20), "the daemon was harmed"
+        assert load(trace).meta.partial == ""
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_the_status_is_that_of_the_signal_that_ended_it(name: str, daemon: Path, tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys, time\n"
+        "for number in (2, 15): signal.signal(number, signal.SIG_IGN)\n"
+        "told = open(sys.argv[1], 'ab', buffering=0); told.write(b'%d\\n' % os.getpid())\n"
+        "while True: told.write(b'.'); time.sleep(0.02)"
+    )
+    recorded = Recorded(name, tmp_path, sys.executable, "-S", "-c", script, str(daemon))
+    assert until(lambda: dots(daemon) > 3), "the program does not work"
+    recorded.process.send_signal(signal.SIGINT)
+    time.sleep(2.5)  # a second Ctrl-C within two seconds would mean more than a first
+    assert recorded.end(signal.SIGTERM) == 143
+    assert "ended by SIGTERM" in load(recorded.trace).meta.partial
