@@ -172,27 +172,17 @@ def test_no_signal_ends_what_stays_behind(name: str, daemon: Path, tmp_path: Pat
     assert until(lambda: dots(daemon) > after + 20), "the daemon was harmed"
 
 
+@pytest.mark.parametrize("name", ["kernel", "ptrace"], indirect=True)
 def test_a_terminal_that_closes_ends_the_recording_and_not_the_daemon(
     name: str, daemon: Path, tmp_path: Path
 ) -> None:
-    """coldseek leads its session, as where ssh or a terminal runs it: only the leader is told."""
-    if name == "strace":
-        pytest.skip("strace is told by the terminal, too, and ends")
+    """coldseek leads its session, as where ssh or a terminal runs it: only the leader is told. (strace hears
+    of it by itself, and ends.)"""
     trace = tmp_path / "run.trace.parquet"
     child, terminal = pty.fork()
     if child == 0:
-        words = [
-            "record",
-            "--tracer",
-            name,
-            "-o",
-            str(trace),
-            "--",
-            sys.executable,
-            "-S",
-            DAEMON,
-            str(daemon),
-        ]
+        words = ["record", "--tracer", name, "-o", str(trace), "--"]
+        words += [sys.executable, "-S", DAEMON, str(daemon)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         os.execve(sys.executable, [sys.executable, "-m", "profiler", *words], environment)
     try:
