@@ -13,11 +13,12 @@ CALLS = ("ptrace", "prctl", "seccomp")
 """The calls that ask for it; `profiler.calls` says with which arguments."""
 
 _ASKED_FOR = {
-    "ptrace": (b"PTRACE_TRACEME", b"PTRACE_ATTACH", b"PTRACE_SEIZE"),
-    "prctl": (b"PR_SET_SECCOMP",),
-    "seccomp": (b"SECCOMP_SET_MODE_STRICT",),
+    "ptrace": ((b"PTRACE_TRACEME",), (b"PTRACE_ATTACH",), (b"PTRACE_SEIZE",)),
+    "prctl": ((b"PR_SET_SECCOMP", b"SECCOMP_MODE_STRICT"),),
+    "seccomp": ((b"SECCOMP_SET_MODE_STRICT",),),
 }
-"""These arguments as strace prints them."""
+"""How their arguments begin, as strace prints them."""
+_MODE_STRICT = 1  # linux/seccomp.h
 
 FILTER = (
     "the program has a seccomp filter of its own that leaves calls to a tracer (SECCOMP_RET_TRACE): it can "
@@ -27,7 +28,12 @@ FILTER = (
 
 def asked(name: str, arguments: Sequence[bytes]) -> bool:
     """Whether a call in a log of strace is one of those that ask for it."""
-    return bool(arguments) and arguments[0] in _ASKED_FOR.get(name, ())
+    return any(tuple(arguments[: len(begin)]) == begin for begin in _ASKED_FOR.get(name, ()))
+
+
+def asks(name: str, arguments: Sequence[int]) -> bool:
+    """The same for a call that the seccomp filter stopped: it may as well ask for a filter."""
+    return name in CALLS and (name != "prctl" or arguments[1] == _MODE_STRICT)
 
 
 def refused(name: str, result: int, tracer: str = "coldseek") -> str:

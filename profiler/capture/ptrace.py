@@ -336,7 +336,7 @@ class Ptrace:
         task.call = None
         if word != stops.OUR_FILTER:
             stops.refuse(self._ptrace, tid)
-            self._note_once(confined.FILTER)
+            self._recorder.note_once(confined.FILTER)
             self._resume(stops.CONT, tid)
             return
         row = self._rows.get((audit, number))
@@ -401,7 +401,8 @@ class Ptrace:
             self._restored(call.tid)
             return
         if call.name in confined.CALLS:
-            self._note_once(confined.refused(call.name, call.result))
+            if confined.asks(call.name, call.args):
+                self._recorder.note_once(confined.refused(call.name, call.result))
             return
         if call.name in ("mmap", "mmap2"):
             self._rings.mapped(call)
@@ -633,10 +634,6 @@ class Ptrace:
                 else:
                     self._tasks.pop(tid, None)
                     self._newborn.discard(tid)
-
-    def _note_once(self, words: str) -> None:
-        if words and words not in self._recorder.notes:
-            self._recorder.notes.append(words)
 
     def _note_gaps(self) -> None:
         hidden = [

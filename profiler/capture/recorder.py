@@ -129,6 +129,11 @@ class Recorder:
         if number is not None and new is not None:
             self._numbers[new] = number
 
+    def note_once(self, words: str) -> None:
+        """Add a note, unless there are no words or they are there already."""
+        if words and words not in self.notes:
+            self.notes.append(words)
+
     def handle(self) -> int:
         """A new number for an open of a file."""
         self.handles += 1

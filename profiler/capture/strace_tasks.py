@@ -269,9 +269,7 @@ class Tasks:
             self._named(task, text)
         self.closes = self.closes or name in ("close", "close_range", "dup2", "dup3")
         if confined.asked(name, text.args):
-            words = confined.refused(name, result, "strace")
-            if words and words not in self.recorder.notes:
-                self.recorder.notes.append(words)
+            self.recorder.note_once(confined.refused(name, result, "strace"))
         if name in HANDLERS:
             self._finish(name, text, task, time_ns, result)
 

@@ -69,3 +69,10 @@ def test_what_was_refused_is_said_of_a_log_too() -> None:
     notes = parse(io.BytesIO(log)).meta.notes
     assert sum("asked to trace" in note for note in notes) == 1
     assert sum("strict mode" in note for note in notes) == 1
+
+
+@pytest.mark.parametrize("name", ["ptrace", "kernel"])
+def test_a_filter_that_fails_is_no_strict_mode(name: str) -> None:
+    need_tracer(name)
+    trace = record(python("import ctypes; ctypes.CDLL(None).prctl(22, 2, b'\\0' * 16, 0, 0)"), name)
+    assert not [note for note in trace.meta.notes if "strict mode" in note]
