@@ -53,7 +53,13 @@ def _groups(top: Path) -> Iterator[int | None]:
         # ID PARENT DEVICE ROOT PLACE OPTIONS ... - TYPE SOURCE OPTIONS, see proc_pid_mountinfo(5)
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.partition(" ")[0]
-        version = 2 if kind == "cgroup2" else 1 if kind == "cgroup" and "memory" in re.split("[ ,]", after) else None
+        version = (
+            2
+            if kind == "cgroup2"
+            else 1
+            if kind == "cgroup" and "memory" in re.split("[ ,]", after)
+            else None
+        )
         if version is None or len(fields) < 5:
             continue
         group, base = PurePosixPath(own.get(version, "/")), PurePosixPath(_unescaped(fields[3]))

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from profiler.capture.structures import structures
-from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, FILE_COLUMNS, Trace, empty_table
+from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, FILE_COLUMNS, Trace, empty_table, read_bytes
 from profiler.units import device_name, show_count, show_path
 
 MAX_EXTENTS_PER_FILE = 100_000
@@ -349,9 +349,9 @@ def complete(trace: Trace) -> Trace:
     The files with the most bytes read come first where there are more extents than a trace holds, those
     that were mapped only come last.
     """
-    read = trace.reads().groupby("file")["size"].sum().sort_values(ascending=False)
+    read = read_bytes(trace)
     events = trace.events
-    mapped = events[events["op"].isin(("mmap", "mmap_exec", "exec", "fault"))]["file"].drop_duplicates()
+    mapped = events["file"][events["op"].isin(("mmap", "mmap_exec", "exec", "fault"))].drop_duplicates()
     found_mapped = [file for file in mapped if file >= 0 and file not in read.index]
     read_files = trace.files.loc[[*read.index, *found_mapped]]
     found, notes = extents(read_files)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
+from profiler.capture.spill import FullError, Spill, array, budget_bytes
 from profiler.trace import (
     CACHE_OPS,
     DEVICE_OPS,
@@ -50,6 +51,7 @@ EVENT_DTYPE = np.dtype(
     ]
 )  # fmt: skip
 _SIZE_AT = 32  # bytes into the packed event, see the struct
+_ROWS_A_TURN = 1 << 17
 _NULLABLE = ("duration_ns", "offset", "size")
 
 
@@ -66,8 +68,12 @@ class FileFacts:
     filesystem: str = ""
 
 
-def _sound(rows: np.ndarray, files: int) -> tuple[np.ndarray, list[str]]:
-    """The rows, with what no trace may hold made unknown, and a note of it: no event shall cost the rest."""
+_MENDED = "made no sense in part: what could not be is taken as not known"
+
+
+def _sound(rows: np.ndarray, files: int) -> tuple[np.ndarray, int]:
+    """The rows, with what no trace may hold made unknown, and how many had such: no event shall cost the
+    rest."""
     time, duration, offset = rows["time_ns"], rows["duration_ns"], rows["offset"]
     size = rows["size"]
     faults = {
@@ -84,32 +90,35 @@ def _sound(rows: np.ndarray, files: int) -> tuple[np.ndarray, list[str]]:
     }  # fmt: skip
     wrong = np.logical_or.reduce([fault for fault, _ in faults.values()])
     if not wrong.any():
-        return rows, []
+        return rows, 0
     rows = rows.copy()
     for name, (fault, unknown) in faults.items():
         rows[name][fault] = unknown
-    count = show_plural(int(wrong.sum()), "event")
-    return rows, [f"{count} made no sense in part: what could not be is taken as not known"]
+    return rows, int(wrong.sum())
 
 
 class Recorder:
-    """Collects events and files in memory; 61 bytes an event.
+    """Collects files, and events, 61 bytes each, in memory at first and then on disk.
 
-    `reads` and `read_bytes` count as it goes, for progress displays.
+    `reads` and `read_bytes` count as it goes, for progress displays. `lost`: events that found no room on
+    the disk.
     """
 
     def __init__(self) -> None:
+        self._budget = budget_bytes()
         self.files: list[FileFacts] = []
         self.handles = 0
         self.reads = 0
         self.read_bytes = 0
         self.unseen: set[str] = set()
         self.notes: list[str] = []
-        self._log = bytearray()
+        self.lost = 0
+        self._count = 0
+        self._log = Spill(self._budget)
         self._numbers: dict[object, int] = {}
 
     def __len__(self) -> int:
-        return len(self._log) // _EVENT.size
+        return self._count
 
     def file(self, key: object, facts: FileFacts) -> int:
         """The number of the file known by `key` (device and inode where they are known, else its path)."""
@@ -155,22 +164,23 @@ class Recorder:
         direct: bool = False,
     ) -> int:
         """Append one event, UNKNOWN for null, `op` a code of OP_CODES; gives the event's number."""
-        log = self._log
-        at = len(log)
-        log += _EVENT.pack(
-            time_ns, duration_ns, offset, requested, size, pid, tid, file, handle, op, errno, direct
+        self._put(
+            _EVENT.pack(
+                time_ns, duration_ns, offset, requested, size, pid, tid, file, handle, op, errno, direct
+            ),
+            1,
         )
         if size > 0 and op < len(READ_OPS):
             self.reads += 1
             self.read_bytes += size
-        return at // _EVENT.size
+        return self._count - 1
 
     def complete(self, event: int, size: int, errno: int, end_ns: int) -> None:
         """Fill in the result of an operation that was submitted before: `size` bytes, ended at `end_ns`."""
         at = event * _EVENT.size
-        values = list(_EVENT.unpack_from(self._log, at))
+        values = list(_EVENT.unpack(self._log.read(at, _EVENT.size)))
         values[1], values[4], values[10] = end_ns - values[0], size, errno
-        _EVENT.pack_into(self._log, at, *values)
+        self._log.write(at, _EVENT.pack(*values))
         if size > 0 and values[9] < len(READ_OPS):
             self.reads += 1
             self.read_bytes += size
@@ -180,66 +190,94 @@ class Recorder:
         events = np.zeros(len(columns["time_ns"]), EVENT_DTYPE)
         for name, values in columns.items():
             events[name] = values
-        self._log += events.tobytes()
-        got = (events["op"] < len(READ_OPS)) & (events["size"] > 0)
+        self.append(events)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Append events of dtype EVENT_DTYPE."""
+        self._put(rows.tobytes(), len(rows))
+        got = (rows["op"] < len(READ_OPS)) & (rows["size"] > 0)
         self.reads += int(got.sum())
-        self.read_bytes += int(events["size"][got].sum())
+        self.read_bytes += int(rows["size"][got].sum())
+
+    def _put(self, events: bytes, count: int) -> None:
+        try:
+            self._log.append(events)
+            self._count += count
+        except FullError as error:  # what is there already has to be saved
+            self.lost += count
+            self.note_once(f"INCOMPLETE: {error}")
 
     def reads_of(self, files: Iterable[int]) -> int:
         """How many reads there are of these files."""
-        rows = np.frombuffer(bytes(self._log), EVENT_DTYPE)
+        rows = self._log.view(EVENT_DTYPE)
         got = (rows["op"] < len(READ_OPS)) & (rows["size"] > 0)
         return int((got & np.isin(rows["file"], list(files))).sum())
 
-    def rows(self) -> np.ndarray:
-        """All events so far: a copy, of dtype EVENT_DTYPE, in the order in which they came."""
-        return np.frombuffer(bytes(self._log), EVENT_DTYPE).copy()
-
-    def replace(self, rows: np.ndarray) -> None:
-        """Take these events (of dtype EVENT_DTYPE) in place of all so far."""
-        self._log = bytearray(rows.tobytes())
-        got = (rows["op"] < len(READ_OPS)) & (rows["size"] > 0)
-        self.reads, self.read_bytes = int(got.sum()), int(rows["size"][got].sum())
+    def take(self) -> np.ndarray:
+        """All events so far, of dtype EVENT_DTYPE, in the order in which they came; none are left here."""
+        rows: np.ndarray = self._log.view(EVENT_DTYPE).copy()
+        self._log.close()
+        self._count = self.reads = self.read_bytes = 0
+        return rows
 
     def trace(self, meta: Meta) -> Trace:
         """Everything recorded so far as a Trace without extents and structures; the recorder stays usable.
 
-        `meta.unseen` and `meta.notes` are extended by what was noted here.
+        `meta.unseen`, `meta.notes` and `meta.lost_events` are extended by what was noted here.
         """
-        import pandas as pd  # late, see profiler/trace.py
-
-        packed, mended = _sound(np.frombuffer(bytes(self._log), EVENT_DTYPE), len(self.files))
-        times = packed["time_ns"]
-        if (times[1:] < times[:-1]).any():
-            packed = packed[np.argsort(times, kind="stable")]
-        columns: dict[str, object] = {}
-        for name, dtype in EVENT_COLUMNS.items():
-            if name == "layer":
-                columns[name] = pd.Categorical.from_codes(
-                    _LAYER_CODES[packed["op"]], categories=pd.Index(LAYERS)
-                )
-            elif name == "op":
-                used = np.unique(packed["op"])
-                columns[name] = pd.Categorical.from_codes(
-                    np.searchsorted(used, packed["op"]), categories=pd.Index([OPS[code] for code in used])
-                )
-            elif name in _NULLABLE:
-                values = packed[name].astype(np.int64)
-                unknown = values == UNKNOWN
-                columns[name] = pd.arrays.IntegerArray(np.where(unknown, 0, values), unknown)
-            else:
-                columns[name] = packed[name].astype(dtype)
-        events = pd.DataFrame(columns)
-        if not len(events):
-            events = empty_table(EVENT_COLUMNS)
+        events, mended = self._event_table()
+        notes = [f"{show_plural(mended, 'event')} {_MENDED}"] if mended else []
         meta = dataclasses.replace(
             meta,
+            lost_events=meta.lost_events + self.lost,
             unseen=tuple(sorted({*meta.unseen, *self.unseen})),
-            notes=(*meta.notes, *self.notes, *mended),
+            notes=(*meta.notes, *self.notes, *notes),
         )
         return Trace(
             meta, events, self._file_table(), empty_table(EXTENT_COLUMNS), empty_table(STRUCTURE_COLUMNS)
         )
+
+    def _event_table(self) -> tuple[pd.DataFrame, int]:
+        """The events by time, and how many of them made no sense in part. Columns of many rows lie on the
+        disk, and are filled some rows at a time."""
+        import pandas as pd  # late, see profiler/trace.py
+
+        if not self._count:
+            return empty_table(EVENT_COLUMNS), 0
+        packed, mended = self._log.view(EVENT_DTYPE), 0
+        times = packed["time_ns"].copy()
+        order = None if (times[1:] >= times[:-1]).all() else np.argsort(times, kind="stable")
+        del times
+        in_memory = self._count * _EVENT.size <= self._budget
+        columns = {
+            name: array(self._count, packed.dtype[name], in_memory) for name in EVENT_DTYPE.fields or ()
+        }
+        unknown = {name: array(self._count, np.bool_, in_memory) for name in _NULLABLE}
+        for start in range(0, self._count, _ROWS_A_TURN):
+            turn = slice(start, start + _ROWS_A_TURN)
+            rows, faults = _sound(packed[turn] if order is None else packed[order[turn]], len(self.files))
+            mended += faults
+            for name, column in columns.items():
+                column[turn] = rows[name]
+            for name, mask in unknown.items():
+                mask[turn] = rows[name] == UNKNOWN
+                columns[name][turn][mask[turn]] = 0
+        op = columns["op"]
+        used = np.flatnonzero(np.bincount(op, minlength=1))
+        made: dict[str, object] = {}
+        for name, dtype in EVENT_COLUMNS.items():
+            if name == "layer":
+                made[name] = pd.Categorical.from_codes(_LAYER_CODES[op], categories=pd.Index(LAYERS))
+            elif name == "op":
+                codes = np.searchsorted(used, op).astype(np.int8)
+                made[name] = pd.Categorical.from_codes(
+                    codes, categories=pd.Index([OPS[code] for code in used])
+                )
+            elif name in _NULLABLE:
+                made[name] = pd.arrays.IntegerArray(columns[name], unknown[name])
+            else:
+                made[name] = columns[name].astype(dtype, copy=False)
+        return pd.DataFrame(made, copy=False), mended
 
     def _file_table(self) -> pd.DataFrame:
         import pandas as pd

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from profiler.images import formats
@@ -21,7 +22,7 @@ from profiler.images.build import Wanted
 from profiler.images.chain import Link, Opened, chain
 from profiler.images.image import take
 from profiler.images.map import MAX_RANGES, Map
-from profiler.trace import DATA_KINDS, STRUCTURE_COLUMNS, Trace, empty_table
+from profiler.trace import DATA_KINDS, STRUCTURE_COLUMNS, Trace, empty_table, read_bytes
 from profiler.units import device_name, show_count, show_path
 
 MAX_PROBED = 64
@@ -40,8 +41,7 @@ def structures(trace: Trace) -> tuple[pd.DataFrame, dict[str, Any], tuple[str, .
     offsets are given for the parts of each that were read. A file is looked at only if it is still the one
     that was read.
     """
-    reads = trace.reads()
-    order = reads.groupby("file")["size"].sum().sort_values(ascending=False, kind="stable").index
+    order = read_bytes(trace).index
     named = os.fsencode(trace.meta.image)
     first = [file for file in order if trace.files["path"].iloc[file] == named]
     known: dict[_Identity, int] = {}
@@ -52,7 +52,6 @@ def structures(trace: Trace) -> tuple[pd.DataFrame, dict[str, Any], tuple[str, .
     notes: dict[str, None] = {}
     maps: dict[_Identity, tuple[bool, Map]] = {}
     fronts: dict[_Identity, _Identity] = {}
-    asked = {identity: _asked(reads, file) for identity, file in known.items()}
     with ExitStack() as stack:
 
         def open_(path: bytes) -> Opened | None:
@@ -75,7 +74,7 @@ def structures(trace: Trace) -> tuple[pd.DataFrame, dict[str, Any], tuple[str, .
             if format == "raw" and path != named:
                 continue
             try:
-                links, more = chain(opened, behind, lambda one: asked[one.identity])  # type: ignore[index]
+                links, more = chain(opened, behind, lambda one: _asked(trace, known[one.identity]))  # type: ignore[index]
             except (ArithmeticError, LookupError, MemoryError, ValueError) as error:
                 # not to be expected; but a map is not worth the trace
                 notes[f"the structures of {show_path(path)} could not be read: {type(error).__name__}"] = (
@@ -111,11 +110,21 @@ def _keep(maps: dict[_Identity, tuple[bool, Map]], link: Link, declared: bool) -
         maps[identity] = (declared, link.map)
 
 
-def _asked(reads: pd.DataFrame, file: int) -> Wanted:
+def _asked(trace: Trace, file: int) -> Wanted:
     """The parts of a file that were read, as sorted ranges without overlaps."""
-    rows = reads[(reads["file"] == file).to_numpy(bool) & reads["offset"].notna().to_numpy(bool)]
-    starts = rows["offset"].to_numpy(np.int64)
-    ends = starts + rows["size"].to_numpy(np.int64)
+    starts, ends = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for piece in trace.pieces():
+        reads = piece.reads()
+        rows = reads[(reads["file"] == file).to_numpy(bool) & reads["offset"].notna().to_numpy(bool)]
+        begins = rows["offset"].to_numpy(np.int64)
+        starts, ends = _merged(
+            np.append(starts, begins), np.append(ends, begins + rows["size"].to_numpy(np.int64))
+        )
+    return starts, ends
+
+
+def _merged(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Wanted:
+    """Ranges [start, end) in order, those that overlap or touch as one."""
     order = np.argsort(starts, kind="stable")
     starts, ends = starts[order], np.maximum.accumulate(ends[order]) if len(ends) else ends
     fresh = np.flatnonzero(np.concatenate([np.ones(min(1, len(starts)), bool), starts[1:] > ends[:-1]]))

@@ -94,13 +94,18 @@ def _keep_elsewhere(trace: Trace) -> str | None:
 
 def sum_up(trace: Trace, path: str) -> None:
     """One line on a trace that was just saved, after whatever makes it less than complete."""
-    reads = trace.reads()
+    reads = size = 0
+    for piece in trace.pieces():
+        found = piece.reads()
+        reads, size = reads + len(found), size + int(found["size"].sum())
     if trace.meta.lost_events:
         say(f"INCOMPLETE: {show_plural(trace.meta.lost_events, 'event')} lost")
+    for note in trace.meta.notes:
+        if note.startswith("INCOMPLETE"):  # why, and what to do about it
+            say(show_path(note))
     if trace.meta.partial:
         say(f"PARTIAL: {trace.meta.partial}")
-    size = show_bytes(int(reads["size"].sum()))
-    say(f"{show_plural(len(reads), 'read')}, {size}; see coldseek report {show_path(path)}")
+    say(f"{show_plural(reads, 'read')}, {show_bytes(size)}; see coldseek report {show_path(path)}")
 
 
 def find_devices(names: Sequence[str]) -> list[Device] | None:

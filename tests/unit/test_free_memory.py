@@ -23,7 +23,9 @@ def made(top: Path, files: dict[str, object]) -> str:
 
 
 def meminfo(free: int) -> dict[str, object]:
-    return {"proc/meminfo": f"MemTotal:       99999999 kB\nMemAvailable:   {free // KIB} kB\nBuffers: 1 kB\n"}
+    return {
+        "proc/meminfo": f"MemTotal:       99999999 kB\nMemAvailable:   {free // KIB} kB\nBuffers: 1 kB\n"
+    }
 
 
 def group(folder: str, limit: object, used: int, cached: int = 0) -> dict[str, object]:
@@ -87,7 +89,9 @@ def test_a_full_group_leaves_nothing_and_not_less(tmp_path: Path) -> None:
     assert available_bytes(made(tmp_path, files)) == 0
 
 
-@pytest.mark.parametrize(("root", "own"), [("/", "/box"), ("/docker/1", "/docker/1"), ("/docker/1", "/else")])
+@pytest.mark.parametrize(
+    ("root", "own"), [("/", "/box"), ("/docker/1", "/docker/1"), ("/docker/1", "/else")]
+)
 def test_groups_of_version_1(tmp_path: Path, root: str, own: str) -> None:
     folder = "sys/fs/cgroup/memory" + (own if root == "/" else "")
     files = meminfo(64 * GIB) | {

@@ -74,7 +74,7 @@ def test_the_kernel_reads_the_same_from_its_pages(name: str) -> None:
     assert (decoder.damaged, decoder.gaps, decoder.lost) == (0, 0, sum(overruns.values()))
     assert (decoder.lost > 0) == (name == "missed")
     text = kernel_text(name)
-    tables = decoder.tables()
+    tables = decoder.take()
     assert sum(map(len, text.values())) > 500
     for event, table in tables.items():
         rows = text.get(event, [])
@@ -101,13 +101,15 @@ def test_types_and_order_of_the_tables() -> None:
     decoder = Decoder(LAYOUT, FORMATS, {"block_bio_queue": ["dev", "sector", "rwbs"]})
     for one_cpu in data:
         decoder.feed(memoryview(one_cpu), page_bytes)
-    (table,) = decoder.tables().values()
+    (table,) = decoder.take().values()
     assert {name: str(column.dtype) for name, column in table.items()} == {
         "time_ns": "int64", "tid": "int32", "dev": "int64", "sector": "int64", "rwbs": "|S10",
     }  # fmt: skip
     assert (np.diff(table["time_ns"]) >= 0).all()
-    again = decoder.tables()["block_bio_queue"]
-    assert all((again[name] == column).all() for name, column in table.items())
+    again = decoder.take()["block_bio_queue"]  # what was taken is not there any more
+    assert {name: (len(column), column.dtype) for name, column in again.items()} == {
+        name: (0, column.dtype) for name, column in table.items()
+    }
 
 
 def test_nothing_gives_empty_tables_of_the_same_types() -> None:
@@ -115,7 +117,7 @@ def test_nothing_gives_empty_tables_of_the_same_types() -> None:
     decoder.feed(b"", 4096)
     decoder.feed(bytes(3 * 4096), 4096)
     assert {event: {name: str(column.dtype) for name, column in table.items()}
-            for event, table in decoder.tables().items()} == {
+            for event, table in decoder.take().items()} == {
         "block_bio_queue": {"time_ns": "int64", "tid": "int32", "dev": "int64", "rwbs": "|S10"},
         "sched_process_fork": {"time_ns": "int64", "tid": "int32"},
     }  # fmt: skip
@@ -310,7 +312,7 @@ def decoded(feeds: list[bytes], page_bytes: int, chunk_bytes: int) -> tuple[Deco
     with mock.patch.object(pages, "_CHUNK_BYTES", chunk_bytes):
         for data in feeds:
             decoder.feed(data, page_bytes)
-    tables = decoder.tables()
+    tables = decoder.take()
     assert {event: list(table) for event, table in tables.items()} == {
         event: ["time_ns", "tid", *names] for event, names in WANTED.items()
     }
@@ -490,4 +492,4 @@ def test_changed_bytes_in_real_pages_do_no_harm(changes: list[tuple[int, int]]) 
     decoder = Decoder(LAYOUT, FORMATS, {one.name: comparable(one) for one in FORMATS})
     decoder.feed(bytes(changed), page_bytes)
     assert decoder.damaged <= len(changed) // page_bytes
-    assert all(len({len(column) for column in table.values()}) == 1 for table in decoder.tables().values())
+    assert all(len({len(column) for column in table.values()}) == 1 for table in decoder.take().values())

@@ -72,7 +72,7 @@ def test_an_event_that_makes_no_sense_does_not_cost_the_others() -> None:
         "errno": -2,
     }.items()):  # fmt: skip
         rows[name][row] = value
-    recorder.replace(rows)
+    recorder.append(rows)
     found = recorder.trace(Meta())
     validate(found)
     assert len(found.events) == 8

@@ -25,7 +25,8 @@ from profiler.capture import procfs
 from profiler.capture.journal import History
 from profiler.capture.kernel import numbers, syscalls
 from profiler.capture.kernel.join import asof
-from profiler.capture.kernel.tracer import Observer, Tables, assemble, opened_root
+from profiler.capture.kernel.tracer import Observer, assemble, opened_root
+from profiler.capture.kernel.windows import Tables
 from profiler.capture.recorder import UNKNOWN, Recorder
 from profiler.errors import ColdseekError
 from profiler.trace import DATA_KINDS, Meta, Trace
@@ -148,26 +149,25 @@ def attach(
         found.take()
         found.name_mappings()
         start_ns = time.monotonic_ns()
-        if started is not None:
-            started(recorder)
-        try:
-            ended = _watch(found, pid, end, seconds)
-        finally:
-            stop_ns = time.monotonic_ns()
-            observer.stop()
+        with _until_told() as told:  # first: a signal may come as soon as somebody hears that it has started
+            if started is not None:
+                started(recorder)
+            try:
+                ended = _watch(found, pid, end, told, seconds)
+            finally:
+                stop_ns = time.monotonic_ns()
+                observer.stop()
         found.name_mappings()
-        tables = observer.decode()
-        calls = syscalls.pairs(tables[0])
-        history, processes = history_of(found, tables[0], calls, start_ns)
-        unknown = _unknown_reads(calls, history, processes, start_ns)
+        history, processes = history_of(found, observer.events(EVENTS), _early(observer, start_ns), start_ns)
+        unknown = 0
+
+        def count(calls: syscalls.Pairs) -> None:
+            nonlocal unknown
+            unknown += _unknown_reads(calls, history, processes, start_ns)
+
         took = (stop_ns - start_ns) / 1e9
         notes = [f"observed for {show_seconds(took)}, while it {'ran to its end' if ended else 'ran on'}: "
                  f"what it had read before is not in here"]  # fmt: skip
-        if unknown:
-            count = show_plural(unknown, "read")
-            notes.append(
-                f"{count} of descriptors that came and went unseen are missing, if these were files"
-            )
         meta = Meta(
             command=command,
             cwd=cwd,
@@ -178,7 +178,14 @@ def attach(
             unseen=("early", "exec", "mmap", "readahead", "transfers", *found.unseen, *_aio(pid)),
             notes=tuple(notes),
         )
-        return assemble(observer, tables, calls, history, recorder, processes, start_ns, meta)
+        trace = assemble(observer, history, recorder, processes, start_ns, meta, made=count)
+        if not unknown:
+            return trace
+        reads = show_plural(unknown, "read")
+        note = f"{reads} of descriptors that came and went unseen are missing, if these were files"
+        return dataclasses.replace(
+            trace, meta=dataclasses.replace(trace.meta, notes=(*trace.meta.notes, note))
+        )
 
 
 class _Pid:
@@ -191,25 +198,25 @@ class _Pid:
         os.close(self._descriptor)
 
 
-def _watch(found: Looks, pid: int, end: int, seconds: float | None) -> bool:
-    """Look again and again; True if the process has ended."""
+def _watch(found: Looks, pid: int, end: int, told: int, seconds: float | None) -> bool:
+    """Look again and again; True if the process has ended. end, told: descriptors that can be read when it
+    has, and when we are to stop."""
     poll = select.poll()
     poll.register(end, select.POLLIN)
+    poll.register(told, select.POLLIN)
     deadline = None if seconds is None else time.monotonic() + seconds
-    with _until_told() as told:
-        poll.register(told, select.POLLIN)
-        pause = _LOOK_S
-        while True:
-            left = pause if deadline is None else min(pause, deadline - time.monotonic())
-            if left <= 0:
-                return False
-            ready = [descriptor for descriptor, _ in poll.poll(left * 1000)]
-            if ready:
-                return end in ready
-            began = time.monotonic()
-            found.tasks(pid)
-            found.take()
-            pause = max(_LOOK_S, (time.monotonic() - began) * _SHARE)
+    pause = _LOOK_S
+    while True:
+        left = pause if deadline is None else min(pause, deadline - time.monotonic())
+        if left <= 0:
+            return False
+        ready = [descriptor for descriptor, _ in poll.poll(left * 1000)]
+        if ready:
+            return end in ready
+        began = time.monotonic()
+        found.tasks(pid)
+        found.take()
+        pause = max(_LOOK_S, (time.monotonic() - began) * _SHARE)
 
 
 @contextlib.contextmanager
@@ -234,10 +241,24 @@ def _until_told() -> Iterator[int]:
 # ---- from looks and events to a history -------------------------------------------------------------------
 
 
+def _early(observer: Observer, start_ns: int) -> syscalls.Pairs:
+    """The calls up to start_ns, and some later ones."""
+    parts: list[Tables] = []
+    for window in observer.windows():
+        parts.append(window.mine)
+        if window.end_ns >= start_ns:
+            break
+    return syscalls.pairs({
+        event: {name: np.concatenate([part[event][name] for part in parts]) for name in table}
+        for event, table in parts[0].items()
+    })  # fmt: skip
+
+
 def history_of(
     found: Looks, tables: Tables, calls: syscalls.Pairs, start_ns: int
 ) -> tuple[History, dict[int, int]]:
-    """What each descriptor meant when, and each task's process. calls: `syscalls.pairs` of the tables.
+    """What each descriptor meant when, and each task's process. tables: the events of EVENTS. calls: those
+    up to start_ns at least.
 
     A look holds from the last open or close of its descriptor on, and until the next. The position found at
     the first looks counts, unless it moved before start_ns, from when on reads are counted.

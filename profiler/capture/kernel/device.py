@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.capture.kernel.join import Ints, numbered, paired
+from profiler.capture.kernel.pages import LAST_NS
 
 Columns = Mapping[str, npt.NDArray[Any]]
 Flags = npt.NDArray[np.bool_]
@@ -49,6 +50,89 @@ class Requests:
     deferred: Flags  # the issuing task queued none of the program's bios in it
     queued_ns: Ints  # when the first of the program's bios in it was queued
     bio: Ints  # the row of `bios` that was this first one
+    queuer: Ints  # the task that queued it
+    issue: Ints  # the row of `issues`; -1: there is none
+
+    def rows(self, chosen: Any) -> Requests:
+        """Some of them."""
+        return Requests(**{name: column[chosen] for name, column in vars(self).items()})
+
+
+class Following:
+    """The device layer of a program, from the block events of all tasks, window after window; reads only.
+
+    Columns of the tables, each in the order of time_ns: all have time_ns, dev, sector, nr_sector; bios,
+    issues and remaps have tid; remaps have old_dev and old_sector; bios have owned, whether the program
+    queued them.
+
+    Where the program reads a stacked device, the bios it queued there are what counts for the devices below,
+    whoever passed them on. A request is given in the window in which it completes; of one that takes longer
+    than a whole window the duration is not known.
+    """
+
+    def __init__(self) -> None:
+        self._left: dict[str, dict[str, npt.NDArray[Any]]] = {"bios": {}, "issues": {}, "remaps": {}}
+        self._asked = np.zeros(0, np.int64)  # devices that have requests, or hand their bios on
+        self._served_until = -1
+
+    def feed(
+        self, tables: Mapping[str, Columns], disks: Mapping[int, int], start_ns: int, last: bool
+    ) -> Requests:
+        """What has ended by now; at last, what never did too. tables: the window's bios, issues, completes
+        and remaps. disks: of each partition its disk: a remap names the partition that it starts from. Other
+        events name disks, but may name partitions too. start_ns: when this window begins."""
+        whole = _Disks(disks)
+        fresh = np.zeros(len(tables["issues"]["time_ns"]), bool)
+        tables = {**tables, "issues": {**tables["issues"], "superseded": fresh, "given": fresh}}
+        bios, issues, remaps = (
+            _joined_tables(self._left[kind], tables[kind]) for kind in ("bios", "issues", "remaps")
+        )
+        queued, origin = _submissions(bios, remaps, whole)
+        ours = np.append(bios["owned"], False)[origin]
+        given = issues["given"]
+        duration, superseded = np.zeros(len(given), np.int64), issues["superseded"]
+        duration[~given], passed = _durations(_rows(issues, ~given), tables["completes"])
+        superseded[~given] |= passed
+        superseded &= duration < 0  # the end of a later one may come before its own
+        ended = (duration >= 0) | (issues["time_ns"] < start_ns) | last
+        stands = np.flatnonzero(~superseded)
+        issued, issue, taken = _requests(_rows(issues, stands), duration[stands], queued, origin, ours, bios)
+        issue = stands[issue]
+
+        old, new = whole.of(_ints(remaps["old_dev"])), whole.of(_ints(remaps["dev"]))
+        self._asked = np.unique(np.concatenate([self._asked, _ints(issues["dev"]), old[old != new]]))
+        until = LAST_NS if last else start_ns  # of later ones the first request may be yet to come
+        by_itself = ours & ~np.isin(queued.disk, self._asked)
+        now = by_itself & (queued.time_ns > self._served_until) & (queued.time_ns <= until)
+        self._served_until = max(self._served_until, until)
+
+        waits = ours & (queued.time_ns >= start_ns) & ~now
+        waits[taken] = False
+        waits[taken[~ended[issue]]] = True
+        waits &= ours
+        top = np.append(_ints(bios["time_ns"]), LAST_NS)[origin]
+        since = int(np.minimum(queued.time_ns, top)[waits].min(initial=LAST_NS))
+        # an issue that was given already takes its part of what is left again, so that no other does
+        takes = np.isin(np.arange(len(given)), issue[queued.time_ns[taken] >= since])
+        issues |= {"superseded": superseded, "given": given | ended}
+        self._left = {
+            "bios": _rows(bios, bios["time_ns"] >= since),
+            "issues": _rows(issues, ~ended | takes),
+            "remaps": _rows(remaps, remaps["time_ns"] >= since),
+        }
+        fresh = (ended & ~given)[stands]
+        return _in_order(
+            issued.rows(fresh[issued.issue]), _served(queued, origin, np.flatnonzero(now), bios)
+        )
+
+
+def _rows(table: Columns, chosen: Any) -> dict[str, npt.NDArray[Any]]:
+    return {name: column[chosen] for name, column in table.items()}
+
+
+def _joined_tables(first: Columns, second: Columns) -> dict[str, npt.NDArray[Any]]:
+    """Rows of one kind of event after another. first: may have no columns."""
+    return {name: np.concatenate([first.get(name, column[:0]), column]) for name, column in second.items()}
 
 
 def requests(
@@ -59,26 +143,11 @@ def requests(
     remaps: Columns,
     disks: Mapping[int, int],
 ) -> Requests:
-    """The device layer of a program, from the block events of all tasks; reads only.
-
-    Columns, each table in the order of time_ns: all have time_ns, dev, sector, nr_sector; bios, issues and
-    remaps have tid; remaps have old_dev and old_sector. owned: which bios the program queued. disks: of each
-    partition its disk: a remap names the partition that it starts from. Other events name disks, but may
-    name partitions too.
-
-    Where the program reads a stacked device, the bios it queued there are what counts for the devices below,
-    whoever passed them on.
-    """
-    whole = _Disks(disks)
-    queued, origin = _submissions(bios, remaps, whole)
-    ours = np.append(owned, False)[origin]
-    duration, superseded = _durations(issues, completes)
-    issues = {name: column[~superseded] for name, column in issues.items()}
-    issued = _requests(issues, duration[~superseded], queued, origin, ours, bios)
-
-    old, new = whole.of(_ints(remaps["old_dev"])), whole.of(_ints(remaps["dev"]))
-    served = ours & ~np.isin(queued.disk, np.concatenate([_ints(issues["dev"]), old[old != new]]))
-    return _in_order(issued, _served(queued, origin, np.flatnonzero(served), bios))
+    """The device layer of a whole trace, see `Following`. owned: which bios the program queued."""
+    tables = {
+        "bios": {**bios, "owned": owned}, "issues": issues, "completes": completes, "remaps": remaps
+    }  # fmt: skip
+    return Following().feed(tables, disks, 0, last=True)
 
 
 class _Disks:
@@ -211,15 +280,17 @@ def _durations(issues: Columns, completes: Columns) -> tuple[Ints, Flags]:
 
 def _requests(
     issues: Columns, duration: Ints, queued: _Spans, origin: Ints, ours: Flags, bios: Columns
-) -> Requests:
-    """The issues that hold something of ours."""
+) -> tuple[Requests, Ints, Ints]:
+    """The issues that hold something of ours; and which issue took which submission, row by row."""
     issued = _spans(_ints(issues["dev"]), issues["sector"], issues)
     count = len(issued.start)
     never = np.iinfo(np.int64).max
     tid, bio_tid = _ints(issues["tid"]), _ints(bios["tid"])
     size, start, bio = np.zeros(count, np.int64), np.full(count, never), np.full(count, never)
     deferred = np.ones(count, bool)
+    taken: list[tuple[Ints, Ints]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for issue, submission, sector, length in _pieces(issued, queued):
+        taken.append((issue, submission))
         mine = ours[submission]
         issue, submission, sector, length = issue[mine], submission[mine], sector[mine], length[mine]
         first = origin[submission]
@@ -228,16 +299,23 @@ def _requests(
         np.minimum.at(bio, issue, first)  # bios are in the order of time
         deferred[issue[bio_tid[first] == tid[issue]]] = False
     held = np.flatnonzero(size)
-    return Requests(
-        time_ns=issued.time_ns[held],
-        duration_ns=duration[held],
-        tid=tid[held],
-        dev=issued.disk[held],
-        offset=start[held] * SECTOR,
-        size=size[held],
-        deferred=deferred[held],
-        queued_ns=_ints(bios["time_ns"])[bio[held]],
-        bio=bio[held],
+    takers, submissions = (np.concatenate(column) for column in zip(*taken, strict=True))
+    return (
+        Requests(
+            time_ns=issued.time_ns[held],
+            duration_ns=duration[held],
+            tid=tid[held],
+            dev=issued.disk[held],
+            offset=start[held] * SECTOR,
+            size=size[held],
+            deferred=deferred[held],
+            queued_ns=_ints(bios["time_ns"])[bio[held]],
+            bio=bio[held],
+            queuer=bio_tid[bio[held]],
+            issue=held,
+        ),
+        takers,
+        submissions,
     )
 
 
@@ -254,13 +332,14 @@ def _served(queued: _Spans, origin: Ints, rows: Ints, bios: Columns) -> Requests
         deferred=np.zeros(len(rows), bool),
         queued_ns=_ints(bios["time_ns"])[bio],
         bio=bio,
+        queuer=_ints(bios["tid"])[bio],
+        issue=np.full(len(rows), -1, np.int64),
     )
 
 
 def _in_order(first: Requests, second: Requests) -> Requests:
     columns = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in vars(first)}
-    order = np.argsort(columns["time_ns"], kind="stable")
-    return Requests(**{name: column[order] for name, column in columns.items()})
+    return Requests(**columns).rows(np.argsort(columns["time_ns"], kind="stable"))
 
 
 # ---- pieces -----------------------------------------------------------------------------------------------

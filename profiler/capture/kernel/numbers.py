@@ -8,6 +8,7 @@ again. Numbers are used again, so each means a task from its birth on. Pure, but
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import secrets
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from profiler.capture.kernel.join import Ints, asof
 from profiler.capture.kernel.syscalls import Columns
 from profiler.capture.kernel.tracefs import Instance
+from profiler.capture.kernel.windows import Window
 from profiler.errors import ColdseekError
 
 FORKED = "sched_process_fork"
@@ -108,6 +110,13 @@ def matched(
         else:
             theirs.pop(child, None)  # its event was lost, or its maker's; the number may have been another's
     return Births(*np.array(sorted(births), np.int64).T)
+
+
+def renumbered(window: Window, births: Births) -> Window:
+    """A window with our numbers of tasks."""
+    return dataclasses.replace(
+        window, mine=translated(window.mine, births), all=translated(window.all, births)
+    )
 
 
 def translated(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from profiler.calls import LARGEST, READ_OPS
 from profiler.capture.kernel.join import Ints, asof
 from profiler.capture.kernel.syscalls import Columns, processes_of
+from profiler.capture.kernel.windows import Window
 from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
 
 ADDED, FAULTED = "mm_filemap_add_to_page_cache", "mm_filemap_fault"
@@ -29,42 +30,98 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MINOR_BITS = 20  # of a dev_t inside the kernel (linux/kdev_t.h)
 
 
-def rows(
-    mine: Mapping[str, Columns],
-    everyone: Mapping[str, Columns],
-    log: npt.NDArray[np.void],
-    recorder: Recorder,
-    processes: Mapping[int, int],
-    start_ns: int,
-) -> npt.NDArray[np.void]:
-    """Rows of ops `miss` and `fault`; files that the recorder does not know yet are added to it.
+class CacheLayer:
+    """Rows of ops `miss` and `fault`, window after window. Their `file` is a number of `files`, which are
+    known at the end only, as it is all reads that tell which file some inodes are."""
 
-    mine: events of the observed tasks. everyone: of others too, of which those in `processes` count. log:
-    the rows of the syscall layer.
-    """
-    parts = []
-    reads = log[np.isin(log["op"], _READS) & (log["size"] > 0) & (log["offset"] >= 0)]
-    both = [(table, event) for table in (mine, everyone) for event in (ADDED, FAULTED) if event in table]
-    for tables, event in both:
-        op = "miss" if event == ADDED else "fault"
-        table = tables[event]
-        wanted = table["time_ns"] >= start_ns
-        if tables is everyone:
-            wanted &= np.isin(table["tid"], list(processes))
-        table = {name: values[wanted] for name, values in table.items()}
-        made = np.zeros(len(table["time_ns"]), EVENT_DTYPE)
-        made["time_ns"] = table["time_ns"] - start_ns
-        made["duration_ns"] = UNKNOWN
-        made["tid"] = table["tid"]
-        made["pid"] = processes_of(table["tid"], processes)
-        made["handle"] = -1
-        made["op"] = OP_CODES[op]
-        made["offset"] = np.clip(table["index"], 0, LARGEST // _PAGE) * _PAGE
-        made["file"] = _files(table, _brought_in_by(made, reads), recorder)
+    def __init__(self, recorder: Recorder, start_ns: int) -> None:
+        self._recorder = recorder
+        self._start_ns = start_ns
+        self._inodes: dict[tuple[int, int], int] = {}  # device, inode -> its number
+        self._of_reads: dict[int, int] = {}  # number -> the recorder's file that reads brought in
+        self._left: dict[tuple[str, str], Columns] = {}  # pages of reads that have not ended
+
+    def feed(
+        self,
+        window: Window,
+        log: npt.NDArray[np.void],
+        begun: Mapping[int, int],
+        processes: Mapping[int, int],
+    ) -> npt.NDArray[np.void]:
+        """The window's pages as rows of the log, without those of reads that are yet to end.
+
+        Of `window.all`, tasks in `processes` count. log: the window's rows of the syscall layer. begun: task
+        -> since when it has been in a call (ns).
+        """
+        parts = [np.zeros(0, EVENT_DTYPE)]
+        reads = log[np.isin(log["op"], _READS) & (log["size"] > 0) & (log["offset"] >= 0)]
+        tasks = np.array([list(begun), list(begun.values())], np.int64)
+        for whose, tables in (("mine", window.mine), ("all", window.all)):
+            for event in (ADDED, FAULTED):
+                if event not in tables:
+                    continue
+                table, left = tables[event], self._left.get((whose, event), {})
+                wanted = table["time_ns"] >= self._start_ns
+                if whose == "all":
+                    wanted &= np.isin(table["tid"], list(processes))
+                table = {
+                    name: np.concatenate([left.get(name, column[:0]), column[wanted]])
+                    for name, column in table.items()
+                }
+                call = asof(table["tid"].astype(np.int64), table["time_ns"], tasks[0], tasks[1])
+                ended = call < 0
+                self._left[whose, event] = {name: column[~ended] for name, column in table.items()}
+                table = {name: column[ended] for name, column in table.items()}
+                parts.append(self._rows(table, "miss" if event == ADDED else "fault", reads, processes))
+        return np.concatenate(parts)
+
+    def _rows(
+        self, table: Columns, op: str, reads: npt.NDArray[np.void], processes: Mapping[int, int]
+    ) -> npt.NDArray[np.void]:
+        rows = np.zeros(len(table["time_ns"]), EVENT_DTYPE)
+        rows["time_ns"] = table["time_ns"] - self._start_ns
+        rows["duration_ns"] = UNKNOWN
+        rows["tid"] = table["tid"]
+        rows["pid"] = processes_of(table["tid"], processes)
+        rows["handle"] = -1
+        rows["op"] = OP_CODES[op]
+        rows["offset"] = np.clip(table["index"], 0, LARGEST // _PAGE) * _PAGE
         pages = np.int64(1) << np.clip(table["order"], 0, 20).astype(np.int64) if "order" in table else 1
-        made["size"] = made["requested"] = np.minimum(pages * _PAGE, LARGEST - made["offset"])
-        parts.append(made)
-    return np.concatenate(parts) if parts else np.zeros(0, EVENT_DTYPE)
+        rows["size"] = rows["requested"] = np.minimum(pages * _PAGE, LARGEST - rows["offset"])
+        rows["file"] = self._numbers(table, _brought_in_by(rows, reads))
+        return rows
+
+    def _numbers(self, table: Columns, brought_in_by: Ints) -> Ints:
+        """The number of each row's inode."""
+        inodes = np.stack([table["s_dev"].astype(np.int64), table["i_ino"].astype(np.int64)])
+        distinct, which = np.unique(inodes, axis=1, return_inverse=True)
+        pairs = map(tuple, distinct.T.tolist())
+        numbers = np.array([self._inodes.setdefault(pair, len(self._inodes)) for pair in pairs], np.int64)
+        of_rows: Ints = numbers[which.reshape(-1)]
+        brought = brought_in_by >= 0
+        self._of_reads.update(zip(of_rows[brought].tolist(), brought_in_by[brought].tolist(), strict=True))
+        return of_rows
+
+    def files(self) -> Ints:
+        """The recorder's file of each number; those that it does not know yet are added to it."""
+        known: dict[tuple[str, int | None], int] = {}
+        for number, facts in enumerate(self._recorder.files):
+            if facts.inode is not None:  # disks of which only the device layer tells have none
+                known.setdefault((facts.device, None if facts.kind == "block" else facts.inode), number)
+        elsewhere = (b"/proc/", b"/sys/", b"/dev/")
+        unplaced = [
+            (facts.inode, number)
+            for number, facts in enumerate(self._recorder.files)
+            if facts.device.startswith("0:")
+            and facts.kind == "regular"
+            and not facts.path.startswith(elsewhere)
+        ]
+        alike = Counter(inode for inode, _ in unplaced)
+        alone = {inode: number for inode, number in unplaced if alike[inode] == 1}
+        return np.array([
+            _file(device, inode, known, self._of_reads.get(number, alone.get(inode, -1)), self._recorder)
+            for (device, inode), number in self._inodes.items()
+        ], np.int64)  # fmt: skip
 
 
 def _brought_in_by(pages: npt.NDArray[np.void], reads: npt.NDArray[np.void]) -> Ints:
@@ -76,31 +133,6 @@ def _brought_in_by(pages: npt.NDArray[np.void], reads: npt.NDArray[np.void]) -> 
         & (pages["offset"] < read["offset"] + read["size"]) & (pages["offset"] + _PAGE > read["offset"])
     )  # fmt: skip
     return np.where(asked, read["file"], -1).astype(np.int64)
-
-
-def _files(table: Columns, brought_in_by: Ints, recorder: Recorder) -> npt.NDArray[np.int64]:
-    """The recorder's number of each row's file."""
-    inodes = np.stack([table["s_dev"].astype(np.int64), table["i_ino"].astype(np.int64)])
-    distinct, which = np.unique(inodes, axis=1, return_inverse=True)
-    known: dict[tuple[str, int | None], int] = {}
-    for number, facts in enumerate(recorder.files):
-        if facts.inode is not None:  # disks of which only the device layer tells have none
-            known.setdefault((facts.device, None if facts.kind == "block" else facts.inode), number)
-    which = which.reshape(-1)
-    elsewhere = (b"/proc/", b"/sys/", b"/dev/")
-    unplaced = [
-        (facts.inode, number)
-        for number, facts in enumerate(recorder.files)
-        if facts.device.startswith("0:") and facts.kind == "regular" and not facts.path.startswith(elsewhere)
-    ]
-    alike = Counter(inode for inode, _ in unplaced)
-    alone = {inode: number for inode, number in unplaced if alike[inode] == 1}
-    of_reads = dict(zip(which[brought_in_by >= 0], brought_in_by[brought_in_by >= 0], strict=True))
-    numbers = [
-        _file(int(device), int(inode), known, int(of_reads.get(number, alone.get(int(inode), -1))), recorder)
-        for number, (device, inode) in enumerate(distinct.T)
-    ]
-    return np.array(numbers, np.int64)[which] if numbers else np.zeros(0, np.int64)
 
 
 def _file(

@@ -22,7 +22,8 @@ _SHIFT = np.uint64(27)  # bits of time_delta
 _STAMP_HIGH, _STAMP_CARRY = np.uint64(0xF8 << 56), np.uint64(1 << 59)  # an absolute stamp has 59 bits
 _MISSED_EVENTS, _MISSED_STORED = 1 << 31, 1 << 30
 _COMMIT_LENGTH = (1 << 27) - 1  # what trace-cmd takes (COMMIT_MASK)
-_CHUNK_BYTES = 32 << 20  # decoded at once; takes about three times that
+_CHUNK_BYTES = 4 << 20  # decoded at once; takes about three times that
+LAST_NS = 2**63 - 1  # no event is later
 _NOWHERE = 1 << 40  # a word beyond any page
 _SPECIAL = np.zeros(32, bool)
 _SPECIAL[[_LONG, _PADDING, _TIME_EXTEND, _TIME_STAMP]] = True
@@ -139,14 +140,15 @@ class Decoder:
             self._feed(view[start : min(start + chunk, whole)], page_bytes)
         self.damaged += whole < len(view)
 
-    def tables(self) -> dict[str, dict[str, np.ndarray]]:
-        """Event -> column -> one element an event, in the order of time.
+    def take(self, end_ns: int = LAST_NS) -> dict[str, dict[str, np.ndarray]]:
+        """The events before end_ns that were not taken yet: event -> column -> one element an event, in the
+        order of time.
 
         "time_ns": int64, by the ring buffer's clock. "tid": int32, the thread that was running. Then the
         wanted fields: numbers as int64 (an unsigned one from 2^63 on comes out negative), text as bytes up
         to its NUL.
         """
-        return {event: _table(one) for event, one in self._wanted.items()}
+        return {event: _taken(wanted, end_ns) for event, wanted in self._wanted.items()}
 
     def _feed(self, data: memoryview, page_bytes: int) -> None:
         at, types, times = self._records(data, page_bytes)
@@ -237,12 +239,17 @@ def _values(data: memoryview, at: np.ndarray, column: Field) -> np.ndarray:
     return values
 
 
-def _table(one: _Wanted) -> dict[str, np.ndarray]:
-    times = np.concatenate([np.empty(0, np.int64), *one.times])
+def _taken(wanted: _Wanted, end_ns: int) -> dict[str, np.ndarray]:
+    """The events of one kind before end_ns, by time; those from then on stay."""
+    times = np.concatenate([np.empty(0, np.int64), *wanted.times])
     order = np.argsort(times, kind="stable")
-    table = {"time_ns": times[order]}
-    for name, column in one.columns.items():
+    end = len(order) if end_ns == LAST_NS else int(np.searchsorted(times[order], end_ns))
+    taken, left = order[:end], np.sort(order[end:])
+    table = {"time_ns": times[taken]}
+    wanted.times = [times[left]]
+    for name, column in wanted.columns.items():
         dtype = f"S{column.size}" if column.kind == "text" else np.int32 if name == "tid" else np.int64
-        parts = one.parts.get(name, [np.empty(0, dtype)])
-        table[name] = np.concatenate(parts)[order].astype(dtype, copy=False)
+        values = np.concatenate(wanted.parts.get(name) or [np.empty(0, dtype)])
+        table[name] = values[taken].astype(dtype, copy=False)
+        wanted.parts[name] = [values[left]] if len(left) else []
     return table

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from profiler.capture.kernel.device import requests
+from profiler.capture.kernel.device import Following
 from profiler.capture.kernel.pagecache import block_node, device_name
 from profiler.capture.kernel.syscalls import Columns, processes_of
+from profiler.capture.kernel.windows import Window
 from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
 
 QUEUED, ISSUED, COMPLETED, REMAPPED = (
@@ -23,30 +24,42 @@ FIELDS = {
     COMPLETED: ["dev", "sector", "nr_sector"],
     REMAPPED: ["dev", "sector", "nr_sector", "old_dev", "old_sector"],
 }
+_KINDS = {"bios": QUEUED, "issues": ISSUED, "completes": COMPLETED, "remaps": REMAPPED}
 _WORKER = re.compile(rb"iou-(?:wrk|sqp)-(\d+)")
 
 
-def rows(
-    tables: Mapping[str, Columns], recorder: Recorder, processes: Mapping[int, int], start_ns: int
-) -> npt.NDArray[np.void]:
-    """Rows of ops `request` and `kernel_request`; the disks are added to the recorder's files."""
-    bios = tables[QUEUED]
-    owned = np.isin(bios["tid"], list(processes)) & (bios["time_ns"] >= start_ns)
-    named = [bios["dev"], tables[REMAPPED]["dev"], tables[REMAPPED]["old_dev"]]
-    disks = _disks(np.unique(np.concatenate(named)).tolist())
-    found = requests(bios, owned, tables[ISSUED], tables[COMPLETED], tables[REMAPPED], disks)
-    made = np.zeros(len(found.time_ns), EVENT_DTYPE)
-    made["time_ns"] = np.maximum(found.time_ns - start_ns, 0)
-    made["duration_ns"] = np.where(found.duration_ns < 0, UNKNOWN, found.duration_ns)
-    made["tid"] = found.tid
-    # a worker of the kernel's issues for somebody
-    made["pid"] = processes_of(np.where(found.deferred, bios["tid"][found.bio], found.tid), processes)
-    made["file"] = _files(found.dev, recorder)
-    made["handle"] = -1
-    made["op"] = np.where(found.deferred, OP_CODES["kernel_request"], OP_CODES["request"])
-    made["offset"] = found.offset
-    made["size"] = made["requested"] = found.size
-    return made
+class DeviceLayer:
+    """Rows of ops `request` and `kernel_request`, window after window; the disks are added to the recorder's
+    files."""
+
+    def __init__(self, recorder: Recorder, start_ns: int) -> None:
+        self._recorder = recorder
+        self._start_ns = start_ns
+        self._following = Following()
+
+    def feed(self, window: Window, processes: Mapping[int, int]) -> npt.NDArray[np.void]:
+        """What has ended by the end of the window, as rows of the log. processes: task -> process, of all
+        observed tasks so far."""
+        tables = {kind: window.all[event] for kind, event in _KINDS.items()}
+        bios, remaps = tables["bios"], tables["remaps"]
+        owned = np.isin(bios["tid"], list(processes)) & (bios["time_ns"] >= self._start_ns)
+        named = np.concatenate([bios["dev"], remaps["dev"], remaps["old_dev"]])
+        found = self._following.feed(
+            tables | {"bios": {**bios, "owned": owned}}, _disks(np.unique(named).tolist()),
+            window.start_ns, window.last,
+        )  # fmt: skip
+        rows = np.zeros(len(found.time_ns), EVENT_DTYPE)
+        rows["time_ns"] = np.maximum(found.time_ns - self._start_ns, 0)
+        rows["duration_ns"] = np.where(found.duration_ns < 0, UNKNOWN, found.duration_ns)
+        rows["tid"] = found.tid
+        # a worker of the kernel's issues for somebody
+        rows["pid"] = processes_of(np.where(found.deferred, found.queuer, found.tid), processes)
+        rows["file"] = _files(found.dev, self._recorder)
+        rows["handle"] = -1
+        rows["op"] = np.where(found.deferred, OP_CODES["kernel_request"], OP_CODES["request"])
+        rows["offset"] = found.offset
+        rows["size"] = rows["requested"] = found.size
+        return rows
 
 
 def workers(tables: Mapping[str, Columns], processes: Mapping[int, int]) -> dict[int, int]:

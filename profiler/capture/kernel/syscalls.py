@@ -70,8 +70,50 @@ class Pairs:
     orphans: int
 
 
-def pairs(tables: Mapping[str, Columns]) -> Pairs:
-    """Put each exit to its entry: a thread makes one call at a time."""
+class Pairing:
+    """Puts each exit to its entry, window after window of a trace: a thread makes one call at a time.
+
+    begun: task -> when the call began that it was in at the end of the last window (ns).
+    """
+
+    def __init__(self) -> None:
+        self._open = [np.zeros(0, np.int64)] * _COLUMNS
+        self.begun: dict[int, int] = {}
+
+    def feed(self, tables: Mapping[str, Columns], last: bool) -> Pairs:
+        """The calls that have ended, and those whose end was lost; at last those too that never did."""
+        time, tid, call, ends, descriptor, requested, offset, result = columns = [
+            np.concatenate(parts) for parts in zip(self._open, _columns(tables), strict=True)
+        ]
+        order = np.lexsort((time, tid))
+        followed = np.zeros(len(order), bool)
+        final = np.ones(len(order), bool)  # what its task did last
+        if len(order) > 1:
+            one, two = order[:-1], order[1:]
+            followed[:-1] = (
+                (ends[one] == 0) & (ends[two] == 1) & (tid[one] == tid[two]) & (call[one] == call[two])
+            )
+            final[:-1] = tid[one] != tid[two]
+        begins = ends[order] == 0
+        left = order[begins & final] if not last else np.zeros(0, np.int64)
+        self._open = [column[left] for column in columns]
+        self.begun = dict(zip(tid[left].tolist(), time[left].tolist(), strict=True))
+        at = np.flatnonzero(begins & (~final | last))
+        ended, entry = followed[at], order[at]
+        exit_ = order[np.minimum(at + 1, max(0, len(order) - 1))]
+        return Pairs(
+            time[entry], np.where(ended, time[exit_] - time[entry], UNKNOWN), tid[entry], call[entry],
+            descriptor[entry] & 0xFFFFFFFF, np.where(requested[entry] < 0, LARGEST, requested[entry]),
+            offset[entry], np.where(ended, result[exit_], UNKNOWN), int(ends.sum() - followed.sum()),
+        )  # fmt: skip
+
+
+_COLUMNS = 8  # of `_columns`
+
+
+def _columns(tables: Mapping[str, Columns]) -> list[Ints]:
+    """Entries and exits of all calls as columns: time, task, call, whether it is an exit, descriptor, bytes
+    requested, offset, result."""
     parts: list[list[npt.NDArray[Any]]] = []
     for number, name in enumerate(NAMES):
         requested_in, offset_in = _fields(BY_NAME[name])
@@ -89,22 +131,12 @@ def pairs(tables: Mapping[str, Columns]) -> Pairs:
                     table["ret"] if at_end else none,
                 ])  # fmt: skip
     columns = [np.concatenate(column).astype(np.int64) for column in zip(*parts, strict=True)]
-    time, tid, call, ends, descriptor, requested, offset, result = columns or [np.zeros(0, np.int64)] * 8
-    order = np.lexsort((time, tid))
-    followed = np.zeros(len(order), bool)
-    if len(order) > 1:
-        one, two = order[:-1], order[1:]
-        followed[:-1] = (
-            (ends[one] == 0) & (ends[two] == 1) & (tid[one] == tid[two]) & (call[one] == call[two])
-        )
-    begins = np.flatnonzero(ends[order] == 0)
-    ended, entry = followed[begins], order[begins]
-    exit_ = order[np.minimum(begins + 1, max(0, len(order) - 1))]
-    return Pairs(
-        time[entry], np.where(ended, time[exit_] - time[entry], UNKNOWN), tid[entry], call[entry],
-        descriptor[entry] & 0xFFFFFFFF, np.where(requested[entry] < 0, LARGEST, requested[entry]),
-        offset[entry], np.where(ended, result[exit_], UNKNOWN), int(ends.sum() - followed.sum()),
-    )  # fmt: skip
+    return columns or [np.zeros(0, np.int64)] * _COLUMNS
+
+
+def pairs(tables: Mapping[str, Columns]) -> Pairs:
+    """The calls of a whole trace."""
+    return Pairing().feed(tables, last=True)
 
 
 def rows(made: Pairs, history: History, processes: Mapping[int, int], start_ns: int) -> npt.NDArray[np.void]:

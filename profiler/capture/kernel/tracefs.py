@@ -144,14 +144,16 @@ class Instance:
             return int(self.read("buffer_subbuf_size_kb")) * 1024
         return os.sysconf("SC_PAGE_SIZE")
 
-    def lost(self) -> dict[int, int]:
-        """Events that found no room, by processor; without those that lost none."""
+    def lost(self, unread: bool = False) -> dict[int, int]:
+        """Events that found no room, by processor; without those that lost none. unread: events that are
+        still in the buffer count too."""
         found = {}
         for processor in self.processors():
             fields = dict(
                 line.split(":", 1) for line in self.read(f"per_cpu/cpu{processor}/stats").splitlines()
             )
-            count = sum(int(fields.get(name, "0")) for name in _LOSSES)
+            names = (*_LOSSES, "entries") if unread else _LOSSES
+            count = sum(int(fields.get(name, "0")) for name in names)
             if count:
                 found[processor] = count
         return found

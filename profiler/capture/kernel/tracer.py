@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from profiler.capture.calls import positions
+from profiler.capture.calls.positions import Positions
 from profiler.capture.journal import History, Journal
 from profiler.capture.kernel import numbers, pagecache, requests, syscalls, tracefs
 from profiler.capture.kernel.drain import Drain
 from profiler.capture.kernel.formats import check_header_event, parse_format, parse_header_page
-from profiler.capture.kernel.pages import Decoder
+from profiler.capture.kernel.pages import LAST_NS, Decoder
 from profiler.capture.kernel.tracefs import Instance
+from profiler.capture.kernel.windows import Tables, Window, cuts
 from profiler.capture.leaving import Leaving
 from profiler.capture.ptrace import Ptrace
-from profiler.capture.recorder import Recorder
+from profiler.capture.recorder import EVENT_DTYPE, Recorder
+from profiler.capture.spill import Spill, budget_bytes
 from profiler.capture.tracer import Over, Probe
 from profiler.errors import ColdseekError
+from profiler.free_memory import available_bytes
 from profiler.trace import Meta, Trace
 from profiler.units import show_plural
 
@@ -38,8 +41,8 @@ _READS_ONLY = 'rwbs ~ "R*"'
 _WORKERS_ONLY = 'COMM ~ "iou-*"'  # threads in which io_uring reads; no fork event tells of them
 _LEAST_KIB, _MOST_KIB = 4 << 10, 32 << 10  # of buffer for each processor
 _SHARE = 64  # part of the free memory that buffers may take
-
-Tables = dict[str, dict[str, "np.ndarray"]]
+_WINDOW_BYTES = 32 << 20  # of pages; to decode them and to find out what they mean takes some ten times that
+_WINDOW_SHARE = 64
 
 
 def make(owner: Owner | None = None) -> Kernel:
@@ -82,7 +85,10 @@ class Observer:
     def __init__(self, root: int, kib: int = 0, also: Mapping[str, Sequence[str]] | None = None) -> None:
         self._root = root
         self._also = {name: fields for name, fields in (also or {}).items() if self._has(_path(name))}
-        self._kib = kib or _buffer_kib()
+        free = available_bytes()
+        self._kib = kib or _buffer_kib(free)
+        self._window_bytes = _WINDOW_BYTES if free is None else min(_WINDOW_BYTES, free // _WINDOW_SHARE)
+        self._broken = 0
         self._stack = contextlib.ExitStack()
         self._stopped = False
         self.layers: tuple[str, ...] = ()
@@ -100,7 +106,10 @@ class Observer:
                 self.layers += ("cache",)
             if all(self._has(f"block/{event}") for event in requests.FIELDS):
                 self.layers += ("device",)
-            self._drains = [Drain(one) for one in (self._mine, self._all)]
+            limit = budget_bytes() // 2
+            self._drains = [Drain(instance, limit) for instance in (self._mine, self._all)]
+            for drain in self._drains:
+                stack.callback(drain.close)
             self._stack = stack.pop_all()
         return self
 
@@ -161,37 +170,63 @@ class Observer:
     # -- what was recorded -------------------------------------------------------------------------------
 
     def lost(self) -> dict[int, int]:
-        """Events that found no room, by processor."""
+        """Events that found no room, in the buffers or on the disk, by processor."""
         found: dict[int, int] = {}
-        for one in (self._mine, self._all):
-            for processor, count in one.lost().items():
+        for instance, drain in zip((self._mine, self._all), self._drains, strict=True):
+            for processor, count in instance.lost(unread=bool(drain.failure)).items():
                 found[processor] = found.get(processor, 0) + count
         return found
 
     def failures(self) -> list[str]:
-        return [drain.failure for drain in self._drains if drain.failure]
+        """Why not all that was recorded is there, a sentence each."""
+        faults = [f"INCOMPLETE: {drain.failure}" for drain in self._drains if drain.failure]
+        if self._broken:
+            pages = show_plural(self._broken, "page")
+            faults.append(
+                f"INCOMPLETE: {pages} of the kernel's trace made no sense; their events are missing"
+            )
+        return faults
 
-    def decode(self) -> tuple[Tables, Tables]:
-        """The events of `mine` and of `all`, by name: columns sorted by time. Once."""
+    def forget(self) -> None:
+        """Give up what was recorded, and the room that it takes."""
+        for drain in self._drains:
+            drain.close()
+
+    def windows(self) -> Iterator[Window]:
+        """All that was recorded, decoded window by window; as often as it is asked for."""
         calls = syscalls.wanted(self.calls)
         cache = {name: fields for name, fields in pagecache.FIELDS.items() if self._has(f"filemap/{name}")}
         block = requests.FIELDS if "device" in self.layers else {}
-        return (
-            self._decode(self._mine, self._drains[0], {**calls, **cache, **self._also}),
-            self._decode(self._all, self._drains[1], {**cache, **block}),
-        )
+        decoders = [
+            self._decoder({**calls, **cache, **self._also}), self._decoder({**cache, **block})
+        ]  # fmt: skip
+        begins = [spool.begins for drain in self._drains for spool in drain.spools]
+        for start_ns, end_ns in cuts(begins, self._window_bytes // self._drains[0].page_bytes):
+            for decoder, drain in zip(decoders, self._drains, strict=True):
+                _decode(decoder, drain, start_ns, end_ns)
+            yield Window(start_ns, end_ns, *(decoder.take(end_ns) for decoder in decoders))
+        self._broken = sum(decoder.damaged + decoder.gaps for decoder in decoders)
 
-    def _decode(self, instance: Instance, drain: Drain, wanted: Mapping[str, Sequence[str]]) -> Tables:
+    def events(self, wanted: Mapping[str, Sequence[str]]) -> Tables:
+        """All events of some kinds that the observed tasks had, which have to fit in memory. wanted: name ->
+        fields, of those given as `also`."""
+        decoder = self._decoder({name: wanted[name] for name in wanted if name in self._also})
+        _decode(decoder, self._drains[0], 0, LAST_NS)
+        return decoder.take()
+
+    def _decoder(self, wanted: Mapping[str, Sequence[str]]) -> Decoder:
         formats = [parse_format(tracefs.format_of(self._root, _path(event))) for event in wanted]
         present = {
             format_.name: [name for name in wanted[format_.name] if name in format_.fields]
             for format_ in formats
         }
-        decoder = Decoder(parse_header_page(tracefs.headers(self._root)[0]), formats, present)
-        page_bytes = instance.page_bytes()
-        for pages in drain.pages():
-            decoder.feed(pages, page_bytes)
-        return decoder.tables()
+        return Decoder(parse_header_page(tracefs.headers(self._root)[0]), formats, present)
+
+
+def _decode(decoder: Decoder, drain: Drain, start_ns: int, end_ns: int) -> None:
+    for spool in drain.spools:
+        for pages in spool.between(start_ns, end_ns):
+            decoder.feed(pages, drain.page_bytes)
 
 
 def _path(event: str) -> str:
@@ -199,10 +234,10 @@ def _path(event: str) -> str:
     return f"{systems[event.partition('_')[0]]}/{event}"
 
 
-def _buffer_kib() -> int:
-    """How large a buffer to ask for, of each processor."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
-    return max(_LEAST_KIB, min(_MOST_KIB, free // _SHARE // (os.cpu_count() or 1)))
+def _buffer_kib(free: int | None) -> int:
+    """How large a buffer to ask for, of each processor. free: bytes of memory."""
+    most = _MOST_KIB if free is None else free // 1024 // _SHARE // (os.cpu_count() or 1)
+    return max(_LEAST_KIB, min(_MOST_KIB, most))
 
 
 class Kernel:
@@ -246,78 +281,100 @@ class Kernel:
                 )
             finally:
                 observer.stop()
-            tables = observer.decode()
+            births = None
             if nested:
-                births = numbers.matched(control.main, main, control.forks, tables[0].get(numbers.FORKED))
-                tables = numbers.translated(tables[0], births), numbers.translated(tables[1], births)
-                meta = _with_unnumbered(meta, tables[0])
-            if not _heard(tables[0], control.main):
-                meta = dataclasses.replace(meta, partial=meta.partial or _UNHEARD)
+                forked = observer.events(numbers.FIELDS).get(numbers.FORKED)
+                births = numbers.matched(control.main, main, control.forks, forked)
             return assemble(
-                observer, tables, syscalls.pairs(tables[0]), journal.history(), control.recorder,
-                control.processes, control.start_ns, meta,
+                observer, journal.history(), control.recorder, control.processes, control.start_ns, meta,
+                main=control.main, births=births,
             )  # fmt: skip
 
 
 def assemble(
     observer: Observer,
-    tables: tuple[Tables, Tables],
-    calls: syscalls.Pairs,
     history: History,
     recorder: Recorder,
     processes: Mapping[int, int],
     start_ns: int,
     meta: Meta,
+    *,
+    main: int = 0,
+    births: numbers.Births | None = None,
+    made: Callable[[syscalls.Pairs], None] = lambda _: None,
 ) -> Trace:
-    """All layers on one time line. calls: those of the first of the tables. recorder: holds what was seen
-    otherwise, and the files. processes: task -> process, of all observed tasks. start_ns: the zero of the
-    trace's times."""
-    mine, everyone = tables
-    lost, failures = observer.lost(), observer.failures()
-    log = syscalls.rows(calls, history, processes, start_ns)
-    layers = [positions.place(np.concatenate([recorder.rows(), log]), history, start_ns)]
-    if "device" in observer.layers:
-        processes = {**processes, **requests.workers(everyone, processes)}
-        layers.append(requests.rows(everyone, recorder, processes, start_ns))
-    layers.append(pagecache.rows(mine, everyone, layers[0], recorder, processes, start_ns))
-    recorder.replace(np.concatenate(layers))
+    """All layers on one time line. recorder: holds what was seen otherwise, and the files. processes: task
+    -> process, of all observed tasks. start_ns: the zero of the trace's times. main: the program's process,
+    of which there has to be something. births: where the kernel's numbers of tasks are not ours. made:
+    called with the calls of each window."""
+    control = recorder.take()
+    ends = control["time_ns"] + np.maximum(control["duration_ns"], 0) + start_ns
+    pairing, placing = syscalls.Pairing(), Positions(history, start_ns)
+    devices, cache = requests.DeviceLayer(recorder, start_ns), pagecache.CacheLayer(recorder, start_ns)
+    pages = Spill(budget_bytes() // 4)
+    known, heard, strangers = dict(processes), not main, Strangers()
+    for window in observer.windows():
+        if births is not None:
+            window = numbers.renumbered(window, births)
+            strangers.meet(window.mine)
+        heard = heard or any((table["tid"] == main).any() for table in window.mine.values())
+        calls = pairing.feed(window.mine, window.last)
+        made(calls)
+        ended = control[(ends >= window.start_ns) & ((ends < window.end_ns) | window.last)]
+        log = placing.place(np.concatenate([ended, syscalls.rows(calls, history, processes, start_ns)]))
+        recorder.append(log)
+        if "device" in observer.layers:
+            known |= requests.workers(window.all, known)
+            recorder.append(devices.feed(window, known))
+        pages.append(cache.feed(window, log, pairing.begun, known).tobytes())
+    observer.forget()
+    files, rows = cache.files(), pages.view(EVENT_DTYPE)
+    for start in range(0, len(rows), _ROWS_A_TURN):
+        some = rows[start : start + _ROWS_A_TURN].copy()
+        some["file"] = files[some["file"]]
+        recorder.append(some)
+    del rows
+    pages.close()
     seen = {"mmap", "exec", "readahead"} if len(observer.layers) == 2 else set()
     recorder.unseen -= seen
+    lost, failures = observer.lost(), observer.failures()
     return recorder.trace(
         dataclasses.replace(
             meta,
             tracer="kernel",
-            lost_events=meta.lost_events + sum(lost.values()),
+            lost_events=meta.lost_events + sum(lost.values()) + strangers.events,
+            partial=meta.partial or ("" if heard else _UNHEARD),
             unseen=tuple(set(meta.unseen) - seen),
-            notes=(*meta.notes, *failures, *_losses(lost)),
+            notes=(*meta.notes, *strangers.notes(), *failures, *_losses(lost)),
         )
     )
 
 
+_ROWS_A_TURN = 1 << 17
 _UNHEARD = (
     "the kernel's trace buffer holds nothing of the program: its reads are missing; use --tracer ptrace"
 )
 
 
-def _heard(tables: Mapping[str, Mapping[str, np.ndarray]], main: int) -> bool:
-    """Whether the buffer holds anything of the program's process: that it was told to go on, at the
-    least."""
-    return any((table["tid"] == main).any() for table in tables.values())
+class Strangers:
+    """Followed tasks whose numbers are not ours: their events are lost, nobody knows whose they are."""
 
+    def __init__(self) -> None:
+        self.events = 0
+        self._tasks: set[int] = set()
 
-def _with_unnumbered(meta: Meta, tables: Tables) -> Meta:
-    """Events of followed tasks whose numbers are not ours are lost: nobody knows whose they are."""
-    strangers = np.concatenate([table["tid"][table["tid"] < 0] for table in tables.values()])
-    if not len(strangers):
-        return meta
-    tasks = show_plural(len(np.unique(strangers)), "task")
-    note = (
-        f"of {tasks} the number inside of this container is not known, so what they read is missing; run "
-        f"coldseek outside of it, or use --tracer ptrace"
-    )
-    return dataclasses.replace(
-        meta, lost_events=meta.lost_events + len(strangers), notes=(*meta.notes, note)
-    )
+    def meet(self, tables: Tables) -> None:
+        strangers = np.concatenate([table["tid"][table["tid"] < 0] for table in tables.values()])
+        self.events += len(strangers)
+        self._tasks.update(np.unique(strangers).tolist())
+
+    def notes(self) -> list[str]:
+        if not self._tasks:
+            return []
+        return [
+            f"of {show_plural(len(self._tasks), 'task')} the number inside of this container is not known, "
+            f"so what they read is missing; run coldseek outside of it, or use --tracer ptrace"
+        ]
 
 
 def _losses(lost: Mapping[int, int]) -> list[str]:
