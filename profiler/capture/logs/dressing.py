@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from profiler.units import show_path
+
 SAMPLE_LINES = 400
 _MOST = 0.75  # of the sample has to be dressed alike
 _LONGEST = 200  # bytes of what is put before a line
@@ -296,7 +298,7 @@ def _alike(lines: Sequence[bytes]) -> Layer | None:
     shape, count = shapes.most_common(1)[0]
     if count < _MOST * len(lines):
         return None
-    return Layer(f"'{first[shape].decode('ascii', 'replace').strip()}'", shape)
+    return Layer(f"'{show_path(first[shape].strip())}'", shape)
 
 
 def _own_start(line: bytes) -> int:
