@@ -6,9 +6,10 @@ description (open(2)) that dup and fork share, position included. Nothing here a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from profiler.calls import LARGEST
+from profiler.capture.slots import Slots
 
 
 @dataclass(slots=True, eq=False)
@@ -39,22 +40,28 @@ class Open:
         self.position = position
 
 
+_EMPTY = Slots()
+
+
 @dataclass(slots=True, eq=False)
 class Table:
     """The descriptors of one process: those of its threads too, and of any task made with CLONE_FILES."""
 
-    opens: dict[int, Open] = field(default_factory=dict)
-    close_on_exec: set[int] = field(default_factory=set)
+    opens: Slots = _EMPTY
 
     def copy(self) -> Table:
-        return Table(dict(self.opens), set(self.close_on_exec))
+        return Table(self.opens)
 
 
 class Descriptors:
-    """The tables of all tasks of one run, by thread id; `tables` is to be read only."""
+    """The tables of all tasks of one run, by thread id; `tables` is to be read only.
+
+    changes: how often a descriptor was opened or closed; as long as it stays what was looked up holds.
+    """
 
     def __init__(self) -> None:
         self.tables: dict[int, Table] = {}
+        self.changes = 0
 
     def __contains__(self, task: int) -> bool:
         return task in self.tables
@@ -76,29 +83,27 @@ class Descriptors:
     def open(self, task: int, descriptor: int, opened: Open, close_on_exec: bool = False) -> None:
         """`descriptor` now means `opened`, whatever it meant before."""
         table = self.table(task)
-        table.opens[descriptor] = opened
-        self.set_close_on_exec(task, descriptor, close_on_exec)
+        table.opens = table.opens.having(descriptor, opened, close_on_exec)
+        self.changes += 1
 
     def close(self, task: int, descriptor: int) -> None:
         table = self.table(task)
-        table.opens.pop(descriptor, None)
-        table.close_on_exec.discard(descriptor)
+        table.opens = table.opens.without(descriptor)
+        self.changes += 1
 
     def close_range(self, task: int, first: int, last: int) -> None:
         """Close `first` to `last`, both included; `last` may be as large as 2**32 - 1."""
-        for descriptor in [number for number in self.table(task).opens if first <= number <= last]:
-            self.close(task, descriptor)
+        table = self.table(task)
+        table.opens = table.opens.without_range(first, last)
+        self.changes += 1
 
     def set_close_on_exec(self, task: int, descriptor: int, on: bool = True) -> None:
         table = self.table(task)
-        if on:
-            table.close_on_exec.add(descriptor)
-        else:
-            table.close_on_exec.discard(descriptor)
+        table.opens = table.opens.marked(descriptor, on)
 
     def set_close_on_exec_range(self, task: int, first: int, last: int) -> None:
         table = self.table(task)
-        table.close_on_exec.update(number for number in table.opens if first <= number <= last)
+        table.opens = table.opens.marked_range(first, last)
 
     def dup(self, task: int, old: int, new: int, close_on_exec: bool = False) -> None:
         """`new` shares the open of `old`; where `old` is not known, neither is `new` from now on."""
@@ -126,10 +131,7 @@ class Descriptors:
 
     def exec(self, task: int) -> None:
         """A new program: the table is no longer shared, and what is marked close-on-exec closes."""
-        table = self.tables[task] = self.table(task).copy()
-        for descriptor in table.close_on_exec:
-            table.opens.pop(descriptor, None)
-        table.close_on_exec.clear()
+        self.tables[task] = Table(self.table(task).opens.kept())
 
     def exit(self, task: int) -> None:
         """The task is gone; tables that others share live on."""

@@ -117,6 +117,11 @@ class Journal(Descriptors):
         super().close(task, descriptor)
         self._slot(table, descriptor, -1)
 
+    def close_range(self, task: int, first: int, last: int) -> None:
+        for descriptor in self.table(task).opens:
+            if first <= descriptor <= last:
+                self.close(task, descriptor)
+
     def set_flags(self, opened: Open, append: bool, direct: bool) -> None:
         super().set_flags(opened, append, direct)
         self._states.append((self._clock(), opened.handle, append, direct))

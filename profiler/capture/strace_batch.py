@@ -41,7 +41,12 @@ class Batch:
         self._easy = np.zeros(0, np.int64)
         self._easy_done = 0
         self.easy_uses = np.zeros(0, np.int64)  # of each group of lines
-        self.is_easy = np.zeros(0, bool)
+        self.is_easy: list[bool] = []
+        self._none_easy: list[bool] = []
+        self._planned: Columns | None = None
+        self._own_offset = np.zeros(
+            0, bool
+        )  # of each group of `_planned`: whether its lines name their offset
         # the other lines in order: index among the chosen, what `use` gave, offset if the line has none
         self.waiting: list[tuple[int, int, int]] = []
         self.begun: dict[int, int] = {}  # line -> ns: calls that began in a line before
@@ -67,15 +72,20 @@ class Batch:
         idle: groups whose whole calls are of no interest.
         """
         hard = self.plan_none(columns, start, stop)
-        self.is_easy = np.array(
-            [key.startswith((b"pread64(", b"pwrite64(")) for _, key in columns.keys], bool
-        )
-        self.is_easy[idle] = False
+        if columns is not self._planned:
+            self._planned = columns
+            self._own_offset = np.array(
+                [key.startswith((b"pread64(", b"pwrite64(")) for _, key in columns.keys]
+            )
+        is_easy = self._own_offset.astype(bool)
+        is_easy[idle] = False
+        self.is_easy = is_easy.tolist()
+        self.easy_uses = np.full(len(is_easy), UNRESOLVED)
         is_idle = np.zeros(len(columns.keys), bool)
         is_idle[idle] = True
         whole = np.flatnonzero(columns.shape[start:stop] == FULL)
         group = columns.group[start:stop][whole]
-        easy = whole[self.is_easy[group]]
+        easy = whole[is_easy[group]]
         first = np.unique(columns.group[start:stop][easy], return_index=True)[1]
         easy = np.delete(easy, first)
         self._easy = easy + start
@@ -85,8 +95,10 @@ class Batch:
         """`plan` where there are so few lines that each may as well be looked at."""
         self._easy_done = 0
         self._easy = np.zeros(0, np.int64)
-        self.easy_uses = np.full(len(columns.keys), UNRESOLVED)
-        self.is_easy = np.zeros(len(columns.keys), bool)
+        self.easy_uses = np.zeros(0, np.int64)
+        if len(self._none_easy) < len(columns.keys):  # stretches may be short, and the keys of a block many
+            self._none_easy = [False] * len(columns.keys)
+        self.is_easy = self._none_easy
         return np.arange(start, stop)
 
     def flush(self, columns: Columns, times: np.ndarray, timed: bool, end: int) -> None:

@@ -26,10 +26,12 @@ else.
 _UNFINISHED = len(b" <unfinished ...>\n")
 _LONGEST_KEY = 256
 _FACTORS = np.random.default_rng(0).integers(0, 2**64, _LONGEST_KEY // 8 + 2, np.uint64) | np.uint64(1)
-_DESCRIPTOR = r'\d{1,9}(?:<[^<>",\n]*>)?'
+# without a 0 before it: that would be an octal number, which is not worth being quick for
+_DESCRIPTOR = r'(?:0|[1-9]\d{0,8})(?:<[^<>",\n]*>)?'
+_NUMBER = r"(?:0|[1-9]\d{0,17})"
 _BUFFER = r'"(?:[^"\\\n]|\\.)*"(?:\.\.\.)?'
 _RESULT = r"\) += \d{1,9}"  # reads and writes move less than 2 GiB
-_ARGUMENTS = {"fd": _DESCRIPTOR, "buf": _BUFFER, "offset": r"-?\d{1,18}", "whence": "SEEK_(?:SET|CUR|END)"}
+_ARGUMENTS = {"fd": _DESCRIPTOR, "buf": _BUFFER, "offset": f"-?{_NUMBER}", "whence": "SEEK_(?:SET|CUR|END)"}
 _HOT_CALLS = tuple(row for row in CALLS if row.self_contained)
 _HOT_NAMES = tuple(row.name for row in _HOT_CALLS)
 # those whose end tells all that has to be known: where to write stands in the beginning
@@ -38,7 +40,7 @@ _SPLIT = tuple(row.name for row in _HOT_CALLS for move in row.moves if not (move
 
 def _hot(row: Row) -> Iterator[str]:
     """Regular expressions for the lines of a call without errors: whole, and where it is resumed."""
-    first, *others = [_ARGUMENTS.get(argument.name, r"\d{1,18}") for argument in row.arguments]
+    first, *others = [_ARGUMENTS.get(argument.name, _NUMBER) for argument in row.arguments]
     result = _RESULT if row.moves else r"\) += \d{1,18}"
     yield rf"{row.name}\({', '.join((first, *others))}{result}"
     if row.name in _SPLIT:  # what a call gives back is printed when it has returned

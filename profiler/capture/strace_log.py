@@ -27,12 +27,14 @@ import numpy as np
 
 from profiler.capture import confined
 from profiler.capture.calls.meaning import HANDLERS
-from profiler.capture.descriptors import Open
+from profiler.capture.descriptors import Open, Table
 from profiler.capture.logs import family
 from profiler.capture.logs.dressing import Undresser
 from profiler.capture.logs.foreign import Tool, tool_of
-from profiler.capture.logs.packing import BLOCK, text_of
+from profiler.capture.logs.opening import open_log
+from profiler.capture.logs.packing import BLOCK, FAMILY_BLOCK, text_of
 from profiler.capture.recorder import UNKNOWN, Recorder
+from profiler.capture.slots import Slots
 from profiler.capture.strace_batch import HOT, LSEEK, NO_DATA, POSITIONAL, SKIP, Batch
 from profiler.capture.strace_clock import Clock
 from profiler.capture.strace_columns import FULL, GENERAL, RESUMED, STARTED, Columns, Decoder, layout_of
@@ -55,6 +57,7 @@ _SHOWN = 3  # unreadable lines
 _SHOWN_LENGTH = 80
 _SHORT = 256  # chosen lines: below that, arrays are not worth their while
 _SAMPLE = 400  # lines to learn the layout from
+_MANY = 1000  # calls under way, or meanings, above which they are not gone through again and again
 
 _MATTER = frozenset(
     (
@@ -75,12 +78,12 @@ _CHANGES_TABLES = frozenset(("unshare", "close_range"))
 _CALL = re.compile(rb"(\w+)\(")
 _ASIDE = (b"mprotect(", b"brk(", b"futex(", b"rt_sigaction(", b"getpid(")
 _AT_POSITION = re.compile(rb"(?<!\w)readv?\(\d+<?")
-_KEY = re.compile(rb"(\w+)\((\d{1,9})(?:<[^<>]*>)?(?:, )?(.*)", re.DOTALL)
+_KEY = re.compile(rb"(\w+)\((0|[1-9]\d{0,8})(?:<[^<>]*>)?(?:, )?(.*)", re.DOTALL)
 _RESUMED = re.compile(rb"<\.\.\. (\w+) resumed> ?")
 _UNFINISHED = re.compile(rb" ?<unfinished \.\.\.>\s*\Z")
 _DETACHED = re.compile(rb" ?<detached \.\.\.>\s*\Z")
 _ATTACHED = re.compile(rb"(?:strace: )?Process \d{1,10} attached(?: \([^()]*\))?\s*\Z")
-_DURATION = re.compile(rb" (<\d+(?:\.\d+)?>)\s*\Z")
+_DURATION = re.compile(rb" (<\d{1,9}(?:\.\d{1,9})?>)\s*\Z")
 _EXITED = re.compile(
     rb"\+\+\+ (?:exited with (\d{1,3})|killed by (SIG\w+)(?: \(core dumped\))?) \+\+\+\s*\Z"
 )
@@ -91,7 +94,7 @@ _BESIDE = re.compile(  # what strace prints beside calls: -k, -e read and -e wri
     rb"|Process \d+ (?:attached|detached|resumed|suspended)|System call usage summary"
 )
 _SUMMARY = re.compile(rb"% time +seconds ")  # -C, at the end of the log
-_SUMMARY_ROW = re.compile(rb"[- ]+\Z| *\d+\.\d\d +\d+\.\d+ +[\d ]+\w+\s*\Z|% time +seconds ")
+_SUMMARY_ROW = re.compile(rb"[- ]+\Z| *\d+\.\d\d +\d+\.\d+ +(?:\d++ ++)*+\w++\s*\Z|% time +seconds ")
 _REMEDY = "record a log with: strace -f -y -ttt -T -o LOG COMMAND"
 
 
@@ -148,33 +151,40 @@ def _feed(sources: Sequence[Source], log: Log) -> None:
     def cut(why: str) -> None:
         log.partial = why
 
+    def note(words: str) -> None:
+        if words not in log.notes:  # it may be so of each of many files
+            log.notes.append(words)
+
     if len(sources) > 1:
         paths = [_name(source) for source in sources]
-        for line in family.merged(paths, lambda path: _lines(path, cut, log.notes.append), log.notes.append):
+        for line in family.merged(paths, lambda path: _lines(path, cut, note), note):
             log.feed(line)
         return
     (source,) = sources
     if isinstance(source, (str, os.PathLike)):
         log.tasks.unprefixed_pid = family.pid_of(os.fspath(source)) or 0
-        with open(source, "rb") as stream:
+        with open_log(os.fspath(source)) as stream:
             _feed_stream(stream, log, cut)
     else:
         _feed_stream(source, log, cut)
 
 
 def _feed_stream(stream: BinaryIO, log: Log, cut: Callable[[str], None]) -> None:
-    for piece in text_of(stream, cut, log.notes.append):
+    for piece in text_of(stream, cut, log.notes.append, _name(stream)):
         log.feed(piece)
 
 
 def _lines(path: str, cut: Callable[[str], None], note: Callable[[str], None]) -> Iterator[bytes]:
-    """The lines of a log, each with its newline, none longer than a BLOCK or two."""
-    with open(path, "rb") as stream:
+    """The lines of a log, each with its newline; of one longer than a BLOCK no more than its beginning."""
+    with open_log(path) as stream:
         left = b""
-        for piece in text_of(stream, cut, note):
-            *lines, left = (left + piece).split(b"\n")
-            yield from (line + b"\n" for line in lines)
-            left = left[-BLOCK:]
+        for piece in text_of(stream, cut, note, path, FAMILY_BLOCK):
+            first, *others = piece.split(b"\n")
+            if len(left) < BLOCK:
+                left += first
+            for line in others:
+                yield left + b"\n"
+                left = line
         if left:
             yield left + b"\n"
 
@@ -195,13 +205,24 @@ def _helper() -> ThreadPoolExecutor:
 
 @dataclass(slots=True)
 class Known:
-    """What a hot line means as long as `table` has `opened` at `descriptor`. use: what `Batch.use` gave."""
+    """What a hot line means as long as `table` has `opened` at `descriptor`. use: what `Batch.use` gave.
+    opens: of the table, when that was last so."""
 
     kind: int
     opened: Open
     use: int
-    table: dict[int, Open]
+    table: Table
     descriptor: int
+    opens: Slots
+
+    def is_stale(self) -> bool:
+        """Whether it has another meaning now."""
+        opens = self.table.opens
+        if opens is not self.opens:
+            if opens.get(self.descriptor) is not self.opened:
+                return True
+            self.opens = opens
+        return False
 
 
 class Log:
@@ -401,12 +422,14 @@ class Log:
         may_tie = self._may_tie(times[start:stop])
         relied_on: list[Known] = []  # what the lines that are not looked at one by one mean
         if stop - start > _SHORT:
-            idle = {group: found for group, key in enumerate(keys) if (found := self._idle(key))}
+            groups = np.unique(columns.group[start:stop][columns.shape[start:stop] == FULL]).tolist()
+            idle = {group: found for group in groups if (found := self._idle(keys[group]))}
             relied_on += idle.values()
             hard = batch.plan(columns, start, stop, list(idle))
         else:
             hard = batch.plan_none(columns, start, stop)
-        easy_uses, is_easy, wait = batch.easy_uses, batch.is_easy.tolist(), batch.waiting.append
+        easy_uses, is_easy, wait = batch.easy_uses, batch.is_easy, batch.waiting.append
+        descriptors = self.tasks.descriptors
         each = (
             part[hard].tolist()
             for part in (columns.chosen, columns.shape, columns.group, times, columns.result)
@@ -424,9 +447,10 @@ class Log:
                 key = (task, pending[task].text)
                 found = known.get(key)
             at_end = doubts and result == 0 and found is not None and found.kind == POSITIONAL
-            if found is None or at_end or found.table.get(found.descriptor) is not found.opened:
+            if found is None or at_end or (found.table.opens is not found.opens and found.is_stale()):
                 if may_tie:
                     batch.flush(columns, times, timed, index)
+                before = descriptors.changes
                 self._general(block, columns, row, task, time_ns)
                 if key is not None:
                     found = self._remember(key)
@@ -437,7 +461,7 @@ class Log:
                 if (
                     changed
                     or (shape == FULL and is_easy[group] and found is None)
-                    or not all(each.table.get(each.descriptor) is each.opened for each in relied_on)
+                    or (descriptors.changes != before and self._are_stale(relied_on))
                 ):
                     batch.flush(columns, times, timed, index)
                     if changed:
@@ -468,10 +492,16 @@ class Log:
         batch.flush(columns, times, timed, stop)
         return stop
 
+    def _are_stale(self, relied_on: list[Known]) -> bool:
+        """Whether any of these has another meaning now; of many it is not worth finding out."""
+        return len(relied_on) > _MANY or any(known.is_stale() for known in relied_on)
+
     def _may_tie(self, times: np.ndarray) -> bool:
         """Whether events of these lines may have one time. They have to be recorded in the order of their
         lines then, so that what waits is not to be overtaken by what need not.
         """
+        if len(self.tasks.pending) > _MANY:  # not worth finding out: it is safe to say yes
+            return True
         begun = [call.time_ns for call in self.tasks.pending.values()]
         if begun and (max(begun) >= times[0] or len(set(begun)) < len(begun)):
             return True
@@ -480,7 +510,7 @@ class Log:
     def _idle(self, key: tuple[int, bytes]) -> Known | None:
         """What is known of calls with this key if they are of no interest: they move no data of files."""
         found = self._known.get(key)
-        if found is None or found.kind != NO_DATA or found.table.get(found.descriptor) is not found.opened:
+        if found is None or found.kind != NO_DATA or found.is_stale():
             return None
         return found
 
@@ -491,15 +521,15 @@ class Log:
         if call is None:
             return None
         name, descriptor, more = call[1].decode(), int(call[2]), call[3]
-        table = self.tasks.descriptors.table(task).opens
-        opened = table.get(descriptor)
+        table = self.tasks.descriptors.table(task)
+        opened = table.opens.get(descriptor)
         if opened is None or name not in HOT or self.tasks.is_doubtful(opened):
             return None
         if not opened.data:
-            found = Known(NO_DATA, opened, SKIP, table, descriptor)
+            found = Known(NO_DATA, opened, SKIP, table, descriptor, table.opens)
         elif not more and not (name == "write" and opened.append):
             use = self._batch.use(name, opened, self.tasks.pid_of(task), task)
-            found = Known(HOT[name], opened, use, table, descriptor)
+            found = Known(HOT[name], opened, use, table, descriptor, table.opens)
         else:
             return None
         self._known[key] = found
@@ -554,7 +584,7 @@ class Log:
                 raise UnreadableError
         elif unfinished is not None:
             begun = text[: unfinished.start()]
-            self.tasks.pending[task] = Started(time_ns, begun)
+            self.tasks.start(task, Started(time_ns, begun))
             if word == "close":  # by the time it returns another task may own the number again
                 self._finish(word, begun + b") = 0", start, task, time_ns)
         else:

@@ -101,10 +101,19 @@ _IOCB_CODES = {
 }  # fmt: skip
 assert set(_IOCB_CODES.values()) == set(AIO_OPS)
 
-_PASSED = re.compile(rb"cmsg_type=SCM_RIGHTS, cmsg_data=\[([^\]]*)\]")
+_PASSED = re.compile(rb"cmsg_type=SCM_RIGHTS, cmsg_data=\[([^\[\]]*)\]")
+_NUMBER_PASSED = re.compile(rb"(?:\A|, )(\d{1,9})")
+_MOST_PASSED = 253  # in one message: SCM_MAX_FD of net/scm.h
+_LONGEST_PATH = 4096  # PATH_MAX of linux/limits.h
 _DELETED = b" (deleted)"
 
-file_of = functools.lru_cache(4096)(strace_text.file_of)
+_SHORT_NAME = 512  # bytes; longer ones are not worth the memory of being remembered
+_file_of = functools.lru_cache(4096)(strace_text.file_of)
+
+
+def file_of(annotation: bytes) -> tuple[bytes, bool, str]:
+    """`strace_text.file_of`, of which most logs ask the same again and again."""
+    return _file_of(annotation) if len(annotation) <= _SHORT_NAME else strace_text.file_of(annotation)
 
 
 @dataclass(slots=True)
@@ -113,6 +122,13 @@ class Started:
 
     time_ns: int
     text: bytes
+
+
+class _LogCalls(Calls):
+    """Calls of a log, which does not tell whether two descriptors are one open file: none is looked for."""
+
+    def shared(self, task: int, descriptor: int, file: int) -> Open | None:
+        return None
 
 
 class Tasks:
@@ -125,8 +141,9 @@ class Tasks:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.descriptors = Descriptors()
-        self.calls = Calls(recorder, self.descriptors, self)
+        self.calls = _LogCalls(recorder, self.descriptors, self)
         self.pending: dict[int, Started] = {}
+        self._births: dict[int, Started] = {}  # those of `pending` that make a task, and some of before
         self.main: int | None = None
         self.unprefixed_pid = 0
         self.command: tuple[str, ...] = ()
@@ -161,10 +178,10 @@ class Tasks:
             return
         else:
             self.changes += 1
-            for parent, started in reversed(self.pending.items()):
-                if parent != task and started.text.startswith((b"clone", b"fork", b"vfork")):
-                    self._born(parent, task, started.text)
-                    return
+            parent = self._parent(task)
+            if parent is not None:
+                self._born(parent, task, self.pending[parent].text)
+                return
             if (
                 self.main == 0 and not self.unprefixed_pid
             ):  # no child of it: the first process, now with its number
@@ -174,6 +191,23 @@ class Tasks:
             return
         self._pids[task] = task
         self.descriptors.table(task)
+
+    def start(self, task: int, started: Started) -> None:
+        """A call of `task` has begun whose end is in a later line."""
+        self.pending[task] = started
+        if started.text.startswith((b"clone", b"fork", b"vfork")):
+            self._births.pop(task, None)  # to the end
+            self._births[task] = started
+
+    def _parent(self, task: int) -> int | None:
+        """Who is about to make a task, the last first; None: nobody, as far as the log shows."""
+        self._births.pop(task, None)
+        while self._births:
+            parent = next(reversed(self._births))
+            if self.pending.get(parent) is self._births[parent]:
+                return parent
+            del self._births[parent]
+        return None
 
     def _born(self, parent: int, child: int, text: bytes) -> None:
         """`parent` has made `child` by the call in `text`, of which the end may be missing."""
@@ -215,7 +249,7 @@ class Tasks:
         """exec in the thread `by`: it goes on under the number of its process."""
         self.descriptors.rename(by, task)
         if by in self.pending:
-            self.pending[task] = self.pending.pop(by)
+            self.start(task, self.pending.pop(by))
         self._pids.pop(by, None)
         self.changes += 1
 
@@ -233,7 +267,7 @@ class Tasks:
                 self.meet(0)
                 self.descriptors.share(0, task)
                 self._pids[task] = 0
-                self.pending[task] = self.pending.pop(0)
+                self.start(task, self.pending.pop(0))
         started = self.pending.get(task)
         if started is None or not started.text.startswith(name + b"("):
             return None
@@ -336,7 +370,7 @@ class Tasks:
         """A file, or a process's directory, has another name now; or the name means nothing any more."""
         if text.name in ("chdir", "fchdir"):
             where = self._path(task, text, None, 0) if text.name == "chdir" else self._path_of(task, text, 0)
-            if where.startswith(b"/"):
+            if where.startswith(b"/") and len(where) < _LONGEST_PATH:
                 self._directories[self.pid_of(task)] = where
             return
         at = text.name.endswith(("at", "at2"))
@@ -406,7 +440,7 @@ class Tasks:
         return [
             int(descriptor)
             for passed in _PASSED.findall(b", ".join(self._text.args))
-            for descriptor in re.findall(rb"(?:^|, )(\d{1,9})", passed)
+            for descriptor in _NUMBER_PASSED.findall(passed)[:_MOST_PASSED]
         ]
 
     def _path(self, task: int, text: CallText, directory: int | None, argument: int) -> bytes:
@@ -419,7 +453,9 @@ class Tasks:
             where = file_of(named)[0] if named else self._directories.get(self.pid_of(task), b"")
         else:
             where = self._path_of(task, text, directory)
-        return os.path.normpath(os.path.join(where, path)) if where.startswith(b"/") else path
+        if not where.startswith(b"/") or len(where) + len(path) >= _LONGEST_PATH:
+            return path  # what lies so deep has no name that a call could take
+        return os.path.normpath(os.path.join(where, path))
 
     def _path_of(self, task: int, text: CallText, argument: int) -> bytes:
         """What the descriptor in an argument names; b"": not known."""

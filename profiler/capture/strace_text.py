@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from profiler import calls
@@ -136,7 +137,7 @@ _RESULT = re.compile(
 _ERROR = re.compile(rb"[ ]([A-Z][A-Z0-9]+)(?![\w])")
 _DURATION = re.compile(rb"[ ]<(\d{1,9})(?:\.(\d{1,9}))?>\s*\Z")
 STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_PIECE = re.compile(rb"(?:[^\"<>\[\]{}(),/]++|" + STRING + rb"|/\*.*?\*/|/)++", re.DOTALL)
+_PIECE = re.compile(rb"(?:[^\"<>\[\]{}(),/]++|" + STRING + rb"|/\*[^*]*+\*/|/)++", re.DOTALL)
 _OPENING, _CLOSING = b"[{(", b"]})"
 # What can follow an annotation. Recent versions escape "<" and ">" in names; older ones do not.
 _AFTER = rb"(?:[ ]?\(deleted\))?(?=,|\)|\]|\}|\s|\Z|<|;)"
@@ -292,14 +293,17 @@ def plain_number(text: bytes) -> int:
 
 
 _PLAIN = re.compile(rb"-?(?:0x[0-9a-fA-F]{1,16}|\d{1,20})(?:<|\Z| )|(?:NULL|AT_FDCWD)(?:<|\Z)")
-_LENGTH = re.compile(STRING + rb"(?:\.\.\.)?+(?:, (\d{1,12})\})?|iov_len=(\d{1,12})")
+# what is escaped outside a string, in names, is passed over: else each quotation mark there would be looked
+# at as the beginning of a string
+_LENGTH = re.compile(STRING + rb"(?:\.\.\.)?+(?:, (\d{1,12})\})?|iov_len=(\d{1,12})|\\.", re.DOTALL)
 
 
 def vector_bytes(text: bytes) -> int:
     """Sum of the lengths in `[{iov_base="..", iov_len=2}, ..]` or, from older versions, `[{"..", 2},
     ..]`.
     """
-    return sum(int(older or length) for older, length in _LENGTH.findall(text) if older or length)
+    lengths = (found[1] or found[2] for found in _LENGTH.finditer(text))
+    return sum(int(length) for length in lengths if length)
 
 
 _POINTED = re.compile(rb"\[(\d{1,19})(?:\] => \[| => )?(\d{1,19})?\]")
@@ -333,18 +337,22 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
     return _LETTERS.get(letter, letter)
 
 
-_WHOLE_STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
+_WHOLE_STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"|\\.', re.DOTALL)  # the latter as in _LENGTH
 
 
 def string(text: bytes) -> bytes:
     """The bytes of a quoted argument; b"" if there is none."""
-    found = _WHOLE_STRING.search(text)
-    return b"" if found is None else unescape(found[1])
+    return next(_strings(text), b"")
 
 
 def strings(text: bytes) -> list[bytes]:
     """The bytes of every quoted text in an array of them."""
-    return [unescape(found) for found in _WHOLE_STRING.findall(text)]
+    return list(_strings(text))
+
+
+def _strings(text: bytes) -> Iterator[bytes]:
+    quoted = (found[1] for found in _WHOLE_STRING.finditer(text))
+    return (unescape(one) for one in quoted if one is not None)
 
 
 # -- names of descriptors ----------------------------------------------------------------------------------

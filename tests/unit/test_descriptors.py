@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
 from profiler.capture.descriptors import Descriptors, Open
 
-FDS = st.integers(0, 6)
+FDS = st.integers(0, 6) | st.sampled_from([15, 16, 17, 255, 256, 4096, 2**31 - 1, 2**32 - 1])
 FLAGS = st.booleans()
 
 
@@ -165,6 +168,50 @@ class DescriptorMachine(RuleBasedStateMachine):
 
 TestDescriptors = DescriptorMachine.TestCase
 TestDescriptors.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_many_forks_of_many_descriptors_copy_next_to_nothing(closing: bool) -> None:
+    """Each child of the one before, with a change of its own; once each runs another program as well."""
+    count = 3000
+    descriptors, opened = Descriptors(), Open(file=0, handle=0)
+    for descriptor in range(count):
+        descriptors.open(0, descriptor, opened, closing)
+    tracemalloc.start()
+    for task in range(1, count):
+        descriptors.fork(task - 1, task)
+        if closing:
+            descriptors.exec(task - 1)
+        descriptors.close(task, task)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6  # a copy for each took half a GB
+    assert list(descriptors.table(count - 1).opens) == [0]
+    assert len(list(descriptors.table(7).opens)) == (0 if closing else count - 7)
+
+
+def test_a_range_is_closed_and_marked_without_looking_at_each() -> None:
+    """Ten thousand children, each of which marks all that it has, and runs another program or closes all."""
+    descriptors, opened = Descriptors(), Open(file=0, handle=0)
+    for descriptor in range(20_000):
+        descriptors.open(0, descriptor, opened)
+    for task in range(1, 10_000):
+        descriptors.fork(0, task)
+        descriptors.set_close_on_exec_range(task, 3, 2**32 - 1)
+        if task % 2:
+            descriptors.exec(task)
+        else:
+            descriptors.close_range(task, 3, 2**32 - 1)
+        assert list(descriptors.table(task).opens) == [0, 1, 2]
+
+
+def test_descriptors_are_what_the_kernel_makes_of_a_register() -> None:
+    descriptors, opened = Descriptors(), Open(file=0, handle=0)
+    descriptors.open(1, -1, opened)
+    descriptors.open(1, 2**40 + 3, opened)
+    assert list(descriptors.table(1).opens.items()) == [(3, opened), (2**32 - 1, opened)]
+    descriptors.close(1, 2**32 - 1)
+    assert list(descriptors.table(1).opens) == [3]
 
 
 def test_an_unknown_position_stays_unknown_until_it_is_set() -> None:

@@ -167,8 +167,18 @@ def test_gzip_members_follow_each_other() -> None:
 
 
 def test_a_bomb_is_unpacked_piece_by_piece() -> None:
-    bomb = gzip.compress(bytes(200 << 20), 9)
+    bomb = gzip.compress(bytes(60 << 20), 9)
     assert max(map(len, text_of(io.BytesIO(bomb), print, print))) <= 2 << 20
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress, pa.Codec("zstd").compress])
+def test_what_unpacks_to_more_than_a_log_does_is_refused(pack: Any) -> None:
+    """A MB may hold 20 million lines, which would take minutes and gigabytes."""
+    bomb = bytes(pack(bytes(65 << 20)))
+    with pytest.raises(ColdseekError, match="if it is one, unpack it and name what comes out"):
+        of(bomb)
+    lines = b"".join(b'pread64(3, "", 1, %d) = 1\n' % (n * 2**41 // 3) for n in range(100_000))
+    assert len(of(bytes(pack(lines))).events) == 100_000
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from profiler.units import show_path
+
 SAMPLE_LINES = 400
 _MOST = 0.75  # of the sample has to be dressed alike
 _LONGEST = 200  # bytes of what is put before a line
@@ -92,13 +94,13 @@ _LAYERS_KNOWN = (
     Layer("the level of a log", rb"\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR)\]?[:|]?[ \t]+"),
     Layer("the number of the line", rb"[ \t]*[\[(]?(\d{1,9})(?:[ \t]*[:|)\].]|[ \t])[ \t]*", _counts),
     Layer("the mark of a quotation", rb"(?:[>|#:;*][ \t]?)+"),
-    Layer("an indent", rb"[ \t]+(?![ \t\d]*\d\.\d)"),
+    Layer("an indent", rb"[ \t]++(?![ \t\d]*+(?<=\d)\.\d)"),
 )
 
 # -- what is done to the text as a whole -------------------------------------------------------------------
 
 _COLOUR = re.compile(
-    rb"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|[\]_P^X][^\x07\x1b\n]*(?:\x07|\x1b\\)|_?bk;[^\x07\n]*\x07)"
+    rb"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|[\]_P^X][^\x07\x1b\n]*(?:\x07|\x1b\\)|_?bk;[^\x07\x1b\n]*\x07)"
 )
 _ENTITY = re.compile(rb"&(?:quot|lt|gt|amp|apos|nbsp|#\d{1,5}|#x[0-9a-fA-F]{1,4});")
 _TAG = re.compile(rb"</?(?:pre|code|br|p|div|span|b|i|tt|td|tr)\b[^<>\n]{0,200}>")
@@ -189,7 +191,7 @@ def _message(line: bytes) -> bytes | None:
         return None
     names = ("log", "MESSAGE", "message", "msg")
     text = next((record[name] for name in names if isinstance(record.get(name), str)), None)
-    return None if text is None else str(text).removesuffix("\n").encode("utf-8", "surrogateescape")
+    return None if text is None else str(text).removesuffix("\n").encode("utf-8", "surrogatepass")
 
 
 def _unpacked(text: bytes) -> bytes:
@@ -278,7 +280,7 @@ def _has_pids(lines: Sequence[bytes], pattern: re.Pattern[bytes]) -> bool:
     return all(_BARE.match(pattern.sub(b"", line, count=1)) for line in lines)
 
 
-_RUN = re.compile(rb"[0-9a-f]*\d[0-9a-f]{7,}(?![0-9a-z])|\d+|[ \t]+")
+_RUN = re.compile(rb"[a-f]*+\d[0-9a-f]{7,}+(?![0-9a-z])|\d+|[ \t]+")
 
 
 def _alike(lines: Sequence[bytes]) -> Layer | None:
@@ -296,7 +298,7 @@ def _alike(lines: Sequence[bytes]) -> Layer | None:
     shape, count = shapes.most_common(1)[0]
     if count < _MOST * len(lines):
         return None
-    return Layer(f"'{first[shape].decode('ascii', 'replace').strip()}'", shape)
+    return Layer(f"'{show_path(first[shape].strip())}'", shape)
 
 
 def _own_start(line: bytes) -> int:

@@ -3,10 +3,13 @@ time."""
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from typing import IO
 
 from profiler.capture.strace_text import UnreadableError, split_prefix
 from profiler.errors import UsageError
@@ -14,6 +17,11 @@ from profiler.units import show_path
 
 _PID = re.compile(r"\.(\d{1,7})(?:\.(?:gz|xz|zst|bz2))?\Z")
 
+_AT_ONCE = 200  # files that are read side by side
+_PIECE = 1 << 16
+
+Row = tuple[int, int, int, bytes]
+"""Time (ns; -1: none), process, number of the line, the line with its process and its newline."""
 Lines = Callable[[str], Iterator[bytes]]
 """A path -> the lines of the log there."""
 
@@ -42,15 +50,42 @@ def merged(paths: Sequence[str], lines_of: Lines, note: Callable[[str], None]) -
         raise UsageError("several logs are taken only of one run of strace -ff: LOG.PID with one name LOG")
     streams = [_stamped(pid, lines_of(path)) for pid, path in named]
     timeless = True
-    for stamp, _, _, line in heapq.merge(*streams, key=lambda row: row[:3]):
-        timeless = timeless and stamp < 0
-        yield line
+    with tempfile.TemporaryFile() if len(streams) > _AT_ONCE else contextlib.nullcontext() as spool:
+        while spool is not None and len(streams) > _AT_ONCE:
+            parts = [streams[at : at + _AT_ONCE] for at in range(0, len(streams), _AT_ONCE)]
+            streams = [_spooled(_in_order(part), spool) for part in parts]
+        for stamp, _, _, line in _in_order(streams):
+            timeless = timeless and stamp < 0
+            yield line
     if timeless:
         note("the logs have no times: in which order lines of different processes came is not known")
 
 
-def _stamped(pid: int, lines: Iterator[bytes]) -> Iterator[tuple[int, int, int, bytes]]:
-    """(time, process, number of the line, line with the process): a line without a time has that before."""
+def _in_order(streams: Sequence[Iterator[Row]]) -> Iterator[Row]:
+    return heapq.merge(*streams, key=lambda row: row[:3])
+
+
+def _spooled(rows: Iterator[Row], spool: IO[bytes]) -> Iterator[Row]:
+    """The same rows, from a file: a program may have made more processes than files can be open."""
+    begin = spool.seek(0, os.SEEK_END)
+    spool.writelines(b"%d %d %d %b" % row for row in rows)
+    spool.flush()
+    return _read_back(spool.fileno(), begin, spool.tell())
+
+
+def _read_back(spool: int, at: int, end: int) -> Iterator[Row]:
+    left = b""
+    while at < end:
+        piece = os.pread(spool, min(_PIECE, end - at), at)
+        at += len(piece)
+        *lines, left = (left + piece).split(b"\n")
+        for line in lines:
+            stamp, pid, number, text = line.split(b" ", 3)
+            yield int(stamp), int(pid), int(number), text + b"\n"
+
+
+def _stamped(pid: int, lines: Iterator[bytes]) -> Iterator[Row]:
+    """A line without a time has that before."""
     stamp = -1
     for number, line in enumerate(lines):
         try:

@@ -10,8 +10,19 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from profiler.errors import ColdseekError
+from profiler.units import show_path
+
 BLOCK = 1 << 20
 """Bytes taken in, and given out, at a time: a small file may hold any amount of text."""
+FAMILY_BLOCK = 1 << 16
+"""The same where many files are read side by side."""
+_STEP = 1 << 14  # packed bytes at a time: what is left of them is copied for each piece of text
+_MOST_TEXT, _MOST_FOLD = (
+    64 << 20,
+    100,
+)  # more text than that from so few bytes is no log's: those have 10 to 30
+_MOST_MEMORY = 256 << 20  # for the dictionary of xz, of which a file may ask for 4 GiB; xz -9 has 64 MiB
 
 _GZIP, _XZ, _ZSTD, _BZIP2 = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"BZh"
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -21,23 +32,46 @@ Told = Callable[[str], None]
 Unpack = Callable[[Iterator[bytes], Told], Iterator[bytes]]
 
 
-def text_of(stream: BinaryIO, cut: Told, note: Told) -> Iterator[bytes]:
+def text_of(
+    stream: BinaryIO, cut: Told, note: Told, name: str = "the log", block: int = BLOCK
+) -> Iterator[bytes]:
     """The text of a log in pieces of at most some BLOCK.
 
     cut: called with why the text is not all there, where the packed log is cut off or damaged. note: called
-    with what was done to the log, if that is worth telling. Raises OSError.
+    with what was done to the log, if that is worth telling. name: of the log, for errors. block: bytes to
+    read at a time. Raises OSError, and ColdseekError where a small file unpacks to what no log is.
     """
-    packed: Iterator[bytes] = iter(lambda: stream.read(BLOCK), b"")
+    packed: Iterator[bytes] = iter(lambda: stream.read(block), b"")
     head = next(packed, b"")
     unpack = next((unpack for magic, unpack in _UNPACK.items() if head.startswith(magic)), None)
     pieces = _with(head, packed)
-    return _as_utf8(pieces if unpack is None else unpack(pieces, cut), note)
+    return _as_utf8(pieces if unpack is None else _bounded(unpack, pieces, cut, name), note)
 
 
 def _with(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     if head:
         yield head
     yield from rest
+
+
+def _bounded(unpack: Unpack, pieces: Iterator[bytes], cut: Told, name: str) -> Iterator[bytes]:
+    taken = given = 0
+
+    def steps() -> Iterator[bytes]:
+        nonlocal taken
+        for piece in pieces:
+            for at in range(0, len(piece), _STEP):
+                taken += len(piece[at : at + _STEP])
+                yield piece[at : at + _STEP]
+
+    for text in unpack(steps(), cut):
+        given += len(text)
+        if given > _MOST_TEXT and given > _MOST_FOLD * taken:
+            raise ColdseekError(
+                f"{show_path(name)} holds more than {_MOST_FOLD} times what it takes, as hardly a log does; "
+                f"if it is one, unpack it and name what comes out"
+            )
+        yield text
 
 
 # -- compression -------------------------------------------------------------------------------------------
@@ -75,8 +109,8 @@ def _by_steps(
                         member = make()
                     yield member.decompress(data, BLOCK)
                     data = member.unused_data if member.eof else b""
-        except (OSError, lzma.LZMAError, EOFError):
-            cut(_DAMAGED)
+        except (OSError, lzma.LZMAError, EOFError) as error:
+            cut(_TOO_LARGE if "Memory usage limit" in str(error) else _DAMAGED)
             return
         if not member.eof:
             cut(_DAMAGED)
@@ -118,10 +152,11 @@ class _Readable:
         self.closed = True
 
 
+_TOO_LARGE = "to unpack it takes more than 256 MiB of memory; do so yourself, and name what comes out"
 _DAMAGED = "the compressed log is cut off or damaged"
 _UNPACK: dict[bytes, Unpack] = {
     _GZIP: _gzip,
-    _XZ: _by_steps(lzma.LZMADecompressor),
+    _XZ: _by_steps(lambda: lzma.LZMADecompressor(memlimit=_MOST_MEMORY)),
     _BZIP2: _by_steps(bz2.BZ2Decompressor),
     _ZSTD: _zstd,
 }

@@ -1,0 +1,235 @@
+"""Logs made to cost much: of some MB each, they are read in the time and memory of any other of their size.
+
+What took minutes or gigabytes before takes seconds and megabytes; a process that has all the more of both
+ends where it does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import resource
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from profiler.capture import strace_log
+from profiler.capture.logs import family
+from profiler.errors import ColdseekError
+from profiler.trace import Trace, load, validate
+
+CPU_S = 240  # of a processor: other processes do not count
+MEMORY = 2 << 30
+
+
+def imported(folder: Path, *logs: str | Path) -> tuple[subprocess.CompletedProcess[str], Trace | None]:
+    """What `coldseek import strace` says, in a process that can take so much, and the trace."""
+
+    def bounded() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+    command = [sys.executable, "-m", "profiler", "import", "strace", *map(str, logs), "-o", "trace"]
+    quiet = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system", "OPENBLAS_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        command,
+        cwd=folder,
+        env=quiet,
+        capture_output=True,
+        text=True,
+        preexec_fn=bounded,
+        stdin=subprocess.DEVNULL,
+    )
+    assert ran.returncode in (0, 125), ran.stderr[-2000:]
+    assert "Traceback" not in ran.stderr
+    return ran, load(folder / "trace") if ran.returncode == 0 else None
+
+
+def _lines(count: int, *lines: str) -> str:
+    return "".join((line + "\n").replace("%n", str(n)) for n in range(count) for line in lines)
+
+
+OPENS = "".join(f'1 openat(AT_FDCWD, "/d/{n}", O_RDONLY) = {n + 3}\n' for n in range(10_000))
+CLOSE_ALL = "2%n close_range(3, 4294967295, 0) = 0"
+DEEP = "/deep" * 800
+LOGS = {
+    "clones": OPENS + _lines(10_000, "1 clone(child_stack=NULL, flags=SIGCHLD) = 2%n"),
+    "a chain of clones": OPENS
+    + "".join(
+        f"{n} clone(child_stack=NULL, flags=SIGCHLD) = {n + 1}\n{n + 1} close({n + 3}) = 0\n"
+        for n in range(1, 10_000)
+    ),
+    "all closed by each": OPENS
+    + _lines(10_000, "1 clone(child_stack=NULL, flags=SIGCHLD) = 2%n", CLOSE_ALL),
+    "calls under way": _lines(20_000, '3%n openat(AT_FDCWD, "/d/%n",  <unfinished ...>')
+    + _lines(20_000, "1 unshare(CLONE_FILES) = 0", "2%n close(3) = 0"),
+    "clones under way": _lines(20_000, "3%n clone(child_stack=NULL,  <unfinished ...>")
+    + _lines(20_000, "3%n <... clone resumed>flags=SIGCHLD) = -1 EAGAIN (x)", "2%n close(3) = 0"),
+    "meanings relied on": OPENS
+    + _lines(10_000, '1 pread64(%n, "", 1, 1) = 1')
+    + _lines(30_000, '1 pread64(7, "", 1, %n) = 1', "1 dup(8) = 9", "1 close(9) = 0"),
+    "names of what is open": OPENS.replace("1 openat", "2 openat")
+    + _lines(20_000, '1 pread64(%n</d/7>, "", 1, 1) = 1', '1 pread64(%n</d/8>, "", 1, 1) = 1'),
+    "ever deeper": '1 chdir("/") = 0\n' + _lines(20_000, '1 chdir("deeper") = 0', '1 open("a%n", 0) = 3'),
+    "a long directory": f'1 open("{DEEP * 20}", 0) = 3\n' + _lines(50_000, '1 openat(3, "a%n", 0) = 4'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_a_log_costs_what_its_lines_cost(name: str, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(LOGS[name])
+    _, trace = imported(tmp_path, "log")
+    assert trace is not None and not any("could not be read" in note for note in trace.meta.notes)
+
+
+LONG = {
+    "comments": "read(3, " + "/*a" * 300_000,
+    "messages": 'recvmsg(3, "' + "cmsg_type=SCM_RIGHTS, cmsg_data=[" * 30_000 + '") = 0',
+    "quotes in names": "readv(3, [" + ", ".join(['3<"' + '\\"' * 8000 + ">"] * 60) + "], 1) = 1",
+    "quotes in a name": "execve(" + ", ".join(['3<"' + '\\"' * 8000 + ">"] * 61) + ") = 0",
+    "a row of a summary": " 30.00 0.000012 " + "1" * 900_000 + "!",
+    "an indent": " " * 900_000 + "1.1",
+    "marks of colours": "\x1bbk;" * 250_000,
+    "one number": "read(3, " + "9" * 900_000 + ") = 1",
+    "zeros": "\0" * 900_000,
+    "arguments": "read(" + "3, " * 300_000 + ") = ?",
+}
+HEADS = {
+    "plain": "",
+    "indented": "    ",
+    "coloured": "\x1b[31m",
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_line_is_gone_through_once(name: str, head: str) -> None:
+    usual = f'{HEADS[head]}pread64(3</d/a>, "", 1, 1) = 1\n' * 500
+    log = usual + LONG[name] + "\n" + usual
+    trace = strace_log.parse(io.BytesIO(log.encode("latin1")))
+    validate(trace)
+    assert len(trace.reads()) == 1000
+
+
+def test_numbers_before_a_line_that_are_alike_but_for_their_letters() -> None:
+    lines = (f"{'1a' * 60}{n}z-=-{'a1' * 30}: pread64(3</d/a>, ) = 1\n" for n in range(400))
+    with pytest.raises(ColdseekError):
+        strace_log.parse(io.BytesIO("".join(lines).encode()))
+
+
+def test_a_line_of_a_gigabyte(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text('pread64(3</d/a>, "", 1, 1) = 1\n')
+    with log.open("r+b") as file:
+        file.truncate(1 << 30)
+    ran, trace = imported(tmp_path, "log")
+    assert trace is not None and len(trace.reads()) == 1
+    assert trace.meta.partial == "the log ends in a line without end"
+    assert "line 2" in ran.stderr
+
+
+# -- what is no file ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["/dev/zero", "/dev/full", "socket", "link to /dev/zero"])
+def test_devices_and_sockets_are_not_opened(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    if what == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    else:
+        path.symlink_to(what.removeprefix("link to "))
+    ran, _ = imported(tmp_path, what if what.startswith("/") else path)
+    assert ran.stderr.count("\n") == 1
+    assert "is neither a file nor a pipe; name a log that strace -o has written" in ran.stderr
+
+
+def test_a_pipe_without_a_writer_is_empty(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    ran, _ = imported(tmp_path, "log")
+    assert ran.stderr.count("\n") == 1 and "log is empty; record a log with" in ran.stderr
+
+
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    """As of a shell's <(zcat LOG.gz)."""
+    reads, writes = os.pipe()
+    os.write(writes, b'pread64(3</d/a>, "", 1, 1) = 1\n')
+    os.close(writes)
+    try:
+        assert len(strace_log.parse(f"/dev/fd/{reads}").reads()) == 1
+    finally:
+        os.close(reads)
+
+
+def test_links(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text('pread64(3</d/a>, "", 1, 1) = 1\n')
+    (tmp_path / "log").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    assert len(strace_log.parse(tmp_path / "log").reads()) == 1
+    with pytest.raises(ColdseekError, match="Too many levels of symbolic links; name a log"):
+        strace_log.parse(tmp_path / "loop")
+
+
+# -- families ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_family_of_more_files_than_can_be_open(
+    timed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(family, "_AT_ONCE", 7)  # 400 files: three rounds of merging
+    for task in range(400):
+        times = [f"1795375217.{n * 400 + task:06} " if timed else "" for n in range(5)]
+        (tmp_path / f"log.{2 * task + 1}").write_text(
+            "".join(f'{time}pread64(3</d/a>, "", 1, {n}) = 1\n' for n, time in enumerate(times))
+        )
+    (tmp_path / "log.9").write_bytes(gzip.compress((tmp_path / "log.9").read_bytes()))
+    reads = strace_log.parse(*(tmp_path / f"log.{2 * task + 1}" for task in range(400))).reads()
+    order = [(n, 2 * task + 1) for n in range(5) for task in range(400)]
+    if not timed:
+        order.sort(key=lambda one: one[1])
+    assert list(zip(reads["offset"], reads["tid"], strict=True)) == order
+
+
+def test_a_line_of_a_family_that_does_not_end(tmp_path: Path) -> None:
+    usual = b'1795375217.000001 pread64(3</d/a>, "", 1, 1) = 1\n'
+    (tmp_path / "log.1").write_bytes(usual + b"x" * (5 << 20) + b"\n" + usual)
+    (tmp_path / "log.2").write_bytes(usual * 3)
+    trace = strace_log.parse(tmp_path / "log.1", tmp_path / "log.2")
+    assert len(trace.reads()) == 5
+    assert sum(note.startswith("1 line could not be read; line 2: 1 xxx") for note in trace.meta.notes) == 1
+
+
+def test_what_is_true_of_each_file_is_said_once(tmp_path: Path) -> None:
+    for task in (1, 2, 3):
+        log = 'pread64(3</d/a>, "", 1, 1) = 1\n' * 20
+        (tmp_path / f"log.{task}").write_bytes(log.encode("utf-16"))
+    notes = strace_log.parse(*(tmp_path / f"log.{task}" for task in (1, 2, 3))).meta.notes
+    assert len(set(notes)) == len(notes)
+
+
+def test_what_stands_before_the_lines_is_shown_without_its_escapes() -> None:
+    lines = (f'\x1b[31m-{n}=- pread64(3</d/a>, "", 1, 1) = 1\n' for n in range(9))
+    with contextlib.suppress(ColdseekError):
+        log = strace_log.Log()
+        strace_log.read([io.BytesIO("".join(lines).replace("[31m", "]x").encode())], log)
+    assert log.notes and all(note.isprintable() for note in log.notes)
+
+
+def test_numbers_that_begin_with_0_are_octal_on_both_ways_through_a_log() -> None:
+    log = 'pread64(07</d/a>, "", 010, 0777) = 1\npread64(7</d/a>, "", 10, 777) = 1\n' * 20
+    for fast in (True, False):
+        reads = strace_log.read([io.BytesIO(log.encode())], strace_log.Log(fast=fast)).reads()
+        assert reads["offset"].tolist() == [0o777, 777] * 20
+        assert reads["handle"].nunique() == 1
+
+
+def test_json_that_is_no_text() -> None:
+    """Half a surrogate, as JSON may have it, and numbers of any length."""
+    line = b'{"log": "pread64(3</d/a>, \\"\\ud800\\", 1, 1) = 1", "n": %b}\n'
+    trace = strace_log.parse(io.BytesIO(line % b"1" * 1 + line % (b"9" * 10_000) + (line % b"2") * 3))
+    assert len(trace.reads()) == 4
