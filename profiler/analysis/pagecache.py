@@ -468,7 +468,7 @@ class _Settings:
         self._read_ahead_kb = read_ahead_kb
         self._on = trace.files["device"].tolist()
         self._kinds = trace.files["filesystem"].tolist()
-        release = re.match(r"(\d+)\.(\d+)", str(trace.meta.host.get("kernel", "")))
+        release = re.match(r"(\d{1,4})\.(\d{1,4})", str(trace.meta.host.get("kernel", "")))
         self._kernel = (int(release[1]), int(release[2])) if release else (99, 0)  # unknown: a recent one
         self._known: dict[tuple[str, str], tuple[int, int, int]] = {}
 
@@ -501,7 +501,9 @@ def facts_of_devices(trace: Trace) -> dict[str, dict[str, Any]]:
 def number_in(facts: Mapping[str, Any], name: str, default: int, most: int) -> int:
     """A number of 0 to `most` from facts that come from outside; `default` where it is none."""
     value = facts.get(name)
-    return min(value, most) if isinstance(value, int) and value >= 0 else default
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return default
+    return min(value, most)
 
 
 def _file_ends(trace: Trace, accesses: _Accesses) -> list[int]:
