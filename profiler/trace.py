@@ -273,7 +273,6 @@ def validate(trace: Trace) -> None:
     for name, names in places.items():
         if any(getattr(trace, name)[column].lt(0).any() for column in names):
             raise TraceFormatError(f"table {name} has negative offsets")
-    _check_meta(trace.meta)
     for number, facts in trace.meta.images.items():
         is_number = number.isascii() and number.isdecimal() and len(number) < 10
         if not is_number or int(number) >= len(files) or not _are_facts(facts):
@@ -307,6 +306,7 @@ def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> Non
     import pyarrow.parquet as pq
 
     validate(trace)
+    _check_meta(trace.meta)
     events = pa.Table.from_pandas(trace.events, schema=_arrow_schema(), preserve_index=False)
     events = events.replace_schema_metadata(
         {
@@ -388,6 +388,7 @@ def _from_parquet(parquet: Any, shown: str) -> Trace:
             f"{FORMAT_VERSION}; update coldseek"
         )
     meta = _meta_from(facts)
+    _check_meta(meta)
     _bound(parquet.metadata.num_rows, shown)
     trace = Trace(
         meta=meta,

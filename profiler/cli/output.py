@@ -48,8 +48,9 @@ def reading(*files: str) -> Iterator[None]:
             yield
     except MemoryError as error:
         names = " and ".join(map(show_path, files))
+        why = str(error) if isinstance(error, ColdseekError) else "out of memory"
         raise ColdseekError(
-            f"{names}: out of memory; look at it where more is free, or record a shorter run"
+            f"{names}: {why}; look at it where more is free, or record a shorter run"
         ) from error
 
 
