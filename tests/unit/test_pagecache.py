@@ -273,3 +273,10 @@ def test_more_requests_than_there_is_memory_for_are_refused(monkeypatch: pytest.
     free["bytes"] = 2**30
     assert len(simulate(trace(rows))) > 1_497
     simulate(trace([(0, number * 8 * MIB, PAGE) for number in range(1000)]))
+
+
+def test_a_long_read_behind_the_end_that_is_known_is_not_followed_page_by_page() -> None:
+    short = FileFacts(b"/a", device="8:1", size=PAGE, kind="regular", filesystem="ext4")
+    made = trace([(0, 0, 2**31 - PAGE)], files=[short])
+    made.events["requested"] = np.array([PAGE])
+    assert len(simulate(made)) < 20_000
