@@ -109,6 +109,11 @@ def _base(which: int) -> tuple[pa.Schema, dict[str, list[Any]], dict[str, str]]:
     return events.schema, columns, {key: json.dumps(value) for key, value in beside.items()}
 
 
+def unchanged(which: int) -> bytes:
+    """The file of one of `bases`."""
+    return _file(*_base(which), plain=False)
+
+
 def mutated(number: Number) -> tuple[str, bytes]:
     """A trace's file with some changes, and the kind of the last of them."""
     schema, columns, texts = _base(number(len(bases())))
@@ -249,4 +254,4 @@ def draw(found: Trace, kind: str) -> None:
 def warm_up() -> None:
     """Make and import once what every trace needs."""
     for kind in figures.KINDS:
-        draw(load(io.BytesIO(_file(*_base(0), plain=False))), kind)
+        draw(load(io.BytesIO(unchanged(0))), kind)
