@@ -27,6 +27,10 @@ class UsageError(ColdseekError):
     exit_code = 2
 
 
+class NoMemoryError(ColdseekError, MemoryError):
+    """More memory would be needed than is free; the words do not name the file that it is for."""
+
+
 class TraceFormatError(ColdseekError):
     """A file is no trace of ours, is damaged, or is of a newer version."""
 

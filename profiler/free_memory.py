@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import resource
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 _V1_LIMIT, _V1_USED = "memory.limit_in_bytes", "memory.usage_in_bytes"
@@ -33,6 +35,29 @@ def available_bytes(root: str = "/") -> int | None:
     return max(min(known), 0) if known else None
 
 
+@contextmanager
+def within_free_memory() -> Iterator[None]:
+    """In here no more memory can be had than is free at the start: whoever asks for more gets MemoryError,
+    where Linux would hand out the addresses and kill some process later.
+
+    It is a limit on the address space of the whole process (RLIMIT_AS), so what other threads take counts
+    too, and children inherit it: none is to be started in here. Threads take turns.
+    """
+    with _turn:
+        free, used = available_bytes(), _address_space_used(Path("/"))
+        former = resource.getrlimit(resource.RLIMIT_AS)
+        if free is not None and used is not None:
+            bounds = [used + free, *(limit for limit in former if limit != resource.RLIM_INFINITY)]
+            resource.setrlimit(resource.RLIMIT_AS, (min(bounds), former[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, former)
+
+
+_turn = threading.RLock()
+
+
 def _machine(top: Path) -> int | None:
     found = re.search(r"^MemAvailable: *([0-9]{1,15}) kB$", _text(top / "proc/meminfo"), re.MULTILINE)
     return int(found[1]) * 1024 if found else None
@@ -40,10 +65,13 @@ def _machine(top: Path) -> int | None:
 
 def _address_space(top: Path) -> int | None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    pages = re.match(r"([0-9]{1,15}) ", _text(top / "proc/self/statm"))
-    if limit == resource.RLIM_INFINITY or not pages:
-        return None
-    return limit - int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
+    used = _address_space_used(top)
+    return None if limit == resource.RLIM_INFINITY or used is None else limit - used
+
+
+def _address_space_used(top: Path) -> int | None:
+    pages = re.match("[0-9]{1,15} ", _text(top / "proc/self/statm"))
+    return int(pages[0]) * os.sysconf("SC_PAGE_SIZE") if pages else None
 
 
 def _groups(top: Path) -> Iterator[int | None]:
@@ -52,15 +80,9 @@ def _groups(top: Path) -> Iterator[int | None]:
     for line in _text(top / "proc/self/mountinfo").splitlines():
         # ID PARENT DEVICE ROOT PLACE OPTIONS ... - TYPE SOURCE OPTIONS, see proc_pid_mountinfo(5)
         before, _, after = line.partition(" - ")
-        fields, kind = before.split(), after.partition(" ")[0]
-        version = (
-            2
-            if kind == "cgroup2"
-            else 1
-            if kind == "cgroup" and "memory" in re.split("[ ,]", after)
-            else None
-        )
-        if version is None or len(fields) < 5:
+        fields, (kind, *options) = before.split(), re.split("[ ,]", after)
+        version = {"cgroup2": 2, "cgroup": 1}.get(kind)
+        if version is None or len(fields) < 5 or (version == 1 and "memory" not in options):
             continue
         group, base = PurePosixPath(own.get(version, "/")), PurePosixPath(_unescaped(fields[3]))
         # a group outside of what is mounted, as in some containers: there the mount's top is our own

@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from profiler import json_values
 from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
-from profiler.free_memory import available_bytes
-from profiler.units import show_path
+from profiler.free_memory import available_bytes, within_free_memory
+from profiler.parquet import read
+from profiler.units import show_bytes, show_path, show_plural
 from profiler.writing import replacing
 
 if TYPE_CHECKING:
@@ -44,7 +44,19 @@ _ROWS_A_PIECE, _PLENTY_BYTES = 1 << 17, 1 << 30
 """So many take some 75 MB while they are made Parquet, a quarter of them 20 MB; where that does not matter,
 large pieces are read faster."""
 MAX_EVENTS = 400_000_000
-"""More rows than this are refused on load: a hostile file may claim any number (64 bytes of memory each)."""
+"""More rows than this are refused on load: a hostile file may claim any number."""
+
+EVENT_BYTES = 96
+"""Of memory that an event takes while a trace is loaded, at the peak: 64 in the table, the rest while it is
+checked. More events than there is memory for are refused."""
+
+MOST_ROWS = {"files": 1_000_000, "extents": 250_000, "structures": 200_000}
+"""More rows of the small tables than this are refused on load. No more extents and structures are recorded
+(see capture/environment.py, images/map.py); files are as many as a start may open: all of a large source
+tree are some 100,000."""
+
+MOST_SECONDS = 2**62 / 1e9
+"""No run takes longer (146 years): its nanoseconds would not fit in the numbers that hold them."""
 
 EVENT_COLUMNS: dict[str, str] = {
     "time_ns": "int64",  # start of the call: monotonic, counted from the start of the run
@@ -281,11 +293,8 @@ def validate(trace: Trace) -> None:
         if any(getattr(trace, name)[column].lt(0).any() for column in names):
             raise TraceFormatError(f"table {name} has negative offsets")
     for number, facts in trace.meta.images.items():
-        if (
-            not (number.isascii() and number.isdecimal())
-            or int(number) >= len(files)
-            or not _are_facts(facts)
-        ):
+        is_number = number.isascii() and number.isdecimal() and len(number) < 10
+        if not is_number or int(number) >= len(files) or not _are_facts(facts):
             raise TraceFormatError("meta.images holds no facts of these files; record it again")
 
 
@@ -307,8 +316,10 @@ def _are_facts(facts: Any) -> bool:
     name = facts.get("format") if isinstance(facts, dict) else None
     if not isinstance(name, str) or not _FORMAT.fullmatch(name):
         return False
-    numbers = (facts.get(name, 0) for name in ("virtual_size", "cluster_size", "in_front"))
-    return all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**64 for one in numbers)
+    bounds = {"virtual_size": 2**64, "cluster_size": 2**32, "in_front": 2**31}
+    return all(
+        type(facts.get(key, 0)) is int and 0 <= facts.get(key, 0) < end for key, end in bounds.items()
+    )
 
 
 def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> None:
@@ -320,10 +331,11 @@ def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> Non
     import pyarrow.parquet as pq
 
     validate(trace)
+    _check_meta(trace.meta)
     schema = _arrow_schema()
     described = schema.with_metadata(
         {
-            "coldseek.meta": _to_json(dataclasses.asdict(trace.meta)),
+            "coldseek.meta": json_values.dumps(dataclasses.asdict(trace.meta)),
             **{
                 f"coldseek.{name}": _table_to_json(getattr(trace, name))
                 for name in _TABLES
@@ -339,70 +351,93 @@ def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> Non
 
 def load(trace: str | os.PathLike[str] | BinaryIO) -> Trace:
     """Read a trace, by name or as an open file. It may come from anywhere: all of it is checked before it is
-    used.
+    used, and no more memory is taken for it than is free.
 
-    Raises TraceFormatError for what is no trace, is damaged or newer, ColdseekError where it cannot be read.
+    Raises TraceFormatError for what is no trace, is damaged or newer, ColdseekError where it cannot be read
+    or does not fit in memory.
     """
+    import pandas  # noqa: F401  (before memory is bounded)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     named = trace if isinstance(trace, str | os.PathLike) else ""
     shown = show_path(os.fspath(named or getattr(trace, "name", "the trace")))
     try:
-        with open(named, "rb") if named else contextlib.nullcontext(cast(BinaryIO, trace)) as source:
+        with (
+            within_free_memory(),
+            open(named, "rb") if named else contextlib.nullcontext(cast(BinaryIO, trace)) as source,
+        ):
             try:
                 parquet = pq.ParquetFile(source)
+            except MemoryError:
+                raise
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise TraceFormatError(
                     f"{shown} is no coldseek trace (not a whole Parquet file); "
                     f"make one with 'coldseek record', or 'coldseek import strace' for an strace log"
                 ) from error
             try:
-                return _from_parquet(parquet)
+                return _from_parquet(parquet, shown)
             except TraceFormatError as error:
                 raise TraceFormatError(f"{shown}: {error}") from error
+            except MemoryError:
+                raise
             except (*_DAMAGE, pa.ArrowException) as error:
                 raise TraceFormatError(
                     f"{shown} is damaged ({_first_line(error)}); record it again"
                 ) from error
     except OSError as error:
         raise ColdseekError(f"cannot read {shown}: {os.strerror(error.errno or 0)}") from error
+    except MemoryError as error:
+        raise ColdseekError(
+            f"cannot read {shown}: it takes more memory than is free; read it where there is more, or "
+            f"record it again if it is damaged"
+        ) from error
 
 
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
 """What reading a damaged file may raise; pyarrow's own errors come beside these."""
 
 
-def _from_parquet(parquet: Any) -> Trace:
+def _from_parquet(parquet: Any, shown: str) -> Trace:
     metadata = parquet.schema_arrow.metadata or {}
     if b"coldseek.meta" not in metadata:
         raise TraceFormatError("a Parquet file, but no coldseek trace; make one with 'coldseek record'")
-    facts = _from_json(metadata[b"coldseek.meta"])
+    facts = json_values.loads(metadata[b"coldseek.meta"])
     if not isinstance(facts, dict):
         raise TraceFormatError("the trace's meta is damaged; record it again")
     version = facts.get("version")
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise TraceFormatError("the trace does not say its format version; record it again")
     if version > FORMAT_VERSION:
         raise TraceFormatError(
-            f"trace format {version} is newer than this coldseek, which reads up to {FORMAT_VERSION}; "
-            f"update coldseek"
+            f"trace format {str(version)[:20]} is newer than this coldseek, which reads up to "
+            f"{FORMAT_VERSION}; update coldseek"
         )
-    if parquet.metadata.num_rows > MAX_EVENTS:
-        raise TraceFormatError(
-            f"the file claims {parquet.metadata.num_rows} events; at most {MAX_EVENTS} are read"
-        )
-    events = parquet.read(columns=list(EVENT_COLUMNS)).select(list(EVENT_COLUMNS)).cast(_arrow_schema())
-    frame = events.replace_schema_metadata().to_pandas(types_mapper=_nullable)
+    meta = _meta_from(facts)
+    _check_meta(meta)
+    _bound(parquet.metadata.num_rows, shown)
     trace = Trace(
-        meta=_meta_from(facts),
-        events=frame.astype(EVENT_COLUMNS),
-        files=_table_from_json(metadata[b"coldseek.files"], FILE_COLUMNS),
-        extents=_table_from_json(metadata[b"coldseek.extents"], EXTENT_COLUMNS),
-        structures=_table_from_json(metadata[b"coldseek.structures"], STRUCTURE_COLUMNS),
+        meta=meta,
+        files=_table_from_json(metadata, "files"),
+        extents=_table_from_json(metadata, "extents"),
+        structures=_table_from_json(metadata, "structures"),
+        events=read(parquet, EVENT_COLUMNS, _arrow_schema()),
     )
     validate(trace)
     return trace
+
+
+def _bound(rows: int, shown: str) -> None:
+    """Raise ColdseekError for more events than there may be, or than there is memory for."""
+    if rows > MAX_EVENTS:
+        raise TraceFormatError(f"the file claims {rows} events; at most {MAX_EVENTS} are read")
+    free = available_bytes()
+    if free is not None and rows * EVENT_BYTES > free:
+        raise ColdseekError(
+            f"{shown} holds {show_plural(rows, 'event')}, which take {show_bytes(rows * EVENT_BYTES)} of "
+            f"memory, and {show_bytes(free)} are free; read it where there is more, or record a shorter run"
+        )
 
 
 def _meta_from(facts: dict[str, Any]) -> Meta:
@@ -416,12 +451,24 @@ def _meta_from(facts: dict[str, Any]) -> Meta:
         if isinstance(value, list):
             value = tuple(value)
         allowed = _META_TYPES[str(item.type).partition("[")[0]]
-        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        if not isinstance(value, allowed) or isinstance(value, bool):
             raise TraceFormatError(f"the trace's {item.name} is damaged; record it again")
         if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
             raise TraceFormatError(f"the trace's {item.name} is damaged; record it again")
         known[item.name] = value
     return Meta(**known)
+
+
+def _check_meta(meta: Meta) -> None:
+    """Raise TraceFormatError for numbers that cannot be, and for what is too deep to be walked through."""
+    for item in dataclasses.fields(Meta):
+        value = getattr(meta, item.name)
+        wrong = json_values.fault(value)
+        most = MOST_SECONDS if item.name == "wall_s" else LARGEST
+        if not wrong and isinstance(value, int | float) and not 0 <= value <= most:
+            wrong = "a number that cannot be"
+        if wrong:
+            raise TraceFormatError(f"the trace's {item.name} is damaged ({wrong}); record it again")
 
 
 _META_TYPES: dict[str, tuple[type, ...]] = {
@@ -453,14 +500,6 @@ def _arrow_schema() -> pa.Schema:
     )
 
 
-def _nullable(arrow_type: Any) -> Any:
-    """Keep 64-bit columns exact on the way to pandas: a null must not turn them into floats."""
-    import pandas as pd
-    import pyarrow as pa
-
-    return pd.Int64Dtype() if arrow_type == pa.int64() else None
-
-
 def _table_to_json(frame: pd.DataFrame) -> bytes:
     import pandas as pd
 
@@ -475,46 +514,35 @@ def _table_to_json(frame: pd.DataFrame) -> bytes:
             else value
             for value in values
         ]
-    return _to_json(columns)
+    return json_values.dumps(columns)
 
 
-def _table_from_json(text: bytes, columns: dict[str, str]) -> pd.DataFrame:
+def _table_from_json(metadata: Mapping[bytes, bytes], name: str) -> pd.DataFrame:
     import pandas as pd
 
-    values = _from_json(text)
+    columns = _TABLES[name]
+    values = json_values.loads(metadata[f"coldseek.{name}".encode()])
     if isinstance(values, dict):
         rows = len(values[next(iter(columns))])
-        values = {**{name: [None] * rows for name in columns if name in _ADDED}, **values}
-    if not isinstance(values, dict) or len({len(values[name]) for name in columns}) > 1:
+        values = {**{column: [None] * rows for column in columns if column in _ADDED}, **values}
+    if not isinstance(values, dict) or len({len(values[column]) for column in columns}) > 1:
         raise ValueError("a table's columns differ in length")
+    if rows > MOST_ROWS[name]:
+        raise TraceFormatError(
+            f"the table {name} has {show_plural(rows, 'row')}; at most {MOST_ROWS[name]:,} are read"
+        )
     made = {}
-    for name, dtype in columns.items():
-        column = values[name]
+    for column, dtype in columns.items():
+        found = values[column]
         wanted = (str,) if dtype in ("str", "object") else (int,) if dtype != "Int64" else (int, type(None))
-        if not isinstance(column, list) or not all(
-            isinstance(value, wanted) and not isinstance(value, bool) for value in column
+        if not isinstance(found, list) or not all(
+            isinstance(value, wanted) and not isinstance(value, bool) for value in found
         ):
-            raise ValueError(f"column {name} is not made of {dtype}")
+            raise ValueError(f"column {column} is not made of {dtype}")
         if dtype == "object":
-            column = [value.encode("utf-8", "surrogateescape") for value in column]
-        made[name] = pd.Series(column, dtype=dtype)
+            found = [value.encode("utf-8", "surrogateescape") for value in found]
+        made[column] = pd.Series(found, dtype=dtype)
     return pd.DataFrame(made)
-
-
-def _to_json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
-
-
-def _from_json(text: bytes) -> Any:
-    """JSON as `_to_json` writes it: without NaN and infinities, which Python reads but cannot save."""
-    return json.loads(text, parse_constant=_finite, parse_float=_finite)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is no number that a trace holds")
-    return value
 
 
 def _first_line(error: BaseException) -> str:

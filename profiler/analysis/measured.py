@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from profiler.trace import Meta
+from profiler.trace import MOST_SECONDS, Meta
+
+_SHORTEST = 1e-9
+"""Seconds: no clock that times a run tells less. What is divided by less may be infinite."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ def _run(entry: Any, first: int | None) -> Run | None:
     wall = entry.get("wall_s")
     keys = ("exit_status", "resident_before_bytes", "resident_checked_bytes", "device_read_bytes")
     counts = [entry.get(key) for key in keys]
-    if isinstance(wall, bool) or not isinstance(wall, int | float) or not 0 <= wall < 1e12:
+    if isinstance(wall, bool) or not isinstance(wall, int | float):
+        return None
+    if not (wall == 0 or _SHORTEST <= wall <= MOST_SECONDS):
         return None
     if not all(
         n is None or (isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63) for n in counts

@@ -21,7 +21,10 @@ import pandas as pd
 from profiler.analysis.intervals import LAST, PAGE, Ints, first_covering, fresh, joined, spans, to_pages
 from profiler.analysis.readahead import CHUNK, MAX_CHUNKS, MAX_ORDER, SHIFT, FileCache, TooMuchError, Window
 from profiler.calls import READ_OPS, WRITE_OPS
+from profiler.errors import NoMemoryError
+from profiler.free_memory import available_bytes
 from profiler.trace import DATA_KINDS, Trace
+from profiler.units import show_bytes
 
 NEVER = 2**62
 """In `needed_ns`: no read and no fault ever touched it."""
@@ -36,6 +39,10 @@ _MOST_KB = 64 * 1024
 _MAX_CALL = 2**31
 """No call moves so many bytes (MAX_RW_COUNT); files of which a trace says so are not followed page by
 page."""
+
+REQUEST_BYTES = 700
+"""Of memory that a request takes, or 2 MiB of a file that are there, at the peak, until it is projected. A
+start that asks for more than there is memory for is refused: a single read can be of 2 GiB."""
 
 _PIPE = 16 * PAGE
 """Bytes that sendfile, splice and copy_file_range read at a time: a pipe's room (PIPE_DEF_BUFFERS)."""
@@ -100,6 +107,8 @@ def simulate(
 
     Left out are reads of unknown offset and of memory file systems. Files of which a trace claims more than
     a machine could do are not read ahead: each page is then fetched by its first read.
+
+    Raises NoMemoryError for more requests than there is memory for (REQUEST_BYTES each).
     """
     accesses = _accesses(trace)
     direct = np.flatnonzero(accesses.direct & (accesses.kind <= _SPLICED))
@@ -292,6 +301,8 @@ class _Run:
         self._columns = columns
         self._accesses = accesses
         self._most = 0
+        free = available_bytes()
+        self._room = (LAST if free is None else free) // REQUEST_BYTES
         self._windows: dict[int, Window] = {}
         self._maps: dict[int, list[_Map]] = {}  # by process, the latest last
         self._last_maps: list[_Map] = []
@@ -309,7 +320,7 @@ class _Run:
             self._go_mixed(low, high)
             return
         plain, present, asked, read = cache.plain, cache.present, cache.asked, cache.read
-        end = cache.end
+        end, room = cache.end, self._room
         last, window = -2, Window(most)
         columns = self._columns
         for at, kind, start, stop, after, handle in zip(
@@ -337,6 +348,8 @@ class _Run:
                 asked += (columns.event[at], start, stop, 1)
             else:
                 read(window, start, stop, columns.wanted[at], columns.event[at])
+                if (len(asked) >> 2) + len(present) > room:
+                    raise self._too_many()
             window.previous = after
 
     def _go_mixed(self, low: int, high: int) -> None:
@@ -349,7 +362,7 @@ class _Run:
             while waiting and waiting[0][0] <= until:
                 _, at, steps, window = heapq.heappop(waiting)
                 for _ in steps:
-                    pass
+                    self._check()
                 window.previous = columns.after[at]
 
         for at in range(low, high):
@@ -363,8 +376,20 @@ class _Run:
                 window, columns.start[at], columns.stop[at], columns.wanted[at], event
             )
             next(steps, None)
+            self._check()
             heapq.heappush(waiting, (int(accesses.until[event]), at, steps, window))
         go_on(LAST)
+
+    def _check(self) -> None:
+        if (len(self._cache.asked) >> 2) + len(self._cache.present) > self._room:
+            raise self._too_many()
+
+    def _too_many(self) -> NoMemoryError:
+        size = show_bytes(self._room * REQUEST_BYTES)
+        return NoMemoryError(
+            f"with nothing cached this start asks for more than {self._room:,} pieces, which take more "
+            f"memory than the {size} that are free"
+        )
 
     def _window(self, handle: int) -> Window:
         window = self._windows.get(handle)
@@ -374,6 +399,7 @@ class _Run:
 
     def _other(self, kind: int, at: int) -> None:
         """Whatever is no plain read."""
+        self._check()
         columns, cache = self._columns, self._cache
         start, stop, event = columns.start[at], columns.stop[at], columns.event[at]
         if kind == _FAULT:
@@ -468,7 +494,7 @@ class _Settings:
         self._read_ahead_kb = read_ahead_kb
         self._on = trace.files["device"].tolist()
         self._kinds = trace.files["filesystem"].tolist()
-        release = re.match(r"(\d+)\.(\d+)", str(trace.meta.host.get("kernel", "")))
+        release = re.match(r"(\d{1,4})\.(\d{1,4})", str(trace.meta.host.get("kernel", "")))
         self._kernel = (int(release[1]), int(release[2])) if release else (99, 0)  # unknown: a recent one
         self._known: dict[tuple[str, str], tuple[int, int, int]] = {}
 
@@ -501,7 +527,9 @@ def facts_of_devices(trace: Trace) -> dict[str, dict[str, Any]]:
 def number_in(facts: Mapping[str, Any], name: str, default: int, most: int) -> int:
     """A number of 0 to `most` from facts that come from outside; `default` where it is none."""
     value = facts.get(name)
-    return min(value, most) if isinstance(value, int) and value >= 0 else default
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return default
+    return min(value, most)
 
 
 def _file_ends(trace: Trace, accesses: _Accesses) -> list[int]:

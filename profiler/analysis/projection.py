@@ -17,7 +17,7 @@ from profiler.analysis.intervals import Ints, exact_sum
 from profiler.analysis.measured import measured, median_s
 from profiler.analysis.pagecache import facts_of_devices, simulate
 from profiler.analysis.placement import FILE_GAP, SPACE, place
-from profiler.analysis.waiting import Clock, clock, overlapping, waits
+from profiler.analysis.waiting import NEVER, Clock, clock, overlapping, waits
 from profiler.devices.model import Device, Floats
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import Trace
@@ -160,7 +160,8 @@ def _groups(frame: pd.DataFrame, group_of_read: Ints) -> Ints:
 
 def _clocked(frame: pd.DataFrame, program: Clock) -> dict[str, Floats]:
     """issued_s and needed_s. Requests are made in their order, whatever a rounding of times makes of it."""
-    issued = np.maximum.accumulate(program(frame["time_ns"].to_numpy(np.int64)))
+    at = np.minimum(frame["time_ns"].to_numpy(np.int64), NEVER - 1)  # however late: it was made
+    issued = np.maximum.accumulate(program(at))
     needed_ns, time_ns = (frame[name].to_numpy(np.int64) for name in ("needed_ns", "time_ns"))
     return {
         "issued_s": issued,

@@ -99,6 +99,8 @@ class FileCache:
         Raises TooMuchError, as all that bring pages in.
         """
         present, plain = self.present, self.plain
+        if stop - max(self.end, index) > CHUNK:
+            self.end = stop  # the file is longer than was known; page by page it would be found out slowly
         while index < stop:
             chunk = index >> SHIFT
             base = chunk << SHIFT

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from profiler.calls import LARGEST
 from profiler.images import formats
 from profiler.images.build import Wanted
 from profiler.images.chain import Link, Opened, chain
@@ -100,6 +101,8 @@ def _image_facts(found: Map, front: int | None) -> dict[str, Any]:
     """What the image says of itself. in_front: number of the file that names it as its backing or data
     file."""
     facts = {"format": found.format, **found.facts}
+    # an image may claim more than a trace can hold
+    facts = {name: min(value, LARGEST) if type(value) is int else value for name, value in facts.items()}
     return facts if front is None else facts | {"in_front": front}
 
 

@@ -11,7 +11,7 @@ import typer
 
 from profiler.cli.app import app
 from profiler.cli.consent import ask, check_author
-from profiler.cli.output import Format, Progress, find_devices, say, width
+from profiler.cli.output import Format, Progress, find_devices, reading, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
 from profiler.errors import ColdseekError, UsageError
@@ -80,19 +80,19 @@ def advise(
     if scratch and not verify:
         raise UsageError("--scratch goes with --verify: without it no copies are made")
     devices = find_devices(device or []) or [find_device(name) for name in DEVICES]
-    with open(trace, "rb") if verify else contextlib.nullcontext() as source:
+    with open(trace, "rb") if verify else contextlib.nullcontext() as source, reading(trace):
         if source is not None:
             check_author(source.fileno(), trace)
         found = load(source or trace)  # what was looked at, whatever its name means by now
-    image = image_of(found)
-    if image is None:
-        raise ColdseekError(
-            f"{show_path(trace)} is of no disk image whose structures are known; record a command that "
-            f"reads one, as in: coldseek record --cache cold -- qemu-img map disk0.qcow2"
-        )
-    reads = found.reads()
-    findings = find(found, reads, requests(found, reads))
-    made = advised(found, image, devices, presets())
+        image = image_of(found)
+        if image is None:
+            raise ColdseekError(
+                f"{show_path(trace)} is of no disk image whose structures are known; record a command that "
+                f"reads one, as in: coldseek record --cache cold -- qemu-img map disk0.qcow2"
+            )
+        reads = found.reads()
+        findings = find(found, reads, requests(found, reads))
+        made = advised(found, image, devices, presets())
     verified = None
     if verify:
         here, owner = devices[0] if device else None, runs_as(as_root)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, say, width
+from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, reading, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import FORMAT, emit_json
 from profiler.errors import ColdseekError, UsageError
@@ -70,7 +70,8 @@ def compare(
     from profiler.trace import load
 
     if len(words) == 2 and all(word.endswith(".parquet") and os.path.isfile(word) for word in words):
-        comparison = compare_summary(load(words[0]), load(words[1]))
+        with reading(*words):
+            comparison = compare_summary(load(words[0]), load(words[1]))
     else:
         if any(word.endswith(".trace.parquet") for word in words[:1]):
             raise UsageError("compare takes two traces; one of these is missing or does not exist")

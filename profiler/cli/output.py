@@ -9,13 +9,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from profiler.errors import ColdseekError, UsageError
+from profiler.free_memory import within_free_memory
 from profiler.units import show_bytes, show_count, show_path, show_plural, show_seconds
 
 if TYPE_CHECKING:
@@ -35,6 +36,22 @@ def say(words: str) -> None:
     """A line of coldseek's own, on stderr: stdout belongs to results and to the traced program."""
     with suppress(OSError):  # a full disk or a closed pipe behind stderr is no reason not to go on
         print(f"coldseek: {words}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def reading(*files: str) -> Iterator[None]:
+    """What is made of these files in here takes no more memory than is free: a small file can be of a run
+    that was not. Raises ColdseekError, which names them, where that is not enough. No process is to be
+    started in here: it would inherit the limit."""
+    try:
+        with within_free_memory():
+            yield
+    except MemoryError as error:
+        names = " and ".join(map(show_path, files))
+        why = str(error) if isinstance(error, ColdseekError) else "out of memory"
+        raise ColdseekError(
+            f"{names}: {why}; look at it where more is free, or record a shorter run"
+        ) from error
 
 
 def width() -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import can_be_made, find_devices, say
+from profiler.cli.output import can_be_made, find_devices, reading, say
 from profiler.cli.report import DEVICE
 from profiler.units import show_path
 
@@ -35,9 +35,10 @@ def plot(
 
     figures.check_suffix(output)
     can_be_made(output, *traces)
-    figure = figures.draw(
-        [load(trace) for trace in traces], kind, file or None, find_devices(device or []),
-        figures.file_names(traces),
-    )  # fmt: skip
-    figures.save(figure, output)
+    with reading(*traces):
+        figure = figures.draw(
+            [load(trace) for trace in traces], kind, file or None, find_devices(device or []),
+            figures.file_names(traces),
+        )  # fmt: skip
+        figures.save(figure, output)
     say(f"plot: {show_path(output)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import can_be_made, say
+from profiler.cli.output import can_be_made, reading, say
 from profiler.errors import UsageError
 from profiler.units import show_bytes, show_path, show_plural, show_seconds
 
@@ -76,8 +76,9 @@ def _planned(trace: str, order: str, save: str) -> Plan:
 
     if save:
         can_be_made(save, trace)
-    found = load(trace)
-    return plan_of(plan(found, order), found.files)
+    with reading(trace):
+        found = load(trace)
+        return plan_of(plan(found, order), found.files)
 
 
 def _total(plan: Plan) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import Format, find_devices, width
+from profiler.cli.output import Format, find_devices, reading, width
 from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
 
 
@@ -22,16 +22,15 @@ def project(
     form: FORMAT = Format.TEXT,
 ) -> None:
     """Project the cold time of a recorded start on other devices."""
+    from profiler.analysis.projection import project as projected
+    from profiler.analysis.projection import requests
     from profiler.devices.loading import presets
     from profiler.report import json, text
     from profiler.trace import load
 
-    found = load(trace)
-    from profiler.analysis.projection import project as projected
-    from profiler.analysis.projection import requests
-
-    placed = requests(found)
-    results = [projected(placed, one, copies) for one in find_devices(device or []) or presets()]
+    with reading(trace):
+        placed = requests(load(trace))
+        results = [projected(placed, one, copies) for one in find_devices(device or []) or presets()]
     if form is Format.JSON:
         emit_json(json.project(results))
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.output import Format, can_be_made, find_devices, width
+from profiler.cli.output import Format, can_be_made, find_devices, reading, width
 
 TRACE = Annotated[str, typer.Argument(help="A trace (.trace.parquet).", metavar="TRACE")]
 DEVICE = Annotated[
@@ -30,13 +30,14 @@ def report(trace: TRACE, form: FORMAT = Format.TEXT, output: INTO = "", device: 
     from profiler.report.summary import summarise
     from profiler.trace import load
 
-    summary = summarise(load(trace), find_devices(device or []))
-    if form is Format.JSON:
-        emit_json(json.report(summary), output)
-    elif output:
-        to_file(text.report(summary, width()).plain + "\n", output)
-    else:
-        text.write(text.report(summary, width()), sys.stdout)
+    with reading(trace):
+        summary = summarise(load(trace), find_devices(device or []))
+        if form is Format.JSON:
+            emit_json(json.report(summary), output)
+        elif output:
+            to_file(text.report(summary, width()).plain + "\n", output)
+        else:
+            text.write(text.report(summary, width()), sys.stdout)
 
 
 def emit_json(value: dict[str, object], output: str = "") -> None:

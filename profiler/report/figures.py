@@ -57,6 +57,9 @@ OTHERS = "other structures"
 VISIBLE = 1 / 400
 """A read lower than this share of the axis is drawn as a mark, or it would be thinner than a pixel."""
 
+FAR = 64
+"""Offsets that begin behind so many times the range that they span are drawn from the first of them on."""
+
 MANY = 5_000
 """More marks than this are an image inside an SVG: as shapes they would make a file of many megabytes."""
 
@@ -242,7 +245,7 @@ def draw_offsets(
     tables = [offsets_table(trace, number) for trace, number in zip(traces, numbers, strict=True)]
     figure = _figure()
     left, right = figure.subplots(1, 2, sharey=True)
-    low, high = _range(tables)
+    tables, low, high, base = _near(tables)
     answered = len(traces) == 1 and traces[0].saw("cache")
     if len(traces) == 1 and (tables[0]["structure"] != "").any():
         groups = _by_structure(tables[0])
@@ -258,7 +261,7 @@ def draw_offsets(
             _segments(axes, table, column, (high - low) * VISIBLE, mark, label)
     left.set_ylim(low, high)
     _byte_axis(left.yaxis, high - low)
-    left.set_ylabel("offset in the file")
+    left.set_ylabel(f"offset in the file, from {show_count(base)} on" if base else "offset in the file")
     timed = all(trace.meta.wall_s is not None for trace in traces)
     left.set_xlabel(
         "seconds since the start (traced, so slowed down)"
@@ -350,15 +353,21 @@ def _joined(x: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats, Float
     return x.min() + (column[starts] + 0.5) * width, low[starts], (reached - shift)[ends]
 
 
-def _range(tables: Sequence[pd.DataFrame]) -> tuple[float, float]:
-    """The offsets to show, with a margin; from 0 if that is near."""
+def _near(tables: Sequence[pd.DataFrame]) -> tuple[list[pd.DataFrame], float, float, int]:
+    """The tables with `base` taken from their offsets, the offsets to show with a margin, and `base`: bytes,
+    0 but where all offsets lie so near to each other and so far from 0 that no three digits tell them
+    apart. Floats do not tell offsets near 2**63 apart either.
+    """
     table = pd.concat(tables)
     if not len(table):
-        return 0.0, 4096.0
-    low, high = float(table["offset"].min()), float((table["offset"] + table["size"]).max())
-    low = 0.0 if low < 0.3 * high else low
+        return [*tables], 0.0, 4096.0, 0
+    low, high = int(table["offset"].min()), int((table["offset"] + table["size"]).max())
+    low = 0 if low < 0.3 * high else low
+    step = int(_step(high - low))
+    base = low // step * step if low > FAR * (high - low) else 0
     margin = max(0.03 * (high - low), 1.0)
-    return low - margin, high + margin
+    near = [one.assign(offset=one["offset"] - base) for one in tables] if base else [*tables]
+    return near, low - base - margin, high - base + margin, base
 
 
 # ---- gaps -------------------------------------------------------------------------------------------------
@@ -568,12 +577,16 @@ def _finish(figure: Figure, axes: Axes, tables: Sequence[pd.DataFrame], title: s
     return figure
 
 
+def _step(span: float) -> float:
+    """Bytes between two ticks of an axis of so many."""
+    return float(2.0 ** np.ceil(np.log2(max(span / 7, 1))))
+
+
 def _byte_axis(axis: Any, span: float) -> None:
     """Ticks at round numbers of binary units, about six of them."""
     from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-    step = 2.0 ** np.ceil(np.log2(max(span / 7, 1)))
-    axis.set_major_locator(MultipleLocator(step))
+    axis.set_major_locator(MultipleLocator(_step(span)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: show_bytes(int(value))))
 
 

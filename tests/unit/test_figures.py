@@ -296,3 +296,26 @@ def test_titles_fit_in_the_figure(length: int) -> None:
         assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width, heading.get_text()
         assert heading.get_text().endswith(("/M", "M)")), heading.get_text()
         assert heading.get_text().count(" ... ") <= 1, heading.get_text()  # cut once
+
+
+@pytest.mark.parametrize("place", [2**63 - 2**20, 2**62, 2**50, 10 * GIB])
+def test_offsets_far_from_0_and_near_each_other_have_few_ticks(place: int) -> None:
+    rows = [(0, place + number * 8192, 512) for number in range(64)]
+    figure = figures.draw([trace(rows)])
+    left, right = figure.axes
+    low, high = left.get_ylim()
+    assert 3 <= len(left.get_yticks()) <= 20
+    (short,) = lines(right, "short reads")
+    assert np.diff(short.get_ydata()).tolist() == [8192] * 63  # exactly
+    assert low < short.get_ydata()[0] and short.get_ydata()[-1] < high
+    base = int(
+        left.get_ylabel().removeprefix("offset in the file, from ").removesuffix(" on").replace(",", "")
+    )
+    assert base + short.get_ydata()[0] == place + 256 and base % 65536 == 0
+    labels = [label.get_text() for label in left.get_yticklabels()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_one_read_at_the_largest_offset_can_be_drawn(tmp_path: Path) -> None:
+    for rows in ([(0, 2**63 - 2, 1)], [(0, 2**63 - 2, 1), (0, 0, 1)]):
+        figures.save(figures.draw([trace(rows)]), str(tmp_path / "x.png"))

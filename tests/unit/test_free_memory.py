@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.free_memory import available_bytes
+from profiler.free_memory import available_bytes, within_free_memory
 
 GIB, KIB = 2**30, 2**10
 V2 = "30 20 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -122,3 +122,14 @@ def test_the_limit_of_the_address_space_bounds(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_AS, former)
     assert available_bytes(top) == 2**50
+
+
+def test_no_more_than_is_free_can_be_had() -> None:
+    former = resource.getrlimit(resource.RLIMIT_AS)
+    free = available_bytes()
+    assert free is not None
+    with within_free_memory(), within_free_memory():
+        assert resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        with pytest.raises(MemoryError):
+            bytearray(2 * free)  # of which Linux would hand out the addresses
+    assert resource.getrlimit(resource.RLIMIT_AS) == former

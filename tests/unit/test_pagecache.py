@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made import below, trace
@@ -20,9 +21,10 @@ from profiler.analysis.pagecache import (
 )
 from profiler.analysis.placement import place
 from profiler.capture.recorder import FileFacts
+from profiler.errors import NoMemoryError
 from profiler.trace import Trace
 
-PAGE = 4096
+PAGE, MIB = 4096, 2**20
 
 
 def touches(made: Trace) -> list[list[int]]:
@@ -253,3 +255,28 @@ def test_each_page_once_and_all_that_is_read_in_time(reads: list[tuple[int, int,
         assert {(file, page) for page in range(index, index + count)} <= there
     nothing_ahead = simulate(made, read_ahead_kb=0)
     assert nothing_ahead["size"].sum() == first_touches(made.reads(), made.files)["size"].sum()
+
+
+def test_more_requests_than_there_is_memory_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {"bytes": 2**20}
+    monkeypatch.setattr("profiler.analysis.pagecache.available_bytes", lambda: free["bytes"])
+    size = 2**31 - PAGE
+    kinds = {"read": "pread64", "spliced": "sendfile", "written": "pwrite64"}
+    rows = [(0, number * size, size) for number in range(3)]
+    for op in kinds.values():
+        with pytest.raises(NoMemoryError, match="asks for more than 1,497 pieces"):
+            simulate(trace(rows, op=op))
+    overlapping = trace(rows, step_ns=10, duration_ns=100)
+    overlapping.events["tid"] = np.array([1, 2, 3], np.int32)
+    with pytest.raises(NoMemoryError):
+        simulate(overlapping)
+    free["bytes"] = 2**30
+    assert len(simulate(trace(rows))) > 1_497
+    simulate(trace([(0, number * 8 * MIB, PAGE) for number in range(1000)]))
+
+
+def test_a_long_read_behind_the_end_that_is_known_is_not_followed_page_by_page() -> None:
+    short = FileFacts(b"/a", device="8:1", size=PAGE, kind="regular", filesystem="ext4")
+    made = trace([(0, 0, 2**31 - PAGE)], files=[short])
+    made.events["requested"] = np.array([PAGE])
+    assert len(simulate(made)) < 20_000

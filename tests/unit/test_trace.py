@@ -22,15 +22,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.calls import READ_OPS, WRITE_OPS
+from profiler.capture.environment import MAX_EXTENTS
 from profiler.errors import ColdseekError, TraceFormatError
+from profiler.images.map import MAX_RANGES
+from profiler.parquet import read
 from profiler.trace import (
     CACHE_STATES,
+    EVENT_BYTES,
     EVENT_COLUMNS,
     EXTENT_COLUMNS,
     FILE_COLUMNS,
     FILE_KINDS,
     FORMAT_VERSION,
     LAYERS,
+    MOST_ROWS,
     STRUCTURE_COLUMNS,
     Meta,
     Trace,
@@ -42,6 +47,7 @@ from profiler.trace import (
 from profiler.writing import replacing
 
 NOBODY = 65534
+TABLES = {"files": FILE_COLUMNS, "extents": EXTENT_COLUMNS, "structures": STRUCTURE_COLUMNS}
 
 # ---- any trace -------------------------------------------------------------------------------------------
 
@@ -523,3 +529,124 @@ def test_a_trace_is_complete_if_nothing_is_missing() -> None:
     assert Meta().complete
     assert not Meta(lost_events=1).complete
     assert not Meta(partial="interrupted").complete
+
+
+# ---- what would not fit in memory ------------------------------------------------------------------------
+
+
+def many(path: Path, rows: int) -> None:
+    """A trace of so many equal events: a small file."""
+    save(known(), path)
+    one = pq.read_table(path)
+    pq.write_table(one.take(pa.array([0] * rows, pa.int64())), path, compression="zstd")
+
+
+def test_more_events_than_there_is_memory_for_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.trace.parquet"
+    many(path, 200_000)
+    assert path.stat().st_size < 50_000
+    monkeypatch.setattr("profiler.trace.available_bytes", lambda: 2**20)
+    with pytest.raises(ColdseekError, match=r"200,000 events, which take 18.3 MiB of memory, and 1 MiB are"):
+        load(path)
+    monkeypatch.setattr("profiler.trace.available_bytes", lambda: None)
+    assert len(load(path).events) == 200_000
+
+
+def test_an_event_takes_no_more_memory_than_is_reckoned_with(tmp_path: Path) -> None:
+    path, rows = tmp_path / "x.trace.parquet", 2_000_000
+    many(path, rows)
+    load(path)  # whatever is taken once
+
+    def peak() -> str:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        load(path)
+        return str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+
+    assert int(in_child(peak)) <= (EVENT_BYTES + 20) * rows  # and what a batch takes
+
+
+@pytest.mark.parametrize(("held", "claimed"), [(70_000, 3), (3, 70_000), (0, 1), (1, 0)])
+def test_a_file_that_holds_more_or_less_than_it_claims_is_refused(
+    tmp_path: Path, held: int, claimed: int
+) -> None:
+    path = tmp_path / "x.trace.parquet"
+    many(path, held)
+
+    class Lying:
+        def __init__(self, file: Any) -> None:
+            self.iter_batches = file.iter_batches
+            self.metadata = type("Metadata", (), {"num_rows": claimed})
+
+    file = pq.ParquetFile(path)
+    with pytest.raises(TraceFormatError, match="claim"):
+        read(Lying(file), EVENT_COLUMNS, file.schema_arrow)
+
+
+def test_many_operations_and_long_ones_are_refused(saved: Path) -> None:
+    at = list(EVENT_COLUMNS).index("op")
+    for words in (["x" * 2_000_000], [str(number) for number in range(40_000)]):
+        save(known(*[event()] * len(words)), saved)
+        rewrite(saved, lambda events, words=words: events.set_column(at, "op", pa.array(words)))
+        refused(saved)
+
+
+@pytest.mark.parametrize("name", MOST_ROWS)
+def test_more_rows_of_a_small_table_than_are_recorded_are_refused(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    row = {"file": 0, "logical": 0, "physical": 0, "length": 1, "flags": 0, "start": 0, "end": 1}
+    rows = [file()] if name == "files" else [row | {"kind": "data", "guest": 0}]
+    save(dataclasses.replace(known(), **{name: table(TABLES[name], rows)}), saved)
+    load(saved)
+    monkeypatch.setitem(MOST_ROWS, name, 0)
+    assert f"the table {name} has 1 row; at most 0" in refused(saved)
+
+
+def test_the_bounds_of_the_small_tables_are_those_of_what_is_recorded() -> None:
+    assert MOST_ROWS["extents"] == MAX_EXTENTS and MOST_ROWS["structures"] == MAX_RANGES
+
+
+def test_no_memory_is_one_line(saved: Path) -> None:
+    def limited() -> str:
+        resource.setrlimit(resource.RLIMIT_AS, (200 << 20, resource.RLIM_INFINITY))
+        return failure_of(lambda: load(saved))
+
+    text = in_child(limited)
+    assert str(saved) in text and "memory" in text
+
+
+# ---- meta that cannot be ---------------------------------------------------------------------------------
+
+DEEP: Any = 0
+for _ in range(900):
+    DEEP = [DEEP]
+
+ABSURD = {
+    "wall_s": ["1e308", "-1", "1e999", "NaN", "-Infinity", "true", '"1"', "[]", "9" * 10_000],
+    "lost_events": ["-1", str(2**63), "1.5", "true", "null", "9" * 4_000, "9" * 10_000],
+    "exit_status": ["-1", str(2**70), "false", "9" * 10_000],
+    "resident_before_bytes": ["-1", str(2**64)],
+    "device_read_bytes": ["-1", "1e3"],
+    "host": [json.dumps(DEEP), f'{{"a": {json.dumps(DEEP)}}}', '{"a": %s}' % ("9" * 10_000)],
+    "measured": ['{"cold": [{"wall_s": 1e999}]}', '{"first_exit_status": %s}' % ("9" * 4_000)],
+    "images": [
+        f'{{"0": {{"format": "qcow2", "cluster_size": {2**63}}}}}',
+        '{"0": {"format": "qcow2", "cluster_size": true}}', '{"%s": {"format": "raw"}}' % ("9" * 5_000),
+        '{"0": {"format": "qcow2", "virtual_size": -1}}', '{"0": 7}', '{"": {"format": "raw"}}',
+    ],
+    "command": ['"x"', "[1]", "[[]]", "null"], "cache": ["7", "null"], "notes": ["{}", "[null]"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, all_ in ABSURD.items() for text in all_])
+def test_a_field_of_the_meta_that_cannot_be_is_named(saved: Path, name: str, text: str) -> None:
+    rewrite_json(saved, "coldseek.meta", b'{"version": 2, "%s": %s}' % (name.encode(), text.encode()))
+    said = refused(saved)
+    assert name in said and len(said) < 300
+
+
+def test_true_is_no_version(saved: Path) -> None:
+    rewrite_json(saved, "coldseek.meta", b'{"version": true}')
+    refused(saved)
