@@ -3,11 +3,18 @@
 The folder may be another user's, who can give any name another meaning at any moment. So the folder is
 opened once, the new file is made in it and never opened by name again. A name that was exchanged meanwhile
 may end up on the wrong file; no file of somebody else is ever written to, or given another owner or mode.
+Under sudo the folder is opened, and the file made, with the permissions of the user who called it (see
+`owner.open_folder`).
+
+The new file has no name until it is whole (O_TMPFILE of open(2)), so a kill leaves nothing of it; only
+where it replaces another has it a name of its own for a moment, whole as it is. Where the file system has no
+such files it is `.coldseek-...` all the time, and a kill -9 leaves that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -15,7 +22,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from profiler.errors import ColdseekError
-from profiler.owner import give, invoker
+from profiler.owner import Owner, give, invoker, only_roots, open_folder, reaching_as
 from profiler.units import show_path
 
 
@@ -41,37 +48,82 @@ def destination(path: str | os.PathLike[str], follow: bool = True) -> str:
 
 
 @contextlib.contextmanager
+def place_of(path: str | os.PathLike[str], follow: bool = True) -> Iterator[tuple[int, str, Owner | None]]:
+    """The folder that `path` is to be written to, opened, the name in it, and who is to do so (see
+    `owner.reaching_as`). Raises OSError, and as `destination` does."""
+    target, owner = destination(path, follow), invoker()
+    folder, name = os.path.split(target)
+    place, user = open_folder(folder or ".", owner)
+    try:
+        if user != owner and target != os.fspath(path) and not only_roots(os.fspath(path)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # another's link to root's folder
+        yield place, name, user
+    finally:
+        os.close(place)
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], follow: bool = True) -> Iterator[BinaryIO]:
-    """Give a new file beside `path` to write to; it takes that name on success and is removed on failure.
+    """Give a new file to write to; it takes the name `path` on success and is gone on failure.
 
     Under sudo it becomes that of the user who called it; where it replaces what a link names, it has the
     owner and the mode of that. Raises ColdseekError, naming `path`, in place of OSError, and as
     `destination` does.
     """
-    target = destination(path, follow)
-    folder, name = os.path.split(target)
-    temporary = f".coldseek-{secrets.token_hex(8)}{os.path.splitext(target)[1]}"
-    made = False
     try:
-        place = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=place), "wb") as file:
-                made = True
-                yield file
-                file.flush()
-                # Not before it is written: in /tmp not even root may open another's file for that
-                # (fs.protected_regular).
-                _own(file.fileno(), _linked(path, name, place) if follow else None)
-            os.replace(temporary, name, src_dir_fd=place, dst_dir_fd=place)
-            made = False
-        finally:
-            if made:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary, dir_fd=place)
-            os.close(place)
+        with place_of(path, follow) as (place, name, user):
+            with reaching_as(user):
+                handle, temporary = _made(place, name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    yield file
+                    file.flush()
+                    # Not before it is written: in /tmp not even root may open another's file for that
+                    # (fs.protected_regular).
+                    _own(handle, None)
+                    if not temporary:
+                        with reaching_as(user), contextlib.suppress(FileExistsError):
+                            _link(handle, place, name)
+                            return
+                        temporary = _temporary(name)
+                        with reaching_as(user):
+                            _link(handle, place, temporary)
+                    former = _linked(path, name, place) if follow else None
+                    if former is not None:
+                        _own(handle, former)
+                with reaching_as(user):
+                    os.replace(temporary, name, src_dir_fd=place, dst_dir_fd=place)
+                temporary = ""
+            finally:
+                if temporary:
+                    with contextlib.suppress(OSError), reaching_as(user):
+                        os.unlink(temporary, dir_fd=place)
     except OSError as error:
         raise _cannot_write(os.fspath(path), error) from error
+
+
+def _made(place: int, name: str) -> tuple[int, str]:
+    """A new file in a folder, open, and what it is called until it is whole; "": nothing."""
+    with contextlib.suppress(OSError):
+        return _unnamed(place), ""
+    temporary = _temporary(name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(temporary, flags, 0o600, dir_fd=place), temporary
+
+
+def _unnamed(place: int) -> int:
+    """A new file without a name. Raises OSError where there are none, or could not be named."""
+    os.stat("/proc/self/fd")
+    return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=place)
+
+
+def _link(handle: int, place: int, name: str) -> None:
+    """Name an unnamed file (linkat(2)). Raises FileExistsError, OSError."""
+    os.link(f"/proc/self/fd/{handle}", name, dst_dir_fd=place, follow_symlinks=True)
+
+
+def _temporary(name: str) -> str:
+    return f".coldseek-{secrets.token_hex(8)}{os.path.splitext(name)[1]}"
 
 
 def _linked(path: str | os.PathLike[str], name: str, place: int) -> os.stat_result | None:

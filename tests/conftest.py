@@ -104,8 +104,7 @@ def disk_directory(cache_directory: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def own_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory for the temporary files of programs that the test starts: where coldseek is killed, its
-    strace's log stays there, to be imported."""
+    """A directory for the temporary files of programs that the test starts."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 

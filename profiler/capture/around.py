@@ -15,6 +15,7 @@ from profiler.capture.aside import Aside, aside
 from profiler.capture.launch import find_program, working_directory
 from profiler.capture.runs import run
 from profiler.capture.tracer import Over
+from profiler.capture.warden import watched
 from profiler.errors import ColdseekError, UsageError
 from profiler.owner import Owner
 from profiler.units import show_path
@@ -63,8 +64,8 @@ class Around:
     @contextlib.contextmanager
     def untraced(self) -> Iterator[None]:
         """To run the command in, without a tracer. Raises ColdseekError where one of the two fails."""
-        self._run("--before", self.before)
-        with self._aside() as after, leftovers.Leftovers() as found:
+        self._run_before()
+        with self._aside() as after, watched(), leftovers.Leftovers() as found:
             try:
                 yield
             finally:
@@ -79,7 +80,7 @@ class Around:
 
         It has to go on with what is left running, which is cleared up beside it.
         """
-        self._run("--before", self.before)
+        self._run_before()
         threads: list[threading.Thread] = []
         failures: list[ColdseekError] = []
 
@@ -125,6 +126,10 @@ class Around:
                 yield made
             finally:
                 made.act()
+
+    def _run_before(self) -> None:
+        with watched():
+            self._run("--before", self.before)
 
     def _run(self, option: str, command: Sequence[str]) -> None:
         if not command:

@@ -17,7 +17,10 @@ from dataclasses import dataclass
 
 from profiler.capture import keeper, leftovers
 
-_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
+"""Deaths that a shell tells of only where it waits for the process itself."""
+
 _PR_SET_PDEATHSIG = 1
 _LOOK_S = 0.5
 _WAIT_S = 1.0
@@ -102,13 +105,13 @@ def step_behind() -> None:
     If it is killed the child is, too, and with that what it traces, as if the two were one.
     """
     reads, writes = os.pipe()
-    wanted = {*_SIGNALS, signal.SIGCHLD}
+    wanted = {*SIGNALS, signal.SIGCHLD}
     former = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
     front = os.getpid()
     worker = os.fork()
     if worker:
         os.close(writes)
-        os._exit(_wait_in_front(worker, reads, wanted))
+        os._exit(wait_in_front(worker, reads, wanted))
     os.close(reads)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != front:
@@ -117,8 +120,9 @@ def step_behind() -> None:
     _behind.append(Behind(front, writes))
 
 
-def _wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
-    """The exit status of the work."""
+def wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
+    """The exit status of the work, by a process whose child does it. told: where the child may write it
+    before it ends. wanted: the signals that are blocked."""
     os.set_blocking(told, False)
     lost = 0
     while True:
@@ -138,8 +142,7 @@ def _wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
         pid, how = os.waitpid(worker, os.WNOHANG)
         if pid:
             code = os.waitstatus_to_exitcode(how)
-            if -code in (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
-                # a shell says so only of the process that it waits for
+            if -code in FATAL:
                 name = signal.Signals(-code).name
                 sys.stderr.write(f"coldseek: ended by {name}, and the program with it; nothing was saved\n")
             return code if code >= 0 else 128 - code

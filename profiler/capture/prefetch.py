@@ -75,6 +75,10 @@ def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> Pre
     cannot be read, which takes root, that is not an error. Raises ColdseekError for a file that changed or
     cannot be read, and for more than fits in memory.
     """
+    if not os.path.exists("/proc/self/mountinfo"):
+        from profiler.capture import procfs  # only then: a prefetch is to start fast
+
+        procfs.check()
     _fits(plan.size)
     own = {number: file for number, file in enumerate(plan.files) if file.kind == METADATA}
     allowed = _mounted().intersection(file.device for file in plan.files if file.kind != METADATA)

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from profiler.capture.recorder import FileFacts
+from profiler.errors import ColdseekError
 from profiler.units import device_name
 
 _KINDS = {
@@ -24,6 +25,15 @@ than root (prctl(2), PR_SET_DUMPABLE; execve(2), of a program that may not be re
 _GONE = b": gone before it was looked at)"
 _AT_FDCWD = -100  # linux/fcntl.h
 _STATX_BYTES, _STATX_BTIME, _BTIME_AT = 256, 0x800, 80  # linux/stat.h
+
+
+REMEDY = "mount the right one (mount -t proc proc /proc; unshare has --mount-proc)"
+
+
+def check() -> None:
+    """Raise ColdseekError where /proc does not serve."""
+    if why := fault():
+        raise ColdseekError(f"{why}; {REMEDY}")
 
 
 def fault() -> str:

@@ -4,43 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 
 from profiler.capture.guard import guarded
+from profiler.owner import Owner, give, open_folder, reaching_as
 
 _PATIENCE_S = 60.0
 _PAUSE_S = 0.02
 
 
 class Scratch:
-    """A new folder that only its owner can enter. To be closed.
+    """A new folder that only its owner can enter. To be closed; a kill -9 of this process removes it too.
 
-    above: the folder to make it in. What merely has its name is never removed: it is held open, emptied
-    through that, and compared before its name goes. Raises OSError.
+    above: the folder to make it in. owner: whose it is to be; None: the one who runs this. What merely has
+    its name is never removed: it is held open, emptied through that, and compared before its name goes.
+    Raises OSError.
     """
 
-    def __init__(self, above: str, prefix: str) -> None:
-        self.path = os.path.abspath(tempfile.mkdtemp(prefix=prefix, dir=above))
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-        self._folder = os.open(self.path, flags)
-        self._above = os.open("..", flags, dir_fd=self._folder)
+    def __init__(self, above: str, prefix: str, owner: Owner | None = None) -> None:
+        self._name = prefix + secrets.token_hex(8)
+        self.path = os.path.join(os.path.abspath(above), self._name)
         self._session = os.getsid(0)
-
-    @contextlib.contextmanager
-    def guarded(self) -> Iterator[None]:
-        """While entered, a kill -9 of this process removes it too."""
-        with guarded(self._clear, (self._folder, self._above)):
-            yield
+        with contextlib.ExitStack() as stack:
+            self._above, user = open_folder(above, owner)
+            stack.callback(os.close, self._above)
+            # by the other guard it can only be cleared when it is there
+            stack.enter_context(guarded(self._unmake, (self._above,)))
+            with reaching_as(user):
+                os.mkdir(self._name, 0o700, dir_fd=self._above)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._folder = os.open(self._name, flags, dir_fd=self._above)
+            stack.callback(os.close, self._folder)
+            give(self._folder, owner)
+            stack.enter_context(guarded(self._clear, (self._folder, self._above)))
+            self._held = stack.pop_all()
 
     def close(self) -> None:
         """Remove it, where it is still there, and let go of it."""
         self.remove()
-        os.close(self._above)
-        os.close(self._folder)
+        self._held.close()
 
     def remove(self) -> None:
         """Remove it with all that is in it, as far as that can be done."""
@@ -54,25 +59,32 @@ class Scratch:
                 os.close(listing)
         with contextlib.suppress(OSError):
             if self._is_there():
-                os.rmdir(os.path.basename(self.path), dir_fd=self._above)
+                os.rmdir(self._name, dir_fd=self._above)
 
     def _is_there(self) -> bool:
         try:
-            found = os.stat(os.path.basename(self.path), dir_fd=self._above, follow_symlinks=False)
+            found = os.stat(self._name, dir_fd=self._above, follow_symlinks=False)
             return os.path.samestat(found, os.fstat(self._folder))
         except OSError:
             return False
 
     # -- by the guard, when this process is no more ------------------------------------------------------
 
+    def _unmake(self) -> None:
+        """Remove it as long as it is empty."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self._name, dir_fd=self._above)
+
     def _clear(self) -> None:
         """Remove it, and end what this process started and what goes on with a file in it: the room on the
         disk would be taken until that ends, with nothing to be seen of it."""
         deadline = time.monotonic() + _PATIENCE_S
-        inside = os.readlink(f"/proc/self/fd/{self._folder}") + "/"
+        inside = ""
+        with contextlib.suppress(OSError):
+            inside = os.readlink(f"/proc/self/fd/{self._folder}") + "/"
         while self._is_there() and time.monotonic() < deadline:
             self.remove()  # first: then nobody can make a file in it any more
-            while _end(inside, self._session) and time.monotonic() < deadline:
+            while inside and _end(inside, self._session) and time.monotonic() < deadline:
                 time.sleep(_PAUSE_S)
             time.sleep(_PAUSE_S)
 

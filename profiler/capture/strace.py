@@ -111,9 +111,9 @@ def _version(program: str) -> str:
 
 
 class StraceTracer:
-    """A `tracer.Tracer`: strace writes its log into a private directory, and it is read while it grows.
+    """A `tracer.Tracer`: strace writes its log into a file that has no name, and it is read while it grows.
 
-    A file, not a pipe: a pipe would hold the program up, and its log would be lost with coldseek. owner: the
+    A file, not a pipe: a pipe would hold the program up. owner: the
     user whom the program is to run as, strace does not; None: the one who runs coldseek.
     """
 
@@ -138,17 +138,17 @@ class StraceTracer:
         _check(command)
         cwd = os.getcwd()
         log = Log()
-        with _directory() as directory:
-            path = os.path.join(directory, "strace.log")
+        with _log_file() as stream:
+            # opened by strace itself: the program inherits no descriptor of it
+            path = f"/proc/{os.getpid()}/fd/{stream.fileno()}"
             user = ["-u", self._owner.name] if self._owner is not None else []
             options = [*_OPTIONS, *_extras(program), *user, "-o", path, "--", *command]
-            with open(path, "x+b") as stream:
-                if started is not None:
-                    started(log.recorder)
-                partial, status = _run([program, *options], stream, log, silent, self._owner, over, leaving)
+            if started is not None:
+                started(log.recorder)
+            partial, status = _run([program, *options], stream, log, silent, self._owner, over, leaving)
             log.finish()
             if not partial:
-                partial = _why_unfinished(log, directory)
+                partial = _why_unfinished(log, stream)
         if not log.tasks.command:
             number = log.tasks.exec_errno
             if number:
@@ -192,16 +192,14 @@ def _check(command: Sequence[str]) -> None:
     raise exec_error(name, errno.EACCES if there else errno.ENOENT)
 
 
-@contextlib.contextmanager
-def _directory() -> Iterator[str]:
+def _log_file() -> BinaryIO:
+    """A file without a name, so that nothing of it stays whatever happens."""
     try:
-        directory = tempfile.TemporaryDirectory(prefix="coldseek-", ignore_cleanup_errors=True)
+        return tempfile.TemporaryFile(prefix="coldseek-", buffering=0)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         remedy = "set TMPDIR to a place with room"
         raise ColdseekError(f"cannot keep strace's log: {reason}; {remedy}") from error
-    with directory as name:
-        yield name
 
 
 def _run(
@@ -307,11 +305,11 @@ def _read(stream: BinaryIO, log: Log) -> None:
         log.feed(data)
 
 
-def _why_unfinished(log: Log, directory: str) -> str:
+def _why_unfinished(log: Log, stream: BinaryIO) -> str:
     """Why the log does not show the program's end; "" if it does, or if it does not even show its start."""
     if log.ended:
         return ""
-    space = os.statvfs(directory)
+    space = os.fstatvfs(stream.fileno())
     if space.f_bavail * space.f_frsize < _LITTLE_SPACE:
         return "no space left for strace's log; set TMPDIR to a place with room"
     return "strace's log ends before the program does" if log.tasks.command else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from profiler.capture import procfs
 from profiler.capture.environment import MEMORY_FILESYSTEMS, fiemap, filesystem_of
 from profiler.capture.places import PAGE, Ints
 from profiler.capture.procfs import kind_of
@@ -71,6 +72,7 @@ def open_target(path: str, until: float, progress: Progress) -> Target:
     Raises ColdseekError, one line with the remedy, for what is missing, may not be read, is too small, lies
     in memory, is no file, directory or block device, and where the space does not suffice.
     """
+    procfs.check()
     shown = show_path(path)
     try:
         facts = os.stat(path)

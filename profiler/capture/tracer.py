@@ -71,14 +71,9 @@ def probe(name: str) -> Probe:
     """Whether the tracer `name` works here; tried, not guessed from versions."""
     fault = procfs.fault()
     if fault:
-        return Probe(
-            False, fault, "mount the right one (mount -t proc proc /proc; unshare has --mount-proc)"
-        )
+        return Probe(False, fault, procfs.REMEDY)
     found: Probe = import_module(_MODULES[name]).probe()
     return found
-
-
-_MOUNT = "mount the right one (mount -t proc proc /proc; unshare has --mount-proc)"
 
 
 def choose(name: str = "auto", owner: Owner | None = None) -> tuple[Tracer, str]:
@@ -97,7 +92,7 @@ def choose(name: str = "auto", owner: Owner | None = None) -> tuple[Tracer, str]
             raise ColdseekError(f"the {name} tracer does not work here: {result.why}; {result.remedy}")
         return _make(name, owner), "; ".join([f"tracer {name}: as asked", *whose])
     if fault := procfs.fault():
-        raise ColdseekError(f"no tracer works here: {fault}; {_MOUNT}")
+        raise ColdseekError(f"no tracer works here: {fault}; {procfs.REMEDY}")
     refused: list[str] = []
     for candidate in NAMES:
         result = probe(candidate)

@@ -28,8 +28,9 @@ from profiler.capture.record import data_files, named_files, record_cold
 from profiler.capture.scratch import Scratch
 from profiler.capture.tracer import choose
 from profiler.capture.turns import turn
+from profiler.capture.warden import watched
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
-from profiler.owner import Owner, acting_as, give
+from profiler.owner import Owner, acting_as
 from profiler.plan import known_files
 from profiler.trace import Trace
 from profiler.units import show_bytes, show_path
@@ -339,15 +340,14 @@ def _run(command: list[str], owner: Owner | None) -> str:
 def _scratch(folder: str, owner: Owner | None) -> Iterator[str]:
     """A new folder in `folder` that only its owner can enter; removed with all that is in it."""
     try:
-        made = Scratch(folder, ".coldseek-verify-")
+        made = Scratch(folder, ".coldseek-verify-", owner)
     except OSError as error:
         raise UsageError(
             f"no folder for the copies can be made in {show_path(folder)}: {error.strerror}; name another "
             f"with --scratch"
         ) from error
-    with contextlib.closing(made), made.guarded():
+    with contextlib.closing(made):
         try:
-            give(made.path, owner)
             yield made.path
         finally:
             with _ending(ignored=True):  # a second Ctrl-C is no reason to leave anything
@@ -421,8 +421,9 @@ def _pair(one: _Ready, files: Sequence[bytes], status: int, owner: Owner | None)
     if one.subject.before is not None:
         one.subject.before()
     spent = time.perf_counter() - began
-    cold = timed.run(one.command, output=False, stdin=False, before=proof.residency, owner=owner)
-    warm = timed.run(one.command, output=False, stdin=False, owner=owner)
+    with watched():
+        cold = timed.run(one.command, output=False, stdin=False, before=proof.residency, owner=owner)
+        warm = timed.run(one.command, output=False, stdin=False, owner=owner)
     for run in (cold, warm):
         if run.exit_status != status:
             one.failed = f"the command ended with exit status {run.exit_status}, recorded was {status}"

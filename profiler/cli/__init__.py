@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -47,10 +48,10 @@ def main() -> None:
 
 
 def _run() -> None:
-    _hold_closed_streams()
     # where it is ignored, which exec passes on, the kernel forgets children before they are waited for
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
+        _hold_closed_streams()
         _register()
         app(prog_name="coldseek")
     except ColdseekError as error:
@@ -87,9 +88,22 @@ def _register() -> None:
 
 def _hold_closed_streams() -> None:
     """Standard streams that are closed stay so for the traced program, but no file of ours may take their
-    place."""
-    while (held := os.open(os.devnull, os.O_RDWR)) <= 2:  # not inherited: exec closes it again
-        pass
-    os.close(held)
+    place. Raises ColdseekError where there is no /dev/null, which they are and programs get."""
+    try:
+        while (held := os.open(os.devnull, os.O_RDWR)) <= 2:  # not inherited: exec closes it again
+            pass
+        real = stat.S_ISCHR(os.fstat(held).st_mode)
+        os.close(held)
+    except OSError as error:
+        raise _no_null(error.strerror or "") from error
+    if not real:
+        raise _no_null("it is no device")
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def _no_null(why: str) -> ColdseekError:
+    return ColdseekError(
+        f"{os.devnull} cannot be used ({why}); make it, as root: rm -f {os.devnull}; "
+        f"mknod -m 666 {os.devnull} c 1 3"
+    )

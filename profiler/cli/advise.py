@@ -66,6 +66,10 @@ def advise(
     was projected stands beside what was measured. The image itself is only ever read. The first --device
     then is the one here; without any, it is measured.
     """
+    if verify:
+        from profiler.capture.warden import step_below
+
+        step_below()
     from profiler.analysis.findings import find
     from profiler.analysis.projection import requests
     from profiler.analysis.whatif import advise as advised

@@ -64,17 +64,23 @@ def compare(
     stdin and outputs are /dev/null. Each run is over when the command itself has ended; what it leaves
     running then is ended. Exits with 1 if runs failed: ended with another exit status than the first.
     """
+    from profiler.capture.warden import step_below
+
     words = command_line(command)
+    traces = [word for word in words if word.endswith(".parquet") and os.path.isfile(word)]
+    two_traces = len(traces) == len(words) == 2
+    if not two_traces:
+        if words[0].endswith(".trace.parquet"):
+            raise UsageError("compare takes two traces; one of these is missing or does not exist")
+        step_below()
     from profiler.report import json, text
     from profiler.report.comparison import compare_summary
     from profiler.trace import load
 
-    if len(words) == 2 and all(word.endswith(".parquet") and os.path.isfile(word) for word in words):
+    if two_traces:
         with reading(*words):
             comparison = compare_summary(load(words[0]), load(words[1]))
     else:
-        if any(word.endswith(".trace.parquet") for word in words[:1]):
-            raise UsageError("compare takes two traces; one of these is missing or does not exist")
         with stoppable(output) as kept:
             around = {"before": before, "after": after}
             comparison = compare_summary(*run_both(words, runs, tracer, kept, runs_as(as_root), **around))

@@ -55,6 +55,9 @@ def open_image(
 
     Leaves report.txt, report.json, plots and the two traces in a folder, and prints the report.
     """
+    from profiler.capture.warden import step_below
+
+    step_below()
     from profiler.capture.image import open_command
 
     owner = runs_as(as_root)

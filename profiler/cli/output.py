@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -65,14 +66,19 @@ def can_be_made(path: str, *sources: str, follow: bool = True) -> None:
     sources: the files that it is made from. As it is written beside its place and renamed, it would replace
     one of those. follow: see `writing.destination`.
     """
-    from profiler.writing import destination
+    from profiler.writing import destination, place_of
 
     folder = os.path.dirname(destination(path, follow)) or "."
     if any(os.path.exists(one) and os.path.exists(path) and os.path.samefile(path, one) for one in sources):
         raise ColdseekError(f"{show_path(path)} is read and would be replaced; name another")
     if not os.path.isdir(folder):
         raise ColdseekError(f"cannot write {show_path(path)}: there is no directory {show_path(folder)}")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    try:
+        with place_of(path, follow):
+            may = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        may = False
+    if not may:
         raise ColdseekError(f"cannot write {show_path(path)}: no permission; name another place")
 
 
@@ -98,13 +104,8 @@ def _keep_elsewhere(trace: Trace) -> str | None:
 
     for folder in (tempfile.gettempdir(), "/dev/shm", os.path.expanduser("~"), "."):  # noqa: S108
         with suppress(OSError, ColdseekError):
-            handle, rescue = tempfile.mkstemp(prefix="coldseek-", suffix=SUFFIX, dir=folder)
-            os.close(handle)
-            try:
-                save(trace, rescue)
-            except ColdseekError:
-                os.unlink(rescue)
-                raise
+            rescue = os.path.join(folder, f"coldseek-{secrets.token_hex(8)}{SUFFIX}")
+            save(trace, rescue, follow=False)
             return rescue
     return None
 

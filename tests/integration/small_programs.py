@@ -58,9 +58,12 @@ def _caught(pid: int) -> int:
 
 
 def behind(pid: int) -> int:
-    """The process that does the work of the coldseek record of this number; 0: there is none yet."""
+    """The process that does the work of the coldseek of this number; 0: there is none yet.
+
+    It is its child, or that of its child where that is a warden, which leads a session of its own."""
     with contextlib.suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        child = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        return child if os.getsid(child) != child else behind(child)
     return 0
 
 

@@ -24,9 +24,8 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
         f"from profiler.capture.scratch import Scratch\n"
         f"made = Scratch({str(tmp_path)!r}, '.scratch-')\n"
-        f"with made.guarded():\n"
-        f"    open(made.path + '/file', 'w').close()\n"
-        f"    print(made.path, flush=True); time.sleep(600)\n"
+        f"open(made.path + '/file', 'w').close()\n"
+        f"print(made.path, flush=True); time.sleep(600)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -91,7 +90,6 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
 def test_closed_it_is_gone(tmp_path: Path) -> None:
     made = Scratch(str(tmp_path), ".scratch-")
     assert Path(made.path).stat().st_mode & 0o777 == 0o700
-    with made.guarded():
-        (Path(made.path) / "file").write_text("some")
+    (Path(made.path) / "file").write_text("some")
     made.close()
     assert not list(tmp_path.iterdir())

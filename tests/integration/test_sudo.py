@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, ROOT, need, need_root, need_tool, need_tracer
 
+from profiler import writing
 from profiler.capture import runs, tracer
 from profiler.capture.record import record
 from profiler.capture.strace import StraceTracer
@@ -130,8 +131,11 @@ def test_a_saved_trace_is_the_users(
         assert (path.stat().st_uid, path.stat().st_gid) == (sudo.uid, sudo.gid)
 
 
-def test_a_file_put_in_place_of_ours_is_not_given_away(sudo: Owner, tmp_path: Path) -> None:
-    """In a folder of another's the name may be exchanged while coldseek writes."""
+def test_a_file_put_in_place_of_ours_is_not_given_away(
+    sudo: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of another's the name may be exchanged while coldseek writes, if the file has one."""
+    monkeypatch.setattr(writing, "_unnamed", lambda _: os.open("/nowhere", os.O_RDONLY))
     secret = tmp_path / "secret"
     secret.touch(mode=0o600)
     with replacing(tmp_path / "new"):

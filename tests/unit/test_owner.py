@@ -7,6 +7,7 @@ import pwd
 from pathlib import Path
 
 import pytest
+from conftest import need_root
 
 from profiler.owner import Owner, acting_as, give, invoker, make_folder
 
@@ -113,7 +114,12 @@ def test_a_folder_may_be_named_from_where_one_stands(
 
 def test_only_what_is_made_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr(os, "chown", lambda path, *_, **__: given.append(path))
+    need_root()
+
+    def chown(file: int, *_: object, **__: object) -> None:
+        given.append(os.readlink(f"/proc/self/fd/{file}"))
+
+    monkeypatch.setattr(os, "chown", chown)
     (tmp_path / "old").mkdir()
     make_folder(str(tmp_path / "old" / "new" / "newer"), Owner(1, 1, "ann", "/", (1,)))
     assert given == [str(tmp_path / "old" / "new"), str(tmp_path / "old" / "new" / "newer")]

@@ -127,6 +127,7 @@ def attach(
 
     Raises ColdseekError if there is no such process or the kernel's trace cannot be had.
     """
+    procfs.check()
     if numbers.nested():
         raise ColdseekError(
             "in a container the kernel does not tell whose events are whose: run attach outside of it"
