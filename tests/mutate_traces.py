@@ -206,43 +206,65 @@ def _changed(words: str, number: Number) -> str:
     return words.replace(json.dumps(mark), VALUES[number(len(VALUES))])
 
 
-def check(raw: bytes, number: Number, often: int = 1) -> str:
-    """Load a trace and make of it all that is made of traces; what came of it: "" or a line of an error.
-    Raises whatever is no ColdseekError. often: a picture is drawn, and two traces compared, each so many
-    times."""
+def check(raw: bytes, number: Number, everything: bool = True) -> str:
+    """Load a trace and make of it all that is made of traces, or one thing of these; what came of it: "" or
+    a line of an error. Raises whatever is no ColdseekError."""
     try:
         with reading("x"):
-            _make_all(load(io.BytesIO(raw)), number, often)
+            found = load(io.BytesIO(raw))
+            for make in MAKERS if everything else [MAKERS[number(len(MAKERS))]]:
+                make(found, number)
     except ColdseekError as error:
         assert str(error) and "\n" not in str(error) and len(str(error)) < 2000, error
         return str(error)
     return ""
 
 
-def _make_all(found: Trace, number: Number, often: int) -> None:
-    chosen = [devices.find(name) for name in ("hdd-7200", "nvme")]
-    summed = summary.summarise(found, chosen)
+def _report(found: Trace, _: Number) -> None:
+    summed = summary.summarise(found, _devices())
     assert text.report(summed).plain
     json.loads(json_report.dumps(json_report.report(summed)))
+
+
+def _project(found: Trace, _: Number) -> None:
     cold = requests(found)
-    projected = [project(cold, one, copies) for one in chosen for copies in (1, 3)]
+    projected = [project(cold, device, copies) for device in _devices() for copies in (1, 3)]
     assert text.project(projected).plain
     json_report.dumps(json_report.project(projected))
+
+
+def _plan(found: Trace, _: Number) -> None:
     for order in ("device", "time"):
         assert plan_of(plan(found, order), found.files).size >= 0
+
+
+def _advise(found: Trace, _: Number) -> None:
     image = image_of(found)
     if image is not None:
-        findings = find(found, found.reads(), cold)
-        made = advise(found, image, chosen, chosen)
+        findings = find(found, found.reads(), requests(found))
+        advices = advise(found, image, _devices(), _devices())
         path = found.files["path"].iloc[image.file]
-        assert advice.text(made, findings, path, "x", found.meta)
-        json_report.dumps(advice.json(made, findings, path, "x", found.meta))
-    if number(often) == 0:
-        compared = comparison.compare_summary(found, found)
-        assert text.compare(compared).plain
-        json_report.dumps(json_report.compare(compared))
-    if number(often) == 0:
-        draw(found, list(figures.KINDS)[number(3)])
+        assert advice.text(advices, findings, path, "x", found.meta)
+        json_report.dumps(advice.json(advices, findings, path, "x", found.meta))
+
+
+def _compare(found: Trace, _: Number) -> None:
+    compared = comparison.compare_summary(found, found)
+    assert text.compare(compared).plain
+    json_report.dumps(json_report.compare(compared))
+
+
+def _plot(found: Trace, number: Number) -> None:
+    draw(found, list(figures.KINDS)[number(3)])
+
+
+MAKERS = (_report, _project, _plan, _advise, _compare, _plot)
+"""What is made of traces."""
+
+
+@cache
+def _devices() -> list[Any]:
+    return [devices.find(name) for name in ("hdd-7200", "nvme")]
 
 
 def draw(found: Trace, kind: str) -> None:

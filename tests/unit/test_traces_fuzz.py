@@ -16,7 +16,7 @@ def test_a_changed_trace_does_no_harm(seed: int) -> None:
         for number in range(30):
             source = random.Random(f"{seed}:{number}")
             _, raw = mutate_traces.mutated(source.randrange)
-            mutate_traces.check(raw, source.randrange, often=20)
+            mutate_traces.check(raw, source.randrange, everything=False)
 
 
 def test_the_traces_as_they_are_are_taken() -> None:
