@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, closing
 from itertools import pairwise
 from typing import Any
@@ -56,11 +56,11 @@ def structures(trace: Trace) -> tuple[pd.DataFrame, dict[str, Any], tuple[str, .
     with ExitStack() as stack:
 
         def open_(path: bytes) -> Opened | None:
-            found = _open(path)
+            found = _open(path, known)
             if found is None:
                 return None
             stack.enter_context(closing(found))
-            return Opened(found, os.fsdecode(path), found.identity) if found.identity in known else None
+            return Opened(found, os.fsdecode(path), found.identity)
 
         def behind(name: str, image: str) -> Opened | str:
             # of a file that the program did not read nothing needs to be known, nor is anything said of it
@@ -179,13 +179,14 @@ class _File:
         os.close(self._descriptor)
 
 
-def _open(path: bytes) -> _File | None:
-    """The file of this name, if it is a regular file or block device and may be read.
+def _open(path: bytes, known: Container[_Identity]) -> _File | None:
+    """The file of this name, if it is one of the known, a regular file or block device, and may be read.
 
-    It is looked at before it is opened: to open a device or a FIFO of that name could have effects.
+    It is looked at before it is opened: to open a device or a FIFO of that name could have effects, and what
+    an image names may be any file of the machine.
     """
     try:
-        if _identity(os.stat(path)) is None:
+        if _identity(os.stat(path)) not in known:
             return None
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError):
@@ -193,7 +194,7 @@ def _open(path: bytes) -> _File | None:
     try:
         status = os.fstat(descriptor)
         identity = _identity(status)
-        if identity is not None:
+        if identity is not None and identity in known:
             return _File(descriptor, status, identity)
     except OSError:
         pass

@@ -497,6 +497,23 @@ def test_an_image_that_another_took_the_place_of_is_left_alone(tmp_path: Path) -
     assert len(structures(trace)[0]) == 0
 
 
+def test_a_backing_file_that_the_program_did_not_read_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(tmp_path / "base", "", "8M", "raw")
+    path = create(tmp_path / "top", "", "8M", "qcow2", "-b", "base", "-F", "raw")
+    trace = record(["cp", str(path), str(tmp_path / "copy")], tracer="ptrace")
+    opened, open_ = [], os.open
+
+    def remembered(name: Any, *words: Any, **more: Any) -> int:
+        opened.append(os.fsencode(name))
+        return open_(name, *words, **more)
+
+    monkeypatch.setattr(os, "open", remembered)
+    assert len(structures(trace)[0])
+    assert os.fsencode(path) in opened and os.fsencode(tmp_path / "base") not in opened
+
+
 def test_what_is_wrong_with_an_image_is_in_the_notes(tmp_path: Path) -> None:
     path = write(create(tmp_path / "image", "cluster_size=4k"), *WRITES)
     raw = bytearray(path.read_bytes())
