@@ -180,7 +180,7 @@ _SIGNS = (
 _NUMERAL = re.compile(rb"-?(?:0x[0-9a-f]+|\d+(?:\.\d+)?)")
 _QUOTED = re.compile(rb'"(?:[^"\\\n]|\\.)*"')
 _WORD = re.compile(rb"[a-zA-Z_]\w*")
-_NAMED = re.compile(rb"\d+<[^<>\n]*>|\b[0-9]{1,3}(?=[,)])")
+_NAMED = re.compile(rb"(?<!\d)\d{1,20}<[^<>\n]{0,4096}>|\b[0-9]{1,3}(?=[,)])")
 
 
 def _bytes(log: bytes, number: Number) -> bytes:
