@@ -3,7 +3,7 @@
 A program stops only where descriptors change (open, close, dup, fork, mmap ...), in the loop of the ptrace
 tracer. Its reads do not stop: the kernel writes their entries and exits into a buffer as it does for any
 trace event, beside each page that the page cache missed and each request to a device. The buffers are
-emptied while the program runs and decoded when it has ended.
+emptied while the program runs and decoded, window by window, when it has ended.
 """
 
 from __future__ import annotations
