@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profiler.calls import CALLS, Row
-from profiler.capture.strace_text import Prefix
+from profiler.capture.strace_text import LARGEST_REAL_PID, Prefix
 
 FULL, STARTED, RESUMED, GENERAL = range(4)
 """Shapes of a line: a whole call; its beginning, `<unfinished ...>`; its end, `<... resumed>`; anything
@@ -167,6 +167,9 @@ class Decoder:
             text_at[ours] = begin[ours]
             if layout.task:
                 task[ours] = numbers(text, words[first[ours] + (layout.task == "bracket")], 9)
+                if layout.task == "bare" and not layout.time:  # larger ones are times, as by themselves
+                    times = ours[task[ours] > LARGEST_REAL_PID]
+                    task[times] = text_at[times] = -1
             if layout.time:
                 stamp[ours] = _stamps(text, words[first[ours] + layout.tokens - 1], layout)
         chosen = np.flatnonzero(~skipped)

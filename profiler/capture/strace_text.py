@@ -19,7 +19,7 @@ from profiler.capture.calls import meaning
 LIMIT = LARGEST
 """Numbers above it are no offsets: a line that holds one where it matters is not readable."""
 LARGEST_PID = 2**31 - 1
-_LARGEST_REAL_PID = 2**22  # linux/threads.h, PID_MAX_LIMIT
+LARGEST_REAL_PID = 2**22  # linux/threads.h, PID_MAX_LIMIT
 _LARGEST_SECONDS = 8_999_999_999  # still fits into 63 bits as ns
 
 
@@ -107,7 +107,7 @@ def split_prefix(line: bytes) -> Prefix:
         bracket, bare = late_bracket, late
     if bracket or bare:
         task = int(bracket or bare)
-        if bare and not clock and not seconds and task > _LARGEST_REAL_PID:
+        if bare and not clock and not seconds and task > LARGEST_REAL_PID:
             seconds, task = bare, None  # --timestamps=unix,s, and no process ids
         elif task > LARGEST_PID:
             raise UnreadableError

@@ -29,3 +29,9 @@ def test_the_script_that_makes_more_of_them() -> None:
     ran = subprocess.run(command, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.startswith("12 executions in ")
+
+
+def test_a_number_that_no_process_can_have_is_a_time_on_both_ways() -> None:
+    """Where `-f` puts a process, and `--timestamps=unix,s` a time."""
+    log = b"4242 close(3) = 0\n42465536 exit_group(0) = ?\n4242 +++ exited with 0 +++\n" * 2
+    mutate_logs.check({"log": log}, thorough=True)
