@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import ColdseekError
+from profiler.reading import open_regular
 from profiler.units import show_path
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def is_plan(path: str) -> bool:
     try:
         if not os.path.isfile(path):  # to open a pipe would wait for its other end
             return False
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return file.read(1) == b"{"
     except (OSError, ValueError):
         return False
@@ -94,7 +95,7 @@ def save(plan: Plan, path: str) -> None:
 def load(path: str) -> Plan:
     """Read a plan. Raises ColdseekError for what is none, or says what cannot be."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             text = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ColdseekError(f"cannot read {show_path(path)}: {error.strerror}") from error

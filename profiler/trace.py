@@ -24,6 +24,7 @@ from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
 from profiler.free_memory import available_bytes, within_free_memory
 from profiler.parquet import read
+from profiler.reading import open_regular
 from profiler.units import show_bytes, show_path, show_plural
 from profiler.writing import replacing
 
@@ -50,7 +51,7 @@ EVENT_BYTES = 96
 """Of memory that an event takes while a trace is loaded, at the peak: 64 in the table, the rest while it is
 checked. More events than there is memory for are refused."""
 
-MOST_ROWS = {"files": 1_000_000, "extents": 250_000, "structures": 200_000}
+MOST_ROWS = {"files": 10_000_000, "extents": 250_000, "structures": 200_000}
 """More rows of the small tables than this are refused on load. No more extents and structures are recorded
 (see capture/environment.py, images/map.py); files are as many as a start may open: all of a large source
 tree are some 100,000."""
@@ -365,7 +366,7 @@ def load(trace: str | os.PathLike[str] | BinaryIO) -> Trace:
     try:
         with (
             within_free_memory(),
-            open(named, "rb") if named else contextlib.nullcontext(cast(BinaryIO, trace)) as source,
+            open_regular(named) if named else contextlib.nullcontext(cast(BinaryIO, trace)) as source,
         ):
             try:
                 parquet = pq.ParquetFile(source)

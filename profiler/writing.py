@@ -33,6 +33,10 @@ def destination(path: str | os.PathLike[str], follow: bool = True) -> str:
     ColdseekError for what is there and is no regular file: root could replace even a device.
     """
     target = os.fspath(path)
+    if _names_a_descriptor(target):
+        raise ColdseekError(
+            f"{show_path(target)} is a file that is open already and would be replaced; name another"
+        )
     try:
         # the kernel is asked first: in /tmp it does not follow another's link (fs.protected_symlinks)
         mode = os.stat(target, follow_symlinks=follow).st_mode
@@ -45,6 +49,20 @@ def destination(path: str | os.PathLike[str], follow: bool = True) -> str:
     if not stat.S_ISREG(mode) and (follow or not stat.S_ISLNK(mode)):
         raise ColdseekError(f"{show_path(target)} is no regular file and would be replaced; name another")
     return os.path.realpath(target) if follow and os.path.islink(target) else target
+
+
+def _names_a_descriptor(target: str) -> bool:
+    """Whether a name stands for what somebody has open, such as /dev/stdout."""
+    for _ in range(40):  # as many links as the kernel follows
+        folder, name = os.path.split(os.path.abspath(target))
+        folder = os.path.realpath(folder)
+        if folder.startswith("/proc/") and folder.endswith("/fd"):
+            return True
+        if not os.path.islink(os.path.join(folder, name)):
+            return False
+        with contextlib.suppress(OSError):
+            target = os.path.join(folder, os.readlink(os.path.join(folder, name)))
+    return False
 
 
 @contextlib.contextmanager

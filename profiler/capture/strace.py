@@ -219,8 +219,9 @@ def _run(
     ended = threading.Event()  # the observation, not the program
     with _guard() as tell:
         process = subprocess.Popen(
-            command, stdin=null, stdout=null, stderr=null, env=environ, preexec_fn=tell
-        )
+            command, stdin=null, stdout=null, stderr=null, env=environ, preexec_fn=tell,
+            close_fds=False,  # what coldseek inherited is the program's; our own close by themselves
+        )  # fmt: skip
         kill = functools.partial(strace_guard.kill_tracees, process.pid)
         running = functools.partial(strace_guard.tracees, process.pid)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -68,7 +69,7 @@ def _run() -> None:
         say("out of memory; record a shorter run")
         sys.exit(ColdseekError.exit_code)
     except OSError as error:
-        say(str(error))
+        say(_words(error))
         sys.exit(ColdseekError.exit_code)
     except Exception as error:
         if os.environ.get("COLDSEEK_DEBUG"):
@@ -76,6 +77,12 @@ def _run() -> None:
         words = show_path(f"{type(error).__name__}: {error}")
         say(f"failed by a mistake of its own ({words}); COLDSEEK_DEBUG=1 shows where")
         sys.exit(ColdseekError.exit_code)
+
+
+def _words(error: OSError) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}; allow more (ulimit -n 1024)"
+    return str(error)
 
 
 def _register() -> None:

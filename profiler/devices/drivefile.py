@@ -10,6 +10,7 @@ from profiler.devices.drive import Buffer, Drive, Overheads
 from profiler.devices.geometry import Zone
 from profiler.devices.seek import SeekCurve, measured
 from profiler.errors import ColdseekError
+from profiler.reading import open_regular
 from profiler.units import show_path
 
 MAX_FILE = 2**20  # bytes; the drives of the nineties have four thousand
@@ -95,7 +96,7 @@ def load_drive(path: str) -> Drive:
     """
     shown = show_path(path)
     try:
-        with open(path, "rb") as source:
+        with open_regular(path) as source:
             data = source.read(MAX_FILE + 1)
         text = data.decode("utf-8")
     except OSError as error:

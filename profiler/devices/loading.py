@@ -19,6 +19,7 @@ from profiler.devices.flat import Flat
 from profiler.devices.model import Curve, Device
 from profiler.devices.network import Network
 from profiler.errors import ColdseekError, UsageError
+from profiler.reading import open_regular
 from profiler.units import show_path
 
 KINDS: dict[str, type[Any]] = {"flat": Flat, "disk": Disk, "flash": Flash, "network": Network}
@@ -210,7 +211,7 @@ def _folder() -> Any:
 def _load(path: str) -> Device:
     shown = show_path(path)
     try:
-        with open(path, "rb") as source:
+        with open_regular(path) as source:
             data = source.read(_MAX_FILE + 1)
         if len(data) > _MAX_FILE:
             raise ColdseekError(f"{shown} is larger than {_MAX_FILE} bytes, so no device file")

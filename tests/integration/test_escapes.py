@@ -61,3 +61,18 @@ def test_an_interrupt_at_any_moment_of_a_start_is_no_traceback(command: list[str
         assert "Traceback" not in words or "/profiler/" not in ours, words
         if "Traceback" not in words:
             assert words.count("\n") <= 4, words
+
+
+def test_an_interrupt_in_the_middle_of_a_class_is_one_too(tmp_path: Path) -> None:
+    """Python 3.11 and before make a RuntimeError of it."""
+    package = tmp_path / "typer"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "class Late:\n    def __set_name__(self, *_):\n        raise KeyboardInterrupt\n"
+        "class Owner:\n    late = Late()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "profiler", "doctor"], cwd=ROOT, capture_output=True, text=True,
+        timeout=PATIENCE_S, env=os.environ | {"PYTHONPATH": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "coldseek: interrupted\n")

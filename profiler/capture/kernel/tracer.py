@@ -41,7 +41,7 @@ _READS_ONLY = 'rwbs ~ "R*"'
 _WORKERS_ONLY = 'COMM ~ "iou-*"'  # threads in which io_uring reads; no fork event tells of them
 _LEAST_KIB, _MOST_KIB = 4 << 10, 32 << 10  # of buffer for each processor
 _SHARE = 64  # part of the free memory that buffers may take
-_WINDOW_BYTES = 32 << 20  # of pages; to decode them and to find out what they mean takes some ten times that
+_LEAST_WINDOW, _MOST_WINDOW = 1 << 20, 32 << 20  # bytes of pages; what they mean takes some ten times that
 _WINDOW_SHARE = 64
 
 
@@ -87,7 +87,7 @@ class Observer:
         self._also = {name: fields for name, fields in (also or {}).items() if self._has(_path(name))}
         free = available_bytes()
         self._kib = kib or _buffer_kib(free)
-        self._window_bytes = _WINDOW_BYTES if free is None else min(_WINDOW_BYTES, free // _WINDOW_SHARE)
+        self._window_bytes = _window_bytes(free)
         self._broken = 0
         self._stack = contextlib.ExitStack()
         self._stopped = False
@@ -232,6 +232,11 @@ def _decode(decoder: Decoder, drain: Drain, start_ns: int, end_ns: int) -> None:
 def _path(event: str) -> str:
     systems = {"sys": "syscalls", "mm": "filemap", "block": "block", "sched": "sched"}
     return f"{systems[event.partition('_')[0]]}/{event}"
+
+
+def _window_bytes(free: int | None) -> int:
+    """How many bytes of pages to decode at once. free: bytes of memory."""
+    return _MOST_WINDOW if free is None else max(_LEAST_WINDOW, min(_MOST_WINDOW, free // _WINDOW_SHARE))
 
 
 def _buffer_kib(free: int | None) -> int:
