@@ -21,8 +21,8 @@ def main() -> None:
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C came while modules were loaded, which takes a moment where nothing is cached: Python up to
-    3.11 makes a RuntimeError of it in the middle of a class (`__set_name__`)."""
+    """Whether Ctrl-C came while modules were loaded, which takes a moment where nothing is cached. Python up
+    to 3.11 makes a RuntimeError of it in the middle of a class (`__set_name__`)."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
