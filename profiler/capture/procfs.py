@@ -80,10 +80,22 @@ def identify(task: int, descriptor: int) -> tuple[object, FileFacts]:
         path = os.readlink(os.fsencode(link))
         status = os.stat(link)
     except OSError as error:
-        why = HIDDEN if isinstance(error, PermissionError) else _GONE
+        hidden = isinstance(error, PermissionError) or _is_invisible(task)
+        why = HIDDEN if hidden else _GONE
         name = b"(descriptor %d of task %d%s" % (descriptor, task, why)
         return name, FileFacts(name)
     return _key(status, path, os.fsencode(link)), describe(path, status)
+
+
+def _is_invisible(task: int) -> bool:
+    """Whether a task is there that /proc does not show: it may be mounted with hidepid (proc(5))."""
+    try:
+        os.kill(task, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return not os.path.exists(f"/proc/{task}")
 
 
 def _key(status: os.stat_result, path: bytes, place: bytes) -> object:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import need_root, need_tracer
+from conftest import PATIENCE_S, ROOT, need_root, need_tool, need_tracer
 from expected_reads import build, leaves, observe
 from test_cache import as_nobody
 
@@ -68,6 +70,20 @@ def test_what_a_program_read_is_what_was_recorded(
     assert observed.trace.meta.exit_status == 0
     assert observed.expected or variant == "multishot", "the program read nothing"
     assert observed.recorded == observed.expected, leaves(observed)
+
+
+def test_what_proc_does_not_show_is_hidden_too() -> None:
+    """Where it is mounted with hidepid, a process that hides is as good as not there."""
+    need_root()
+    need_tracer("ptrace")
+    need_tool("unshare")
+    tests = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", __file__]
+    script = 'mount -t proc -o hidepid=ptraceable proc /proc || exit 0; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *tests, "-k", "hides_from_its_user"],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("how", ["asked", "unreadable"])
