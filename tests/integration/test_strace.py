@@ -33,8 +33,9 @@ for number in itertools.count():
     os.pread(fd, 64, 0)
     time.sleep(0.01)
     if number == 20:
-        with open(f"FOLDER/{name}.new", "w") as told: told.write(str(os.getpid()))
-        os.rename(f"FOLDER/{name}.new", f"FOLDER/{name}")
+        new = f"FOLDER/{name}.{os.getpid()}"  # there may be two of a name
+        with open(new, "w") as told: told.write(str(os.getpid()))
+        os.rename(new, f"FOLDER/{name}")
 """
 """Two processes that read on and on, and say who they are when they have read 21 times."""
 STUBBORN = (
