@@ -31,7 +31,6 @@ from profiler.capture.descriptors import Open, Table
 from profiler.capture.logs import family
 from profiler.capture.logs.dressing import Undresser
 from profiler.capture.logs.foreign import Tool, tool_of
-from profiler.capture.logs.opening import open_log
 from profiler.capture.logs.packing import BLOCK, FAMILY_BLOCK, text_of
 from profiler.capture.recorder import UNKNOWN, Recorder
 from profiler.capture.slots import Slots
@@ -50,6 +49,7 @@ from profiler.capture.strace_tasks import (
 )
 from profiler.capture.strace_text import UnreadableError, split_call, split_prefix
 from profiler.errors import ColdseekError
+from profiler.reading import open_log
 from profiler.trace import Meta, Trace
 from profiler.units import show_path, show_plural
 

@@ -9,11 +9,11 @@ import mutate_traces
 import pytest
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_changed_trace_does_no_harm(seed: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for number in range(30):
+        for number in range(20):
             source = random.Random(f"{seed}:{number}")
             _, raw = mutate_traces.mutated(source.randrange)
             mutate_traces.check(raw, source.randrange, everything=False)
