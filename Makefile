@@ -18,7 +18,7 @@ test: ## run the tests (some need root; they say so where they are skipped)
 	@.venv/bin/python -m pytest -q -n auto --maxprocesses=8 -m "not alone and not full"; first=$$?; \
 	 .venv/bin/python -m pytest -q -m "alone and not full" && exit $$first
 
-test-full: ## run the tests with real services too (it installs nginx, redis, PostgreSQL; starts none)
+test-full: ## run the tests with real services too (it installs nginx, docker, libvirt and such; starts none)
 	@$(PYTHON) scripts/setup --tests --services
 	@.venv/bin/python -m pytest -q -m full; status=$$?; test $$status -eq 5 || exit $$status  # 5: there are none
 
@@ -31,7 +31,7 @@ format: setup ## reformat the code in place
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: setup ## measure the tracers' slow-down, the log importer, start-up and the plots (minutes)
+bench: setup ## measure the tracers' slow-down, the log importer, start-up, open and the plots (minutes)
 	@.venv/bin/python scripts/bench
 
 clean: ## remove what was built; .venv and demo/ too

@@ -18,7 +18,7 @@ F_DUPFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC = 0, 2, 4, 1030
 # asm-generic/ioctls.h
 FIOCLEX, FIONCLEX = 0x5451, 0x5450
 # asm-generic/mman-common.h
-MAP_ANONYMOUS = 0x20
+MAP_FIXED, MAP_ANONYMOUS = 0x10, 0x20
 MADVICE = ("normal", "random", "sequential", "willneed")
 """The advice of madvise(2) on read-ahead, by its number."""
 
@@ -180,6 +180,7 @@ CALLS: tuple[Row, ...] = (
     Row("mmap", 9, None, 222, "ptr addr, long len, long prot, long flags, int fd, long off", when=_FILES),
     Row("mmap2", None, 192, None, "ptr addr, long len, long prot, long flags, int fd, pages off",
         when=_FILES),
+    Row("munmap", 11, 91, 215, "ptr addr, long len"),
     Row("fadvise64", 221, 250, 223, "int fd, loff offset, long len, int advice"),
     Row("fadvise64_64", None, 272, None, "int fd, loff offset, loff len, int advice"),
     Row("readahead", 187, 225, 213, "int fd, loff offset, long count"),

@@ -52,11 +52,14 @@ class Plan:
 
 
 def known_files(files: pd.DataFrame) -> tuple[KnownFile, ...]:
-    """Rows of `trace.FILE_COLUMNS`."""
-    names = ("path", "kind", "device", "inode", "size", "mtime_ns")
+    """Rows of `trace.FILE_COLUMNS`, by their names on the host."""
+    from profiler.trace import host_paths  # late: to read a plan takes no tables
+
+    names = ("kind", "device", "inode", "size", "mtime_ns")
+    columns = (files[name].tolist() for name in names)
     return tuple(
         KnownFile(path, kind, device, *(one if isinstance(one, int) else None for one in numbers))
-        for path, kind, device, *numbers in zip(*(files[name].tolist() for name in names), strict=True)
+        for path, kind, device, *numbers in zip(host_paths(files), *columns, strict=True)
     )
 
 

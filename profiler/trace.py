@@ -3,8 +3,8 @@
 A `Trace` is frozen and knows nothing of how it was captured or what will be made of it. One trace is one
 Parquet file: its rows are the events, so that any Parquet reader opens it; the small tables and the meta
 ride along as JSON in the schema's key-value metadata (keys `coldseek.meta`, `coldseek.files`,
-`coldseek.extents`, `coldseek.structures`). Nothing in it is ever executed or unpickled, and contents of
-files are never stored.
+`coldseek.extents`, `coldseek.structures`, `coldseek.contents`, `coldseek.tasks`, `coldseek.waits`). Nothing
+in it is ever executed or unpickled, and contents of files are never stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from profiler import json_values
+from profiler import json_values, packed
 from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
 from profiler.free_memory import available_bytes, within_free_memory
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 # pandas is imported where a table is made: to load it takes longer than many a program runs, and a tracer
 # needs it only when that has ended
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 4
 """Format history. A loader accepts every version up to its own and refuses newer ones by number.
 1: the first: events (with `handle` and `direct`), files (with `mtime_ns`), extents, structures, meta.
 2: structures have `guest`; they are filled, which no program did before.
+3: the table `tasks`, of who did it; files have `host_path`.
+4: the tables `waits`, of when tasks were off the processors, and why, and `contents`, of what the guest has
+in its disk images.
 """
 
 SUFFIX = ".trace.parquet"
@@ -51,10 +54,14 @@ EVENT_BYTES = 96
 """Of memory that an event takes while a trace is loaded, at the peak: 64 in the table, the rest while it is
 checked. More events than there is memory for are refused."""
 
-MOST_ROWS = {"files": 10_000_000, "extents": 250_000, "structures": 200_000}
+MOST_ROWS = {
+    "files": 10_000_000, "extents": 250_000, "structures": 200_000, "contents": 200_000, "tasks": 1_000_000,
+    "waits": 1_000_000,
+}  # fmt: skip
 """More rows of the small tables than this are refused on load. No more extents and structures are recorded
-(see capture/environment.py, images/map.py); files are as many as a start may open: all of a large source
-tree are some 100,000."""
+(see capture/environment.py, images/map.py), and no more tasks (capture/recorder.py) and waits
+(capture/kernel/switches.py); files are as many as a start may open: all of a large source tree are some
+100,000."""
 
 MOST_SECONDS = 2**62 / 1e9
 """No run takes longer (146 years): its nanoseconds would not fit in the numbers that hold them."""
@@ -83,6 +90,7 @@ FILE_COLUMNS: dict[str, str] = {
     "mtime_ns": "Int64",
     "kind": "str",  # one of FILE_KINDS
     "filesystem": "str",  # ext4, xfs, tmpfs ...; "": not known
+    "host_path": "object",  # bytes: where it lies on the host; b"": where `path` says
 }
 EXTENT_COLUMNS: dict[str, str] = {
     "file": "int32",
@@ -98,15 +106,60 @@ STRUCTURE_COLUMNS: dict[str, str] = {
     "kind": "str",  # "refcount block", "L2 table" ...
     "guest": "Int64",  # where `start` is in the disk that the guest sees; null: nowhere, or not known
 }
-_ADDED = {"guest"}  # columns that a trace of an earlier version does not have: null throughout
+CONTENT_COLUMNS: dict[str, str] = {
+    "file": "int32",  # of the disk image, or of one of its backing files
+    "start": "int64",  # bytes of that file, half open: [start, end)
+    "end": "int64",
+    "kind": "str",  # what the guest has there: "ext4 inode table", "ext4 file data", "ntfs file system" ...
+    "path": "object",  # bytes: of the guest's file, in its file system; b"": none, or not asked for
+}
+TASK_COLUMNS: dict[str, str] = {
+    "tid": "int32",  # a number may come again: a row is a task from one start on
+    "pid": "int32",  # its process (thread group)
+    "parent": "int32",  # the task that made it; -1: not known
+    "name": "object",  # bytes, as the kernel holds it (15 at most); b"": not known
+    "program": "object",  # bytes: path of the executable; b"": not known
+    "cgroup": "object",  # bytes: path of its control group; b"": not known
+    "container": "str",  # name or short id of the container; "": none, or not known
+    "start_ns": "Int64",  # from the start of the run; null: before it, or not known
+    "end_ns": "Int64",  # null: it goes on, or not known
+}
+WAIT_COLUMNS: dict[str, str] = {
+    "tid": "int32",
+    "start_ns": "int64",  # from the start of the run
+    "duration_ns": "Int64",  # null: its end was not seen; what the task did then is not known
+    "reason": "category",  # one of WAIT_REASONS
+    "file": "int32",  # row of `files` that was waited for; -1: none, or not known
+    "what": "object",  # bytes: name of the socket, and the like; b"": it has none, or it is not known
+}
+WAIT_REASONS = (
+    "device", "processor", "socket", "pipe", "lock", "timer", "child", "signal", "descriptor", "tracer",
+    "ended", "unknown",
+)  # fmt: skip
+"""Why a task was off the processors. `device`: it waited for data of a file or a file system, read, mapped
+or metadata; `processor`: it could have run; `descriptor`: one of another kind, such as a terminal or an
+eventfd; `tracer`: coldseek had stopped it; `ended`: it was not there, before its beginning or after its
+end."""
+
+_ADDED: dict[str, Any] = {"guest": None, "host_path": ""}
+"""Columns that a trace of an earlier version does not have, and what they hold then."""
+_ADDED_TABLES = {"tasks": 3, "waits": 4, "contents": 4}
+"""Tables that a trace of an earlier version than this does not have: empty then."""
 
 LAYERS = ("syscall", "cache", "device")
 FILE_KINDS = (
-    "regular", "block", "directory", "character", "pipe", "socket", "anonymous", "metadata", "unknown",
+    "regular", "block", "directory", "character", "pipe", "socket", "anonymous", "metadata", "absent",
+    "link", "unknown",
 )  # fmt: skip
-"""`metadata`: the pages of a block device's own inode, where file systems keep what they know of files."""
+"""`metadata`: the pages of a block device's own inode, where file systems keep what they know of files.
+`absent`: it was looked for, and there was none. `link`: a symbolic link on the way to a file."""
 DATA_KINDS = ("regular", "block")
 """The kinds whose reads count as file reads."""
+
+LOOKED_UP_KINDS = ("regular", "directory", "absent", "link")
+"""The kinds of files whose paths were followed on a file system."""
+MAPPING_OPS = ("mmap", "mmap_exec", "exec", "fault", "present")
+"""What touches a file without a call that reads it."""
 
 CACHE_OPS = ("miss", "fault")
 """What happens in the page cache: a page or folio brought into it; a fault on a mapped file."""
@@ -129,6 +182,7 @@ class Meta:
         "unknown"  # one of CACHE_STATES: what was asked for and, for cold and warm, measured to be so
     )
     cache_asked: str = ""  # the same, as it was asked for, reached or not; "": not known
+    evicted: str = ""  # before a cold start: "all" the page cache, or the command's "files"; "": not known
     resident_before_bytes: int | None = None  # in the page cache right before the run; None: not measured
     resident_checked_bytes: int | None = None  # of so many bytes of files that were looked at
     wall_s: float | None = None  # of the traced run, so slowed down by the tracer; None: not known
@@ -138,10 +192,13 @@ class Meta:
     partial: str = ""  # why the trace ends before the program did; "": it does not
     unseen: tuple[str, ...] = ()  # what this tracer could not see in this run: keys of UNSEEN
     notes: tuple[str, ...] = ()  # whatever else a reader of the numbers has to know, a sentence each
+    ready_s: float | None = None  # from the start until what was waited for was there; None: it never was
+    targets: tuple[str, ...] = ()  # whom it was about besides the command, as they were named
     image: str = ""  # path of the disk image the run is about; "": none was named
     images: dict[str, Any] = field(default_factory=dict)  # file number -> facts of the image in it
     measured: dict[str, Any] = field(default_factory=dict)  # untraced runs: see capture/runs.py
     host: dict[str, Any] = field(default_factory=dict)  # see capture/environment.py
+    copies: dict[str, Any] = field(default_factory=dict)  # of several starts at once: see capture/copies.py
     version: int = FORMAT_VERSION
 
     @property
@@ -173,7 +230,10 @@ class Trace:
     """One observed run.
 
     meta: see `Meta`. events: EVENT_COLUMNS, sorted by time_ns, any number of rows. files, extents,
-    structures: FILE_COLUMNS, EXTENT_COLUMNS, STRUCTURE_COLUMNS; `files.file` equals the row number.
+    structures, tasks, waits, contents: FILE_COLUMNS, EXTENT_COLUMNS, STRUCTURE_COLUMNS, TASK_COLUMNS,
+    WAIT_COLUMNS, CONTENT_COLUMNS; `files.file` equals the row number. A task that did something need not be
+    in `tasks`. waits: by task and time. A task that has any was on a processor whenever none of them says
+    that it was not, up to the end of the run; of one that has none it is not known when it ran.
     """
 
     meta: Meta = field(default_factory=Meta)
@@ -181,6 +241,9 @@ class Trace:
     files: pd.DataFrame = field(default_factory=lambda: empty_table(FILE_COLUMNS))
     extents: pd.DataFrame = field(default_factory=lambda: empty_table(EXTENT_COLUMNS))
     structures: pd.DataFrame = field(default_factory=lambda: empty_table(STRUCTURE_COLUMNS))
+    tasks: pd.DataFrame = field(default_factory=lambda: empty_table(TASK_COLUMNS))
+    waits: pd.DataFrame = field(default_factory=lambda: empty_table(WAIT_COLUMNS))
+    contents: pd.DataFrame = field(default_factory=lambda: empty_table(CONTENT_COLUMNS))
 
     def reads(self) -> pd.DataFrame:
         """The reads: syscall-layer events that got more than 0 bytes from a regular file or block device.
@@ -248,6 +311,19 @@ def read_bytes(trace: Trace) -> pd.Series:
     return found
 
 
+def host_paths(files: pd.DataFrame) -> list[bytes]:
+    """The names by which to open files here, outside of the container that named them otherwise: of each of
+    these rows of FILE_COLUMNS `host_path`, or `path` where that is the host's own."""
+    return [there or path for path, there in zip(files["path"], files["host_path"], strict=True)]
+
+
+def host_path(files: pd.DataFrame, number: int) -> bytes:
+    """The name by which to open the file of this row here; see `host_paths`."""
+    row = files.iloc[number]
+    found: bytes = row["host_path"] or row["path"]
+    return found
+
+
 def empty_table(columns: dict[str, str]) -> pd.DataFrame:
     """A table of no rows with these columns and dtypes."""
     import pandas as pd
@@ -283,20 +359,43 @@ def validate(trace: Trace) -> None:
     events, files = trace.events, trace.files
     if not np.array_equal(files["file"].to_numpy(), np.arange(len(files))):
         raise TraceFormatError("files.file does not count the rows from 0")
-    if not all(isinstance(path, bytes) for path in files["path"]):
-        raise TraceFormatError("files.path holds something other than bytes")
+    for name, columns in _TABLES.items():
+        for column in (one for one, dtype in columns.items() if dtype == "object"):
+            if not all(isinstance(value, bytes) for value in getattr(trace, name)[column]):
+                raise TraceFormatError(f"{name}.{column} holds something other than bytes")
     if not events["time_ns"].is_monotonic_increasing:
         raise TraceFormatError("the events are not sorted by time")
     for piece in trace.pieces():
         _check_numbers(piece.events)
-    places = {"extents": ("logical", "physical", "length"), "structures": ("start", "end", "guest")}
+    places = {
+        "extents": ("logical", "physical", "length"),
+        "structures": ("start", "end", "guest"),
+        "contents": ("start", "end"),
+    }
     for name, names in places.items():
         if any(getattr(trace, name)[column].lt(0).any() for column in names):
             raise TraceFormatError(f"table {name} has negative offsets")
+    least = {"tid": 0, "pid": 0, "parent": -1, "start_ns": 0, "end_ns": 0}
+    for column, lowest in least.items():
+        if trace.tasks[column].lt(lowest).any():
+            raise TraceFormatError(f"tasks.{column} has numbers that cannot be")
+    _check_waits(trace.waits)
     for number, facts in trace.meta.images.items():
         is_number = number.isascii() and number.isdecimal() and len(number) < 10
         if not is_number or int(number) >= len(files) or not _are_facts(facts):
             raise TraceFormatError("meta.images holds no facts of these files; record it again")
+
+
+def _check_waits(waits: pd.DataFrame) -> None:
+    start, duration = waits["start_ns"].to_numpy(), waits["duration_ns"].to_numpy(np.int64, na_value=0)
+    tid = waits["tid"].to_numpy()
+    if (tid < 0).any() or (start < 0).any() or (duration < 0).any() or (start > LARGEST - duration).any():
+        raise TraceFormatError("waits has numbers that cannot be")
+    sorted_ = (tid[1:] > tid[:-1]) | ((tid[1:] == tid[:-1]) & (start[1:] >= start[:-1]))
+    if not sorted_.all():
+        raise TraceFormatError("the waits are not sorted by task and time")
+    if not set(waits["reason"].cat.categories) <= set(WAIT_REASONS) or waits["reason"].isna().any():
+        raise TraceFormatError("waits.reason has words that are no reasons")
 
 
 def _check_numbers(events: pd.DataFrame) -> None:
@@ -338,8 +437,10 @@ def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> Non
         {
             "coldseek.meta": json_values.dumps(dataclasses.asdict(trace.meta)),
             **{
-                f"coldseek.{name}": _table_to_json(getattr(trace, name))
-                for name in _TABLES
+                f"coldseek.{name}": packed.dumps(getattr(trace, name), columns)
+                if name in _PACKED
+                else _table_to_json(getattr(trace, name))
+                for name, columns in _TABLES.items()
                 if name != "events"
             },
         }
@@ -418,11 +519,18 @@ def _from_parquet(parquet: Any, shown: str) -> Trace:
     meta = _meta_from(facts)
     _check_meta(meta)
     _bound(parquet.metadata.num_rows, shown)
+    small = {
+        name: empty_table(columns)
+        if version < _ADDED_TABLES.get(name, 0) and f"coldseek.{name}".encode() not in metadata
+        else packed.loads(metadata[f"coldseek.{name}".encode()], columns, name, MOST_ROWS[name])
+        if name in _PACKED
+        else _table_from_json(metadata, name)
+        for name, columns in _TABLES.items()
+        if name != "events"
+    }
     trace = Trace(
         meta=meta,
-        files=_table_from_json(metadata, "files"),
-        extents=_table_from_json(metadata, "extents"),
-        structures=_table_from_json(metadata, "structures"),
+        **small,
         events=read(parquet, EVENT_COLUMNS, _arrow_schema()),
     )
     validate(trace)
@@ -465,7 +573,7 @@ def _check_meta(meta: Meta) -> None:
     for item in dataclasses.fields(Meta):
         value = getattr(meta, item.name)
         wrong = json_values.fault(value)
-        most = MOST_SECONDS if item.name == "wall_s" else LARGEST
+        most = MOST_SECONDS if item.name in ("wall_s", "ready_s") else LARGEST
         if not wrong and isinstance(value, int | float) and not 0 <= value <= most:
             wrong = "a number that cannot be"
         if wrong:
@@ -486,7 +594,12 @@ _TABLES: dict[str, dict[str, str]] = {
     "files": FILE_COLUMNS,
     "extents": EXTENT_COLUMNS,
     "structures": STRUCTURE_COLUMNS,
+    "contents": CONTENT_COLUMNS,
+    "tasks": TASK_COLUMNS,
+    "waits": WAIT_COLUMNS,
 }
+_PACKED = ("waits",)
+"""Tables of so many rows that their columns are not JSON's lists; see profiler/packed.py."""
 
 
 def _arrow_schema() -> pa.Schema:
@@ -525,7 +638,7 @@ def _table_from_json(metadata: Mapping[bytes, bytes], name: str) -> pd.DataFrame
     values = json_values.loads(metadata[f"coldseek.{name}".encode()])
     if isinstance(values, dict):
         rows = len(values[next(iter(columns))])
-        values = {**{column: [None] * rows for column in columns if column in _ADDED}, **values}
+        values = {**{column: [_ADDED[column]] * rows for column in columns if column in _ADDED}, **values}
     if not isinstance(values, dict) or len({len(values[column]) for column in columns}) > 1:
         raise ValueError("a table's columns differ in length")
     if rows > MOST_ROWS[name]:

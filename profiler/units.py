@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import unicodedata
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -57,6 +58,16 @@ def show_plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def show_status(status: int | None) -> str:
+    """An exit status as a shell gives it: 3 -> "3", 139 -> "139 (killed by SIGSEGV)"; None: not known."""
+    if status is None:
+        return "not known"
+    try:
+        return f"{status} (killed by {signal.Signals(status - 128).name})"
+    except ValueError:  # no signal has this number
+        return str(status)
+
+
 def show_path(path: bytes | str) -> str:
     """A file name that is safe to print: control and undecodable bytes as \\xNN, backslashes doubled.
 
@@ -64,6 +75,12 @@ def show_path(path: bytes | str) -> str:
     """
     text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else path
     return "".join(_show_character(character) for character in text)
+
+
+def show_short(path: bytes | str, most: int) -> str:
+    """The same in at most so many characters, 5 at least: of a longer name both ends, which tell most."""
+    shown = show_path(path)
+    return shown if len(shown) <= most else f"{shown[: (most - 2) // 2]}...{shown[-((most - 3) // 2) :]}"
 
 
 def _show_character(character: str) -> str:

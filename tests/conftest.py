@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,9 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
-PATIENCE_S = 300.0
-"""How long to wait for what comes at once on an idle machine, before it is taken that it never comes."""
+PATIENCE_S = float(os.environ.get("COLDSEEK_PATIENCE_S", "300"))
+"""How long to wait for what comes at once on an idle machine, before it is taken that it never comes; an
+emulated one is asked for more."""
 
 # No example has to be made or tried in some time, and a test finds the same on every machine.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,9 +51,51 @@ def _be_like_everywhere() -> None:
                 # A job in the background ignores some of them, and so would all that the tests start.
                 # A handler of ours keeps pytest from them, too, and is no part of what exec passes on.
                 signal.signal(number, lambda *_: None)
+        # whoever ends the tests, such as timeout(1), ends what they have started: each in its own way
+        us = os.getpid()
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, lambda *_: _end_tests(us))
+
+
+def _end_tests(us: int) -> None:
+    if os.getpid() == us:
+        raise KeyboardInterrupt("SIGTERM")
+    os._exit(128 + signal.SIGTERM)  # a copy of us that a test has made
 
 
 _be_like_everywhere()
+
+_MARK, _LEAVE_S = "COLDSEEK_TESTS", 10.0
+os.environ.setdefault(_MARK, str(os.getpid()))  # the workers of pytest-xdist have that of who starts them
+
+
+def _left() -> dict[int, str]:
+    """The processes that the tests have started and that live, with the test that did."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+            if f"{_MARK}={os.getpid()}".encode() in words and int(name) != os.getpid():
+                named = dict(word.partition(b"=")[::2] for word in words)
+                found[int(name)] = os.fsdecode(named.get(b"PYTEST_CURRENT_TEST", b"no test"))
+    return found
+
+
+@pytest.hookimpl(trylast=True)  # after the workers have ended
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What tests have left running is ended and named, and they have failed: it keeps a machine busy for
+    others, or has their turn."""
+    if os.environ[_MARK] != str(os.getpid()):
+        return
+    end = time.monotonic() + _LEAVE_S
+    while (left := _left()) and time.monotonic() < end:
+        time.sleep(0.1)
+    for pid, test in left.items():
+        print(f"\nprocess {pid} was left running by {test}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    if left and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def need(condition: object, reason: str) -> None:

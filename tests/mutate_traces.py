@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -19,19 +20,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from image_cases import image_trace
-from made import MIB, below, trace
+from made import MIB, below, trace, waiting
 
-from profiler import devices
+from profiler import devices, packed
+from profiler.analysis.advice import advise
 from profiler.analysis.findings import find
 from profiler.analysis.prefetch import plan
 from profiler.analysis.projection import project, requests
-from profiler.analysis.whatif import advise, image_of
+from profiler.capture.recorder import FileFacts
 from profiler.cli.output import reading
 from profiler.errors import ColdseekError
 from profiler.plan import plan_of
 from profiler.report import advice, comparison, figures, summary, text
 from profiler.report import json as json_report
-from profiler.trace import EVENT_COLUMNS, Trace, load, save
+from profiler.trace import CONTENT_COLUMNS, EVENT_COLUMNS, TASK_COLUMNS, Trace, load, save, table
 
 Number = Callable[[int], int]
 """number(n) gives the next whole number below n."""
@@ -52,13 +54,15 @@ VALUES = (
     "{}", "[0]", '{"a": 1}', "[" * 30 + "]" * 30, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900,
     *(str(number) for number in NUMBERS), str(2**64), str(2**70),
     '"qcow2"', '"raw"', '"8:1"', '"0"', '"6.18"',
+    '"regular"', '"directory"', '"absent"', '"link"', '"files"',
+    *(f'"{packed.pack([number, other, number])}"' for number in NUMBERS for other in (0, 1, 2**62, -1)),
 )  # fmt: skip
 """JSON that may stand in place of any other."""
 
 WORDS = (
     "read", "pread64", "mmap", "fault", "miss", "request", "exec", "fadvise_dontneed", "fadvise_willneed",
     "madvise_random", "sendfile", "pwrite64", "lseek", "open", "uring_read", "syscall", "cache", "device",
-    "", "\x1b[2J", "z" * 300,
+    "lookup", "present", "mmap_exec", "", "\x1b[2J", "z" * 300,
 )  # fmt: skip
 """Operations and layers, and what is none."""
 
@@ -87,13 +91,62 @@ def bases() -> tuple[tuple[pa.Table, dict[str, Any]], ...]:
         (50, "miss", 0, 0, 4096), (1050, "miss", 1, 8192, 8192), (1500, "fault", 1, 4096, 0),
         (2010, "request", 0, MIB, 8192), (2500, "kernel_request", 0, 2 * MIB, 4096),
     ]  # fmt: skip
+    rows = [(1, 1, -1, b"qemu", 0), (1, 1, -1, b"x", 2000), (2, 1, 1, b"CPU 0/KVM", None)]
+    tasks = table(TASK_COLUMNS, [
+        {"tid": tid, "pid": pid, "parent": parent, "name": name, "program": b"/bin/" + name,
+         "cgroup": b"/x", "container": "c", "start_ns": start, "end_ns": 9000}
+        for tid, pid, parent, name, start in rows
+    ])  # fmt: skip
+    image, plain = (
+        waiting(
+            dataclasses.replace(one, tasks=tasks),
+            (1, 0, 50, "device"), (1, 90, None, "socket", b"/run/x"), (2, 0, 70, "lock"),
+        )
+        for one in (image, plain)
+    )  # fmt: skip
+    rows_there = [(20480, 24576, "ext4 inode table", b""), (24576, 28672, "ext4 file data", b"/etc/x\xff")]
+    image = dataclasses.replace(image, contents=table(CONTENT_COLUMNS, [
+        {"file": 0, "start": start, "end": end, "kind": kind, "path": path}
+        for start, end, kind, path in rows_there
+    ]))  # fmt: skip
     found = []
-    for one in (image, plain, below(image, seen), below(plain, seen), trace()):
+    for one in (image, plain, below(image, seen), below(plain, seen), _looked_up(more), trace()):
         file = io.BytesIO(_saved(one))
         events = pq.read_table(file)
         metadata = events.schema.metadata
         found.append((events, {key.decode(): json.loads(value) for key, value in metadata.items()}))
     return tuple(found)
+
+
+def _looked_up(more: dict[str, Any]) -> Trace:
+    """Paths that were followed, on a device of which is known where its inodes lie; one of some copies."""
+    inodes = {
+        "source": "file system",
+        "block_size": 4096,
+        "inode_size": 256,
+        "blocks_per_group": 32768,
+        "inodes_per_group": 8192,
+        "read_ahead_blocks": 32,
+        "inode_tables": {"0": 1063, "40": 1310720},
+    }
+    disk = more["host"]["devices"]["8:1"] | {"inodes": inodes, "filesystems": ["ext4"]}
+    files = [
+        FileFacts(path, "8:1", inode, size, None, kind, "ext4")
+        for path, inode, size, kind in [
+            (b"/", 2, 4096, "directory"), (b"/lib", 327_681, 2**16, "directory"),
+            (b"/lib/a", None, None, "absent"), (b"/lib/b", 327_690, 20, "link"),
+            (b"/lib/c", 327_700, MIB, "regular"), (b"/d", 40 * 8192, MIB, "regular"),
+        ]
+    ]  # fmt: skip
+    copies = {"count": 3, "own": ["/d"], "cold": [{"wall_s": [1.0, 2.0, 1.5]}], "warm": []}
+    looked_up = [(10 * number, "lookup", number, None, 0) for number in range(2, 6)]
+    present = [(90, "present", 4, 0, 65536), (91, "present", 5, 4096, 4096), (5, "exec", 4, 0, 0)]
+    host = more["host"] | {"devices": {"8:1": disk}}
+    made = trace(
+        [(4, 0, 832), (5, 0, 100), (5, 8192, 100)], files, extents=[(5, 0, MIB, MIB, 1)], step_ns=40,
+        **(more | {"evicted": "files", "copies": copies, "host": host, "tracer": "ptrace", "image": ""}),
+    )  # fmt: skip
+    return below(made, looked_up + present)
 
 
 def _saved(made: Trace) -> bytes:
@@ -223,6 +276,7 @@ def check(raw: bytes, number: Number, everything: bool = True) -> str:
 def _report(found: Trace, _: Number) -> None:
     summed = summary.summarise(found, _devices())
     assert text.report(summed).plain
+    assert text.screen(summed, text.Terminal(80, draws=True, colours=True)).plain
     json.loads(json_report.dumps(json_report.report(summed)))
 
 
@@ -239,13 +293,11 @@ def _plan(found: Trace, _: Number) -> None:
 
 
 def _advise(found: Trace, _: Number) -> None:
-    image = image_of(found)
-    if image is not None:
-        findings = find(found, found.reads(), requests(found))
-        advices = advise(found, image, _devices(), _devices())
-        path = found.files["path"].iloc[image.file]
-        assert advice.text(advices, findings, path, "x", found.meta)
-        json_report.dumps(advice.json(advices, findings, path, "x", found.meta))
+    findings = find(found, found.reads(), requests(found))
+    advices = advise(found, _devices(), _devices())
+    path = b"" if advices.image is None else found.files["path"].iloc[advices.image.file]
+    assert advice.text(advices, findings, path, "x", found.meta)
+    json_report.dumps(advice.json(advices, findings, path, "x", found.meta))
 
 
 def _compare(found: Trace, _: Number) -> None:

@@ -1,5 +1,5 @@
 """Why a start is slow, by rules: few, each with its numbers. A rule looks at one table of evidence and finds
-something or nothing; what a remedy would gain is for `whatif` to tell.
+something or nothing; what a remedy would gain is for `advice` to tell.
 
 Sizes of QEMU's caches, and the options that set them, after its docs/qcow2-cache.txt.
 """
@@ -7,17 +7,20 @@ Sizes of QEMU's caches, and the options that set them, after its docs/qcow2-cach
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from profiler.analysis.attribution import structure_of
+from profiler.analysis.contributors import IMAGE, Contributor, by_bytes, contributors, in_words
+from profiler.analysis.costs import Cost
+from profiler.analysis.image_reads import guest_reads
 from profiler.analysis.intervals import PAGE
 from profiler.analysis.pagecache import NEVER, facts_of_devices, number_in
 from profiler.analysis.projection import Cold
-from profiler.analysis.whatif import DATA, Image, image_of
+from profiler.analysis.traced_image import TracedImage, image_of
 from profiler.trace import Trace
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural
 
@@ -53,9 +56,15 @@ UNALIGNED = 0.2
 """From this share of data reads that do not start and end at 4 KiB, the guest's layout is the story: 4 KiB
 is the page of the cache and the sector of today's disks. Drishti flags misaligned requests above 10%."""
 
+CONTRIBUTORS = "contributors"
+"""The kind of the finding that names what costs most, which pages also say in more words."""
+
 UNUSED = 0.5
 """Read-ahead hurts if so large a share of what it brings in is touched by nobody, and UNUSED_LEAST bytes."""
 UNUSED_LEAST = 4 * MIB
+
+WORTH_A_NAME = 0.05
+"""What costs less than this share of all is not named among the dearest."""
 
 USUAL_READ_AHEAD_KB = 128
 """The kernel's default (VM_READAHEAD_PAGES)."""
@@ -75,13 +84,14 @@ class Finding:
 @dataclass(frozen=True)
 class Evidence:
     """What the rules look at. reads: those of the image's files, with `structure`; all files where there is
-    no image. requests: of `Cold`. path: of the image, for remedies.
+    no image. requests: of `Cold`. dearest: what costs most. path: of the image, for remedies.
     """
 
     trace: Trace
-    image: Image | None
+    image: TracedImage | None
     reads: pd.DataFrame
     requests: pd.DataFrame
+    dearest: tuple[Contributor, ...]
 
     @property
     def path(self) -> str:
@@ -90,13 +100,16 @@ class Evidence:
         return shlex.quote(show_path(self.trace.files["path"].iloc[self.image.file]))
 
 
-def find(trace: Trace, reads: pd.DataFrame, cold: Cold) -> tuple[Finding, ...]:
-    """What the rules find, in their order: the image's structure first. reads: trace.reads()."""
+def find(trace: Trace, reads: pd.DataFrame, cold: Cold, costs: Sequence[Cost] = ()) -> tuple[Finding, ...]:
+    """What the rules find, in their order: the image's structure first. reads: trace.reads(). costs:
+    what its files cost; empty: by the bytes that reach the device."""
     image = image_of(trace)
     if image is not None:
         reads = reads[reads["file"].isin(image.files).to_numpy(bool)]
     reads = reads.assign(structure=structure_of(reads, trace.structures))
-    evidence = Evidence(trace, image, reads, cold.requests)
+    evidence = Evidence(
+        trace, image, reads, cold.requests, contributors(trace, costs or by_bytes(trace, cold))
+    )
     return tuple(found for rule in RULES if (found := rule(evidence)) is not None)
 
 
@@ -178,28 +191,29 @@ def fragmentation(seen: Evidence) -> Finding | None:
     if torn < max(TORN_LEAST, TORN * len(frame)):
         return None
     extents = int((seen.trace.extents["file"] == image.file).sum())
+    copy = "cp --sparse=always --reflink=never" if len(image.files) == 1 else "qemu-img convert -O qcow2"
     return Finding(
         "fragmentation",
         f"fragmented on its device: {show_plural(extents, 'extent')}, {show_count(torn)} reads torn apart",
         {"extents": extents, "requests_torn": torn},
-        f"cp --sparse=always --reflink=never {seen.path} NEW",
+        f"{copy} {seen.path} NEW",
     )
 
 
 def unaligned(seen: Evidence) -> Finding | None:
-    """The guest reads across pages and sectors."""
+    """The guest reads across pages and sectors of its own disk. Where the file has its data is up to the
+    format: compressed clusters, VDI and VMDK put them anywhere."""
     if seen.image is None:
         return None
-    data = seen.reads[seen.reads["structure"].isin(DATA).to_numpy(bool)]
-    offset = data["offset"].to_numpy(np.int64, na_value=0)
-    end = offset + data["size"].to_numpy(np.int64, na_value=0)
+    offset, size = guest_reads(seen.reads, seen.trace.structures)
+    end = offset + size
     odd = int(((offset % PAGE != 0) | (end % PAGE != 0)).sum())
-    if odd < max(FEW, UNALIGNED * len(data)):
+    if odd < max(FEW, UNALIGNED * len(offset)):
         return None
     return Finding(
         "unaligned",
-        f"{show_count(odd)} of {show_plural(len(data), 'read')} of data do not start and end at 4 KiB",
-        {"reads": odd, "share": odd / len(data)},
+        f"{show_count(odd)} of {show_plural(len(offset), 'read')} of data do not start and end at 4 KiB",
+        {"reads": odd, "share": odd / len(offset)},
         "partitions that start at a multiple of 1 MiB, file systems with blocks of 4 KiB",
     )
 
@@ -256,12 +270,59 @@ def snapshots(seen: Evidence) -> Finding | None:
     )
 
 
+def lookups(seen: Evidence) -> Finding | None:
+    """Most requests are what file systems read of their own: many small files, or far apart."""
+    own = int(seen.requests["own"].sum())
+    files = int(seen.requests["file"][~seen.requests["own"].to_numpy(bool)].nunique())
+    if own < FEW or own < DOMINATES * len(seen.requests):
+        return None
+    share = own / len(seen.requests)
+    return Finding(
+        "lookups",
+        f"{show_percent(share)} of the requests look up names and inodes: {show_plural(files, 'file')}",
+        {"requests": own, "share": share, "files": files},
+        "fewer files (an archive, an image such as squashfs), or coldseek prefetch as root",
+    )
+
+
+def mapped(seen: Evidence) -> Finding | None:
+    """Most of what comes in is mapped: page by page, where the program happens to touch it."""
+    frame = seen.requests[~seen.requests["own"].to_numpy(bool)]
+    size = frame["size"].to_numpy(np.float64)
+    of_maps = (frame["read"] < 0).to_numpy(bool)
+    count, brought = int(of_maps.sum()), float(size[of_maps].sum())
+    if count < FEW or brought < DOMINATES * size.sum():
+        return None
+    share = brought / float(size.sum())
+    return Finding(
+        "mapped",
+        f"{show_percent(share)} of what comes in are mapped pages (program and libraries)",
+        {"requests": count, "bytes": int(brought), "share": share},
+        "coldseek prefetch TRACE",
+    )
+
+
+def dearest(seen: Evidence) -> Finding | None:
+    """The things that cost most, and what they are; no news where that is a disk image, or all that is
+    read."""
+    if len(seen.dearest) < 2 or seen.dearest[0].kind == IMAGE:
+        return None
+    named = [one for one in seen.dearest if one.share >= WORTH_A_NAME] or seen.dearest[:1]
+    return Finding(
+        CONTRIBUTORS,
+        ", ".join(f"{in_words(one)} {show_percent(one.share)}" for one in named),
+        {"share": sum(one.share for one in named), "files": sum(one.files for one in named)},
+        "",
+    )
+
+
 RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
-    metadata, l2_cache, refcount_cache, chain, fragmentation, unaligned, read_ahead, snapshots,
+    metadata, l2_cache, refcount_cache, chain, fragmentation, unaligned, dearest, mapped, lookups,
+    read_ahead, snapshots,
 )  # fmt: skip
 
 
-def tables_bytes(image: Image | None) -> int:
+def tables_bytes(image: TracedImage | None) -> int:
     """What the L2 cache has to hold so that no table is read twice: disk_size * 8 / cluster_size, twice that
     with extended L2 entries."""
     if image is None or not image.cluster:

@@ -38,7 +38,7 @@ def known_files(trace: Trace) -> Ints:
     """
     if not trace.saw("device"):
         return np.zeros(0, np.int64)
-    disks, extents = _partitions(trace), trace.extents
+    disks, extents = partitions(trace), trace.extents
     whole = extents["file"][extents["flags"] & LAST != 0].to_numpy(np.int64)
     mapped = np.unique(trace.structures["file"].to_numpy(np.int64))
     placed = mapped[np.isin(mapped, whole) & (mapped >= 0)]
@@ -55,7 +55,7 @@ def requests(trace: Trace, files: Ints) -> pd.DataFrame:
     rows = trace.layer("device")
     rows = rows[(rows["op"].isin(DEVICE_OPS) & rows["offset"].notna() & (rows["file"] >= 0)).to_numpy(bool)]
     device = trace.files["device"].to_numpy(object)
-    disks = _partitions(trace)
+    disks = partitions(trace)
     extents = trace.extents[np.isin(trace.extents["file"].to_numpy(np.int64), files)]
     where = [disks[name] for name in device[extents["file"].to_numpy(np.int64)]]
     file, offset = read_from(
@@ -95,7 +95,7 @@ def read_from(disk: np.ndarray, offset: Ints, extents: pd.DataFrame) -> tuple[In
     return file, place
 
 
-def _partitions(trace: Trace) -> dict[str, Partition]:
+def partitions(trace: Trace) -> dict[str, Partition]:
     """Where each device lies on its disk, by "major:minor"; those of which it is not known left out."""
     found = {}
     for device, facts in facts_of_devices(trace).items():

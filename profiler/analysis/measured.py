@@ -9,6 +9,9 @@ from typing import Any
 
 from profiler.trace import MOST_SECONDS, Meta
 
+MOST_COPIES = 10_000
+"""More starts at once than this are believed of no trace."""
+
 _SHORTEST = 1e-9
 """Seconds: no clock that times a run tells less. What is divided by less may be infinite."""
 
@@ -18,7 +21,10 @@ class Run:
     """An untraced run as it was measured; see capture/runs.py. None: not known.
 
     failed: it ended with another exit status than the first run of all, so that it was another thing that
-    took this time. stderr: the end of what it wrote there, "" if that is not known.
+    took this time. stderr: the end of what it wrote there, "" if that is not known. copies: of several
+    starts at once each of them; the run itself is then all of them: the time of the slowest, the bytes of
+    all, and it has failed if any has. user_s, system_s, blocked_s: seconds that all its tasks together ran,
+    and waited for block devices, as the kernel accounted them.
     """
 
     wall_s: float
@@ -28,12 +34,37 @@ class Run:
     device_read_bytes: int | None
     failed: bool = False
     stderr: str = ""
+    copies: tuple[Run, ...] = ()
+    user_s: float | None = None
+    system_s: float | None = None
+    blocked_s: float | None = None
 
 
 def median_s(runs: Sequence[Run]) -> float | None:
     """The median wall time in seconds of those that did not fail; None without any."""
     walls = [run.wall_s for run in runs if not run.failed]
     return statistics.median(walls) if walls else None
+
+
+def mean_s(runs: Sequence[Run]) -> float | None:
+    """The median over the runs that did not fail of the mean wall time, in seconds, of their copies; None
+    without any, and of runs of one."""
+    means = [
+        statistics.fmean(one.wall_s for one in run.copies) for run in runs if not run.failed and run.copies
+    ]
+    return statistics.median(means) if means else None
+
+
+def copies_of(meta: Meta) -> int:
+    """How many starts at once the untraced runs are of; 1 for most traces, and for what makes no sense."""
+    count = meta.copies.get("count")
+    return count if type(count) is int and 1 < count <= MOST_COPIES else 1
+
+
+def median_bytes(runs: Sequence[Run]) -> int | None:
+    """The median of what those that did not fail read from devices; None where that was not counted."""
+    counts = [run.device_read_bytes for run in runs if not run.failed and run.device_read_bytes is not None]
+    return statistics.median_low(counts) if counts else None
 
 
 def first_status(meta: Meta) -> int | None:
@@ -72,8 +103,23 @@ def _run(entry: Any, first: int | None) -> Run | None:
         return None
     words = entry.get("stderr", "")
     status, resident, checked, device = counts
+    used = [entry.get(key) for key in ("user_s", "system_s", "blocked_s")]
+    if not all(n is None or _is_time(n) for n in used):
+        return None
+    user, system, blocked = (None if n is None else float(n) for n in used)
+    several = entry.get("copies", [])
+    copies = [_run(one, first) for one in several] if isinstance(several, list | tuple) else [None]
+    if len(copies) > MOST_COPIES or any(one is None or one.copies for one in copies):
+        return None
+    other = first is not None and status not in (first, None)
     return Run(
         float(wall), status, resident, checked, device,
-        failed=first is not None and status not in (first, None),
+        failed=other or any(one.failed for one in copies if one),
         stderr=words if isinstance(words, str) else "",
+        copies=tuple(one for one in copies if one),
+        user_s=user, system_s=system, blocked_s=blocked,
     )  # fmt: skip
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SECONDS

@@ -58,20 +58,25 @@ REQUEST_COLUMNS = {**_SIZES, "needed_ns": "int64", "folio": "int64"}
 """Of the frame that `simulate` gives."""
 
 _READ, _SPLICED, _HEAD, _FAULT, _WILLNEED, _RANDOM, _NORMAL, _SEQUENTIAL = range(8)
-_DONTNEED, _WRITE, _MAP, _CODE, _MADVISED = range(8, 13)
-_TOUCHING = (_READ, _SPLICED, _HEAD, _FAULT)
+_DONTNEED, _WRITE, _MAP, _CODE, _PRESENT, _MADVISED = range(8, 14)
+_TOUCHING = (_READ, _SPLICED, _HEAD, _FAULT, _PRESENT)
 _KINDS = {
     **dict.fromkeys(READ_OPS, _READ),
     **dict.fromkeys(("sendfile", "splice", "copy_file_range", "uring_splice"), _SPLICED),
     **dict.fromkeys(WRITE_OPS, _WRITE),
     "exec": _HEAD, "fault": _FAULT, "readahead": _WILLNEED, "fadvise_willneed": _WILLNEED,
     "fadvise_random": _RANDOM, "fadvise_normal": _NORMAL, "fadvise_sequential": _SEQUENTIAL,
-    "fadvise_dontneed": _DONTNEED, "mmap": _MAP, "mmap_exec": _CODE, "madvise_willneed": _WILLNEED,
-    "madvise_normal": _MADVISED, "madvise_random": _MADVISED + 1, "madvise_sequential": _MADVISED + 2,
+    "fadvise_dontneed": _DONTNEED, "mmap": _MAP, "mmap_exec": _CODE, "present": _PRESENT,
+    "madvise_willneed": _WILLNEED, "madvise_normal": _MADVISED, "madvise_random": _MADVISED + 1,
+    "madvise_sequential": _MADVISED + 2,
 }  # fmt: skip
 """What an event means to the page cache of its file."""
 _ADVICE = ("", "random", "sequential")
 _IN_CHUNK = CHUNK - 1
+
+_IN_A_ROW = 16
+"""So many stretches of mapped pages in a row, 1 MiB of a file without a gap: it was read through. Our own
+choice: programs and libraries jump, and leave gaps."""
 
 MEMORY_FILESYSTEMS = frozenset(
     {
@@ -83,6 +88,9 @@ MEMORY_FILESYSTEMS = frozenset(
 )  # fmt: skip
 """File systems without a device behind them: reading them costs no I/O (marked `nodev` in
 /proc/filesystems, less those that are networks or lie on other file systems)."""
+
+PSEUDO_FILESYSTEMS = MEMORY_FILESYSTEMS - {"devtmpfs", "hugetlbfs", "ramfs", "rootfs", "tmpfs"}
+"""Those among them whose files nobody wrote: the kernel makes up what is read of them."""
 
 
 def simulate(
@@ -177,6 +185,9 @@ def _accesses(trace: Trace) -> _Accesses:
     )  # fmt: skip
     at = np.flatnonzero(wanted)
     time = events["time_ns"].to_numpy(np.int64)[at]
+    # of what was found later only the earliest time is known: faults all the same, one after the other
+    later = np.arange(len(at)) - np.searchsorted(time, time, side="left")
+    time = time + np.where(kind[at] == _PRESENT, later, 0)
     duration = events["duration_ns"].to_numpy(np.int64, na_value=0)
     kind, size, requested = kind[at], size[at], requested[at]
     asks = np.maximum(requested, size)
@@ -307,6 +318,7 @@ class _Run:
         self._maps: dict[int, list[_Map]] = {}  # by process, the latest last
         self._last_maps: list[_Map] = []
         self._advice: dict[int, list[tuple[int, int, str]]] = {}  # by process: pages, what was said of them
+        self._row, self._row_end = 0, -1  # stretches found mapped without a gap; where the last one ends
         self._missed: dict[int, int] = {}  # task -> the page at which it last missed
 
     def go(self, low: int, high: int, most: int, mixed: bool) -> None:
@@ -314,6 +326,7 @@ class _Run:
         pages. mixed: some of its reads overlap. Raises TooMuchError."""
         self._most = most
         windows, cache = self._windows, self._cache
+        self._row, self._row_end = 0, -1
         for kept in (windows, self._maps, self._last_maps, self._advice, self._missed):
             kept.clear()
         if mixed:
@@ -404,6 +417,8 @@ class _Run:
         start, stop, event = columns.start[at], columns.stop[at], columns.event[at]
         if kind == _FAULT:
             self._fault(start, event)
+        elif kind == _PRESENT:
+            self._found_present(start, stop, event)
         elif kind in (_MAP, _CODE):
             made = _Map(start, stop, columns.handle[at], kind == _CODE)
             self._maps.setdefault(int(self._accesses.pid[event]), []).append(made)
@@ -441,6 +456,24 @@ class _Run:
             window.random = kind == _RANDOM
             if kind != _RANDOM:
                 window.most = self._most * (2 if kind == _SEQUENTIAL else 1)
+
+    def _found_present(self, start: int, stop: int, event: int) -> None:
+        """Pages that were found mapped: of one fault, or of several, and nobody knows at which page.
+
+        The middle one stands for all that it may have been. What of them is missing then was touched too. In
+        a row of many that leave nothing out the program went through the file, and met the marks at which
+        more is read ahead.
+        """
+        self._row = self._row + 1 if start == self._row_end else 0
+        self._row_end = stop
+        through, middle = self._row >= _IN_A_ROW, (start + stop) // 2
+        next_of = self._cache.first_to_do if through else self._cache.first_missing
+        for begin, end in ((start, stop),) if through else ((middle, middle + 1), (start, stop)):
+            page = next_of(begin, end)
+            while page < end:
+                self._fault(page, event)
+                self._check()
+                page = next_of(page + 1, end)
 
     def _fault(self, page: int, event: int) -> None:
         pid, tid = int(self._accesses.pid[event]), int(self._accesses.tid[event])

@@ -74,7 +74,8 @@ def _touched(trace: Trace, kinds: tuple[str, ...]) -> pd.DataFrame:
     """Whole pages of files of these kinds, in the order of time: file, start, end (bytes), time_ns."""
     reads = trace.reads()
     cache = trace.layer("cache")
-    rows = pd.concat([reads[~reads["direct"].to_numpy(bool)], cache], ignore_index=True)
+    mapped = trace.events[(trace.events["op"] == "present").to_numpy(bool)]
+    rows = pd.concat([reads[~reads["direct"].to_numpy(bool)], cache, mapped], ignore_index=True)
     files = trace.files
     in_memory = files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool)
     wanted = files["kind"].isin(kinds).to_numpy(bool) & ~in_memory

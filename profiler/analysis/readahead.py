@@ -99,8 +99,7 @@ class FileCache:
         Raises TooMuchError, as all that bring pages in.
         """
         present, plain = self.present, self.plain
-        if stop - max(self.end, index) > CHUNK:
-            self.end = stop  # the file is longer than was known; page by page it would be found out slowly
+        self._grow(index, stop)
         while index < stop:
             chunk = index >> SHIFT
             base = chunk << SHIFT
@@ -123,13 +122,20 @@ class FileCache:
 
     def reading(self, window: Window, index: int, stop: int, wanted: int, event: int) -> Iterator[None]:
         """`read` in steps: it stops wherever the read waits for a page that was missing."""
+        self._grow(index, stop)
         while index < stop:
-            gap = self._gap(index, stop)
+            gap = self.first_missing(index, stop)
             until = gap if gap > index else index + 1
             self.read(window, index, until, wanted, event)
             if gap == index:
                 yield
             index = until
+
+    def _grow(self, index: int, stop: int) -> None:
+        """A read that goes far beyond the end of the file shows that it is longer than was known: page by
+        page it would be found out slowly."""
+        if stop - max(self.end, index) > CHUNK:
+            self.end = stop
 
     def fault(
         self, window: Window, index: int, event: int, *, advice: str = "", code_end: int | None = None
@@ -302,13 +308,13 @@ class FileCache:
             after = (index & -folio) + folio
             if self._first_present(after, after + _LEAF) == after + _LEAF:
                 return index + 1 + folio // _LEAF
-            return self._gap(index + 1, beyond)
-        gap = self._gap(index + 1, beyond)
+            return self.first_missing(index + 1, beyond)
+        gap = self.first_missing(index + 1, beyond)
         inside = (index + 1) & (folio - 1)
         leaf_end = (index | (_LEAF - 1)) + 1
         if gap < leaf_end:
             return min(gap + inside, beyond)
-        return self._gap(leaf_end + inside, beyond)  # in the next leaf the two agree again
+        return self.first_missing(leaf_end + inside, beyond)  # in the next leaf the two agree again
 
     def _counted_before(self, index: int, most: int) -> int:
         """How many pages right before `index` the kernel counts as there, up to `most`
@@ -385,11 +391,23 @@ class FileCache:
             at = base
         return index - max(at, lowest)
 
-    def _gap(self, index: int, stop: int) -> int:
+    def first_missing(self, index: int, stop: int) -> int:
         """The first page from `index` on that is missing; `stop` if none is before it."""
         while index < stop:
             chunk = index >> SHIFT
             rest = ~self.present.get(chunk, 0) >> (index & (CHUNK - 1))
+            at = index + (rest & -rest).bit_length() - 1
+            if at < (chunk + 1) << SHIFT:
+                return min(at, stop)
+            index = (chunk + 1) << SHIFT
+        return stop
+
+    def first_to_do(self, index: int, stop: int) -> int:
+        """The first page from `index` on that is missing, or marked to read on from; `stop` if none is
+        before it."""
+        while index < stop:
+            chunk = index >> SHIFT
+            rest = ~self.plain.get(chunk, 0) >> (index & (CHUNK - 1))
             at = index + (rest & -rest).bit_length() - 1
             if at < (chunk + 1) << SHIFT:
                 return min(at, stop)

@@ -88,7 +88,13 @@ def overlapping(reads: pd.DataFrame) -> Ints:
 
 
 def waits(
-    issued: Floats, needed: Floats, group: Ints, chain: Ints, latency: Floats, occupied: Floats
+    issued: Floats,
+    needed: Floats,
+    group: Ints,
+    chain: Ints,
+    latency: Floats,
+    occupied: Floats,
+    served_as: Ints | None = None,
 ) -> Floats:
     """How long the program waits for each request, in seconds; arrays of equal length, in the order of
     service.
@@ -97,7 +103,8 @@ def waits(
     it (infinite: never; at `issued`: at once). group: requests next to each other with one number are made
     together, before any of them is waited for. chain: which of several programs makes it, each with a clock
     of its own; 0, 1 ... latency, occupied: as in `devices.model.Service`. The device serves one after
-    another, each as soon as the one before it is no longer in the way.
+    another, each as soon as the one before it is no longer in the way. served_as: of each the row that
+    brings it in: its own, or an earlier one, of another program that asked for the same; None: each its own.
     """
     if not len(issued):
         return np.zeros(0)
@@ -107,15 +114,20 @@ def waits(
     chains = int(chain.max()) + 1
     lag, base, last = [0.0] * chains, [0.0] * chains, [-1] * chains
     pending: list[list[tuple[float, float, int]]] = [[] for _ in range(chains)]
-    free = 0.0
-    columns = (column.tolist() for column in (issued, needed, group, chain, latency, occupied))
-    for row, (issue, need, number, who, takes, blocks) in enumerate(zip(*columns, strict=True)):
+    free, ends = 0.0, [0.0] * len(issued)
+    by = np.arange(len(issued)) if served_as is None else served_as
+    columns = (column.tolist() for column in (issued, needed, group, chain, latency, occupied, by))
+    for row, (issue, need, number, who, takes, blocks, source) in enumerate(zip(*columns, strict=True)):
         if number != last[who]:
             last[who] = number
             _settle(pending[who], issue, lag, who, waited)
             base[who] = lag[who]
-        start = max(free, issue + base[who])
-        free, done = start + blocks, start + takes
+        if source == row:
+            start = max(free, issue + base[who])
+            free, done = start + blocks, start + takes
+            ends[row] = done
+        else:
+            done = ends[source]  # it is there, or under way
         if need > issue:
             heapq.heappush(pending[who], (need, done, row))
         elif done - issue > lag[who]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from profiler.capture import leftovers
 from profiler.capture.aside import Aside, aside
+from profiler.capture.finish.finish import Finish
 from profiler.capture.launch import find_program, working_directory
 from profiler.capture.runs import run
 from profiler.capture.tracer import Over
@@ -41,7 +42,7 @@ def last_lines(written: str) -> str:
 @dataclass(frozen=True)
 class Around:
     """before, after: commands, (): none. owner: the user they run as, as the runs do. say: called with what
-    there is to tell.
+    there is to tell. own_s, grace_s: see `leftovers.end`.
 
     The command after each run begins when the run's own command has ended: it may end in its own way what
     that left running. What then is left of it is ended; what runs by other means is not touched. All of it
@@ -52,6 +53,8 @@ class Around:
     after: Sequence[str] = ()
     owner: Owner | None = None
     say: Callable[[str], None] = lambda _: None
+    own_s: float = leftovers.OWN_S
+    grace_s: float = leftovers.GRACE_S
     _told: set[str] = field(default_factory=set)
 
     def check(self) -> None:
@@ -62,17 +65,22 @@ class Around:
                     find_program(command[0])
 
     @contextlib.contextmanager
-    def untraced(self) -> Iterator[None]:
-        """To run the command in, without a tracer. Raises ColdseekError where one of the two fails."""
-        self._run_before()
-        with self._aside() as after, watched(), leftovers.Leftovers() as found:
+    def untraced(self, finish: Finish | None = None) -> Iterator[leftovers.Running]:
+        """To run the command in, without a tracer: gives what tells of its processes. Raises ColdseekError
+        where one of the two fails. finish: when it is over; what stands by for that is none of its
+        processes."""
+        self.run_before()
+        if finish is not None:
+            with open(os.devnull, "wb") as null:
+                finish.prepare({1: null.fileno(), 2: null.fileno()})
+        with self.aside() as after, watched(), leftovers.Leftovers() as found:
             try:
-                yield
+                yield found.running
             finally:
                 try:
                     after.act()
                 finally:
-                    self._end(found.running)
+                    self.end(found.running)
 
     @contextlib.contextmanager
     def traced(self) -> Iterator[Over]:
@@ -80,14 +88,14 @@ class Around:
 
         It has to go on with what is left running, which is cleared up beside it.
         """
-        self._run_before()
+        self.run_before()
         threads: list[threading.Thread] = []
         failures: list[ColdseekError] = []
 
         def clear_up(running: leftovers.Running, kill: Callable[[], None]) -> None:
             try:
                 after.act()
-                self._end(running, kill)
+                self.end(running, kill)
             except ColdseekError as error:
                 failures.append(error)
                 kill()
@@ -96,7 +104,7 @@ class Around:
             threads.append(threading.Thread(target=clear_up, args=(running, kill), daemon=True))
             threads[-1].start()
 
-        with self._aside() as after:
+        with self.aside() as after:
             try:
                 yield over
                 for thread in threads:
@@ -110,7 +118,7 @@ class Around:
             raise failures[0]
 
     @contextlib.contextmanager
-    def _aside(self) -> Iterator[Aside]:
+    def aside(self) -> Iterator[Aside]:
         """What runs the command after the run: when it is told to, and in any case at the end."""
         if not self.after:
             yield Aside()
@@ -127,7 +135,8 @@ class Around:
             finally:
                 made.act()
 
-    def _run_before(self) -> None:
+    def run_before(self) -> None:
+        """Run the command before; untraced and traced do."""
         with watched():
             self._run("--before", self.before)
 
@@ -141,14 +150,19 @@ class Around:
             shown = show_path(shlex.join(command))
             raise ColdseekError(f"{option} {shown} ended with exit status {done.exit_status}: {wrote}")
 
-    def _end(self, running: leftovers.Running, kill: Callable[[], None] | None = None) -> None:
+    def end(self, running: leftovers.Running, kill: Callable[[], None] | None = None) -> None:
+        """End what still runs, and say so. Raises ColdseekError if that cannot be ended."""
         try:
-            names = set(leftovers.end(running, kill))
+            self.tell(leftovers.end(running, kill, self.own_s, self.grace_s))
         except TimeoutError as error:
             raise ColdseekError(
                 f"what a run left running cannot be ended: {show_path(str(error))}; name a command that "
                 f"does with --after"
             ) from error
+
+    def tell(self, ended: Iterable[str]) -> None:
+        """Say what was ended: each name once for all runs."""
+        names = set(ended)
         if names - self._told:
             self._told.update(names)
             listed = ", ".join(show_path(name) for name in sorted(names))

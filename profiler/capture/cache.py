@@ -14,7 +14,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.capture.environment import MEMORY_FILESYSTEMS, filesystem_of
@@ -69,7 +69,8 @@ class Residency:
 
     resident_bytes of the checked_bytes (the sizes of the files together, without their holes), in `files`
     files. `unchecked`: files that could not be looked at, because they may not be read or because the kernel
-    tells only their owner. `present`: the files of which anything is cached, most first.
+    tells only their owner. `present`: the files of which anything is cached, most first. `looked`: all that
+    were looked at.
     """
 
     resident_bytes: int
@@ -77,6 +78,25 @@ class Residency:
     files: int
     unchecked: tuple[bytes, ...] = ()
     present: tuple[FileResidency, ...] = ()
+    looked: tuple[FileResidency, ...] = field(default=(), repr=False, compare=False)
+
+    def of(self, paths: Iterable[bytes]) -> Residency:
+        """The same of these files alone, as far as they are among them, by whatever names."""
+        wanted = {_identity(path) for path in paths}
+        looked = tuple(file for file in self.looked if _identity(file.path) in wanted)
+        return Residency(
+            sum(file.resident for file in looked),
+            sum(file.data for file in looked),
+            len(looked),
+            tuple(path for path in self.unchecked if _identity(path) in wanted),
+            tuple(file for file in self.present if _identity(file.path) in wanted),
+            looked,
+        )
+
+    def lacks(self, paths: Iterable[bytes]) -> list[bytes]:
+        """Those of the paths whose files were neither looked at nor refused."""
+        known = {_identity(path) for path in (*(file.path for file in self.looked), *self.unchecked)}
+        return [path for path in paths if _identity(path) not in known]
 
     @property
     def known(self) -> tuple[int, int] | tuple[None, None]:
@@ -90,7 +110,8 @@ class Coldness:
     right after.
 
     cold: whether that counts as a cold start. why: one line that says what is left and what that means.
-    proved: False where too little could be looked at to tell.
+    proved: False where too little could be looked at to tell. excused: files that could not be dropped and
+    need not be. must: those of which nothing may be left.
     """
 
     method: str
@@ -98,6 +119,12 @@ class Coldness:
     cold: bool
     why: str
     proved: bool = True
+    excused: frozenset[bytes] = field(default=frozenset(), repr=False)
+    must: tuple[bytes, ...] = field(default=(), repr=False)
+
+    def of(self, paths: Iterable[bytes]) -> Coldness:
+        """The proof for these files alone: what the start really read."""
+        return _judge(self.method, self.residency.of([*self.must, *paths]), list(self.must), self.excused)
 
     @property
     def fault(self) -> str:
@@ -116,6 +143,7 @@ def residency(paths: Iterable[bytes]) -> Residency:
     """
     files = checked = resident = 0
     present: list[FileResidency] = []
+    looked: list[FileResidency] = []
     unchecked: list[bytes] = []
     for path, descriptor in _each(paths, unchecked):
         found = _look(path, descriptor)
@@ -125,10 +153,11 @@ def residency(paths: Iterable[bytes]) -> Residency:
         files += 1
         checked += found.data
         resident += found.resident
+        looked.append(found)
         if found.resident:
             present.append(found)
     present.sort(key=lambda file: -file.resident)
-    return Residency(resident, checked, files, tuple(unchecked), tuple(present))
+    return Residency(resident, checked, files, tuple(unchecked), tuple(present), tuple(looked))
 
 
 def is_warm(found: Residency, needed_bytes: int) -> bool:
@@ -173,6 +202,15 @@ def _each(paths: Iterable[bytes], refused: list[bytes]) -> Iterator[tuple[bytes,
                 yield path, descriptor
         finally:
             os.close(descriptor)
+
+
+def _identity(path: bytes) -> object:
+    """The same for all names of a file."""
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return path
+    return (facts.st_dev, facts.st_ino) if not stat.S_ISBLK(facts.st_mode) else facts.st_rdev
 
 
 def _is_data(facts: os.stat_result) -> bool:
@@ -296,6 +334,11 @@ def drop_all() -> None:
     What running programs have mapped stays. Raises ColdseekError where it may not be done.
     """
     os.sync()
+    _drop()
+
+
+def _drop() -> None:
+    """The same of what is written back already."""
     try:
         # Documentation/admin-guide/sysctl/vm.rst: 1 the page cache, 2 dentries and inodes, 3 both
         with open(_DROP_CACHES, "wb", buffering=0) as control:
@@ -332,8 +375,10 @@ def evict(paths: Iterable[bytes]) -> Residency:
     return residency(paths)
 
 
-def make_cold(paths: Iterable[bytes], must: Iterable[bytes] = ()) -> Coldness:
+def make_cold(paths: Iterable[bytes], must: Iterable[bytes] = (), whole: bool | None = None) -> Coldness:
     """Get these files out of the page cache by the best means there is here, and prove it.
+
+    whole: False: file by file, even where the whole page cache could be dropped; see `eviction`.
 
     It counts as cold if nothing is left but pages of files that running programs have mapped (the C library,
     the Python that runs coldseek: they would not be read in a true cold start of this program either), files
@@ -342,7 +387,7 @@ def make_cold(paths: Iterable[bytes], must: Iterable[bytes] = ()) -> Coldness:
     """
     must = list(must)
     files = list(dict.fromkeys([*must, *paths]))
-    as_root = can_drop_all()
+    as_root = can_drop_all() if whole is None else whole
     if as_root:
         drop_all()
         found = residency(files)
@@ -355,12 +400,13 @@ def make_cold(paths: Iterable[bytes], must: Iterable[bytes] = ()) -> Coldness:
         found = residency(files)
     if as_root:
         # To look at a file brings its name and inode back from the device; the start shall find them there.
-        drop_all()
-    return _judge("drop_caches" if as_root else "fadvise", found, must)
+        _drop()
+    excused = frozenset(_mapped_or_in_memory(found.present) - set(must))
+    return _judge("drop_caches" if as_root else "fadvise", found, must, excused)
 
 
-def _judge(method: str, found: Residency, must: list[bytes]) -> Coldness:
-    excused = _mapped_or_in_memory(found.present) - set(must)
+def _judge(method: str, found: Residency, must: list[bytes], known: frozenset[bytes]) -> Coldness:
+    excused = known.intersection(file.path for file in found.present)
     left = [file for file in found.present if file.path not in excused]
     left_bytes = sum(file.resident for file in left)
     allowed = min(COLD_BYTES, COLD_SHARE * found.checked_bytes)
@@ -378,12 +424,14 @@ def _judge(method: str, found: Residency, must: list[bytes]) -> Coldness:
     if found.unchecked:
         parts.append(f"{unlooked(found)}{', most of what it reads' if blind and not must else ''}")
     if method == "fadvise":
-        parts.append("names and inodes stay cached (only root can drop them)")
+        how = "--evict all drops them too" if can_drop_all() else "only root can drop them"
+        parts.append(f"names and inodes stay cached ({how})")
     if not found.files:
         parts = ["no file could be looked at"]
     if blind:
         parts += remedy(found)
-    return Coldness(method, found, dropped and not blind, "; ".join(parts), not blind or not dropped)
+    cold, proved = dropped and not blind, not blind or not dropped
+    return Coldness(method, found, cold, "; ".join(parts), proved, known, tuple(must))
 
 
 def remedy(found: Residency) -> list[str]:
@@ -394,6 +442,15 @@ def remedy(found: Residency) -> list[str]:
 def unlooked(found: Residency) -> str:
     """How many files could not be looked at, in words."""
     return f"{show_plural(len(found.unchecked), 'file')} could not be looked at (not yours)"
+
+
+def in_memory(path: bytes) -> bool:
+    """Whether a file is nowhere but in memory, or is no more: nothing of it waits for a device."""
+    try:
+        device = device_name(os.stat(path).st_dev)
+    except (OSError, ValueError):
+        return True
+    return filesystem_of(device, path) in MEMORY_FILESYSTEMS
 
 
 def _mapped_or_in_memory(files: Iterable[FileResidency]) -> set[bytes]:
@@ -456,6 +513,12 @@ def probes() -> tuple[tuple[str, Probe], ...]:
         failed = Probe(False, reason, "make room, or set TMPDIR")
         tried = [("fadvise", failed), ("cachestat", failed), ("mincore", failed)]
     return (("drop_caches", _probe_drop()), *tried)
+
+
+def tells_of_others() -> bool:
+    """Whether the kernel tells what is cached of files that are somebody else's: without that the start of
+    an installed program cannot be proved cold. Tried on the C library's and the shell's files."""
+    return bool(residency(path for path in (b"/bin/sh", b"/etc/passwd", b"/etc/ld.so.cache")).files)
 
 
 _SAMPLE = 2**20  # bytes

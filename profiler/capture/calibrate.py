@@ -21,6 +21,7 @@ import pandas as pd
 
 from profiler.capture.aio import Queue
 from profiler.capture.environment import host_facts
+from profiler.capture.handover import BATCH, Worker, batches
 from profiler.capture.places import PAGE, Ints, Places
 from profiler.capture.procfs import device_bytes_read
 from profiler.capture.target import NEW_FILE, Progress, Target, open_target
@@ -47,7 +48,10 @@ _RUN_DEPTH = 4
 _RUNS = 64  # sequential reads a round at the start, and at the end
 _RESERVED = 8  # an eighth of it at the start and at the end is for sequential reads
 _NEAREST = 2**20  # the shortest distance; every next is four times as far
-_SHARES = {"at random": 0.5, "apart": 0.25, "at once": 0.15, "in a row": 0.08, "next": 0.02}
+_HANDED = 8  # batches a round, half of them through a worker
+_SHARES = {
+    "at random": 0.45, "apart": 0.22, "handed over": 0.1, "at once": 0.13, "in a row": 0.08, "next": 0.02,
+}  # fmt: skip
 _REACHED = 0.5  # of the bytes read so much must have come from a device
 
 
@@ -146,6 +150,7 @@ class _Round:
     queue: dict[int, Ints]
     large: Ints
     following: Ints
+    handed: Ints
     runs: dict[float, Ints] = dataclasses.field(default_factory=dict)
 
 
@@ -164,10 +169,12 @@ class _Series:
         self._memory = mmap.mmap(-1, _RUN)
         self._plan = _plan(Places(target.extents, rng), rounds)
         self._queue_works = True
+        self._worker = Worker(target.buffered)
         self._queues: dict[tuple[int, int], Queue] = {}
 
     def close(self) -> None:
         """Wait for what is under way."""
+        self._worker.close()
         for queue in self._queues.values():
             queue.close()
 
@@ -187,6 +194,7 @@ class _Series:
     def _parts(self, number: int, plan: _Round) -> Iterator[tuple[str, Callable[[float], None]]]:
         yield "at random", lambda until: self._alone(number, plan, until)
         yield "apart", lambda until: self._apart(number, plan, until)
+        yield "handed over", lambda until: self._handed(number, plan, until)
         yield "at once", lambda until: self._queued(number, plan, until)
         yield "in a row", lambda until: self._in_a_row(number, plan, until)
         yield "next", lambda until: self._next(number, plan, until)
@@ -240,6 +248,13 @@ class _Series:
             for offset, far in _until(zip(offsets.tolist(), apart.tolist(), strict=True), end, 4):
                 took, zeros = self._read(self._target.direct, offset, PAGE)
                 self._note("distance" if far else "other", number, PAGE, distance if far else 0, took, zeros)
+
+    def _handed(self, number: int, plan: _Round, until: float) -> None:
+        """Reads through a worker and without, in whole batches until the time is up."""
+        for start in _until(range(0, len(plan.handed) - 2 * BATCH + 1, 2 * BATCH), until, 1):
+            offsets = plan.handed[start : start + 2 * BATCH].tolist()
+            for series, took in batches(self._target.buffered, self._worker, offsets):
+                self._note(series, number, PAGE, 0, took, False)
 
     def _queued(self, number: int, plan: _Round, until: float) -> None:
         size, deep, _ = _LARGE_QUEUED
@@ -306,6 +321,7 @@ def _plan(places: Places, rounds: int) -> list[_Round]:
         offsets, apart = places.walk(distance, _STEPS * rounds)
         walks[distance] = list(zip(split(offsets), np.array_split(apart, rounds), strict=True))
     small = {series: random(PAGE, _SMALL) for series in ("random", "buffered")}
+    handed = random(PAGE, _HANDED * BATCH)
     plans = []
     order = np.random.default_rng()
     for number in range(rounds):
@@ -325,6 +341,7 @@ def _plan(places: Places, rounds: int) -> list[_Round]:
                 {depth: queue[depth][number] for depth in queue},
                 large[number],
                 following,
+                handed[number],
                 runs,
             )
         )

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from profiler.capture import memory
 from profiler.capture.stops import POKEUSER
 
-CLONE_UNTRACED = 0x800000  # linux/sched.h
+# linux/sched.h; vfork is a clone with CLONE_VFORK and CLONE_VM (linux: kernel/fork.c)
+CLONE_UNTRACED, _FLAGS_OF_VFORK = 0x800000, 0x4100
 _FIRST_ARGUMENT = {8: 14 * 8, 4: 5 * 8}  # rdi and ebx in struct user_regs_struct (sys/user.h), by word
 
 
@@ -30,7 +31,7 @@ def flags_of(tid: int, name: str, args: Sequence[int]) -> int | None:
     if name == "clone3":  # struct clone_args begins with them
         raw = memory.read(tid, args[0], 8)
         return None if raw is None else int.from_bytes(raw, "little")
-    return args[0] if name == "clone" else 0
+    return args[0] if name == "clone" else _FLAGS_OF_VFORK if name == "vfork" else 0
 
 
 def reveal(

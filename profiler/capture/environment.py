@@ -20,8 +20,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from profiler.capture import ext4
+from profiler.capture.contents import with_contents
+from profiler.capture.directories import MAX_DIRECTORIES, directories
 from profiler.capture.structures import structures
-from profiler.trace import DATA_KINDS, EXTENT_COLUMNS, FILE_COLUMNS, Trace, empty_table, read_bytes
+from profiler.trace import (
+    DATA_KINDS,
+    EXTENT_COLUMNS,
+    FILE_COLUMNS,
+    MAPPING_OPS,
+    Trace,
+    empty_table,
+    host_paths,
+    read_bytes,
+)
 from profiler.units import device_name, show_count, show_path
 
 MAX_EXTENTS_PER_FILE = 100_000
@@ -30,6 +42,9 @@ MAX_EXTENTS = 250_000
 
 MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
 """Their files are nowhere but in memory: reading them never waits for a device."""
+
+_NOWHERE = MEMORY_FILESYSTEMS | {"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "tracefs"}
+"""Nothing of these lies on a device."""
 
 # linux/fs.h and linux/fiemap.h
 _FS_IOC_FIEMAP = 0xC020660B
@@ -52,13 +67,13 @@ def host_facts(devices: Iterable[str] = ()) -> dict[str, Any]:
     {"kernel", "machine", "cpus", "memory_bytes", "virtual", "distribution",
      "devices": {"8:1": {"name", "disk", "model", "rotational", "read_ahead_kb", "max_sectors_kb",
                          "max_segments", "scheduler", "size_bytes", "disk_number", "start_bytes", "under",
-                         "filesystems"}}}
+                         "filesystems", "inodes"}}}
     `disk` is the whole disk a partition belongs to (a disk's own name otherwise), disk_number its
     "major:minor", start_bytes where the partition begins on it (0 for a whole disk): extents count from the
     partition, requests from the disk. `under` are the devices that a device-mapper or RAID device lies on;
     where requests to such a device go is not looked into: both are None. max_sectors_kb and max_segments
     bound one request, its size and in how many pieces of memory it is; `virtual` names the hypervisor or
-    machine type, "" is bare metal.
+    machine type, "" is bare metal. `inodes` is added by `complete`: see `ext4.geometry`.
     """
     system = os.uname()
     return {
@@ -203,7 +218,7 @@ def filesystem_of(device: str, path: bytes | None = None) -> str:
     return known or ""
 
 
-_kinds: dict[str, str] = {}  # what was once found; a device's number is hardly ever given to another
+_kinds: dict[str, str] = {}  # what was found, since `complete` last began: loop devices' numbers come again
 
 
 def _kind_by_path(path: bytes, device: str) -> str | None:
@@ -251,27 +266,27 @@ def extents(
     """Where the files lie on their devices: a table of `trace.EXTENT_COLUMNS`, and notes on what is missing.
 
     files: rows of `trace.FILE_COLUMNS`, the most important first; they are taken in that order until
-    `in_all` extents are reached. Each is opened again by its path, and used only if device and inode are
-    still the same. Offsets are bytes from the start of the block device that the file system is on (the
-    partition, the logical volume), not of the disk under it; on btrfs they are addresses of its own, in the
-    same unit. A block device that was read itself lies where it lies: one extent, offset for offset. Files
-    in memory, on the network or on overlay have none.
+    `in_all` extents are reached. Each is opened again by its path on the host, and used only if
+    device and inode are still the same. Offsets are bytes from the start of the block device that the file
+    system is on (the partition, the logical volume), not of the disk under it; on btrfs they are addresses
+    of its own, in the same unit. A block device that was read itself lies where it lies: one extent, offset
+    for offset. Files in memory, on the network or on overlay have none.
     """
     tables, notes, left = [empty_table(EXTENT_COLUMNS)], [], in_all
     columns = [files[name].tolist() for name in ("file", "path", "device", "inode", "kind")]
-    for file, path, device, inode, kind in zip(*columns, strict=True):
-        if kind not in DATA_KINDS or inode is pd.NA:
+    for file, named, device, inode, kind, path in zip(*columns, host_paths(files), strict=True):
+        if kind not in (*DATA_KINDS, "directory") or inode is pd.NA:
             continue
         if left <= 0:
             notes.append(f"places on the device are known for the first {show_count(in_all)} extents only")
             break
         rows, whole = _file_extents(path, device, inode, min(per_file, left))
         if not whole:
-            first, shown = show_count(len(rows)), show_path(path)
+            first, shown = show_count(len(rows)), show_path(named)
             notes.append(f"places on the device are known for the first {first} extents of {shown} only")
         placed = rows[(rows[:, 3] & _NOT_PLACED) == 0]
         if len(placed) < len(rows):
-            notes.append(f"parts of {show_path(path)} had no place on the device yet (not written back)")
+            notes.append(f"parts of {show_path(named)} had no place on the device yet (not written back)")
         if len(placed):
             made = pd.DataFrame(placed, columns=["logical", "physical", "length", "flags"])
             made.insert(0, "file", np.full(len(placed), file, np.int32))
@@ -309,10 +324,11 @@ def _file_extents(path: bytes, device: str, inode: int, limit: int) -> tuple[_Ro
 
 
 def _is_same(facts: os.stat_result, device: str, inode: int) -> bool:
-    """Whether this is the regular file or block device that was seen as `device` and `inode`."""
+    """Whether this is the regular file, directory or block device that was seen as `device` and `inode`."""
     if stat.S_ISBLK(facts.st_mode):
         return facts.st_ino == inode and device in (device_name(facts.st_rdev), device_name(facts.st_dev))
-    return stat.S_ISREG(facts.st_mode) and facts.st_ino == inode and device_name(facts.st_dev) == device
+    known = stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)
+    return known and facts.st_ino == inode and device_name(facts.st_dev) == device
 
 
 def fiemap(descriptor: int, limit: int) -> tuple[_Rows, bool]:
@@ -344,29 +360,58 @@ def fiemap(descriptor: int, limit: int) -> tuple[_Rows, bool]:
 
 def complete(trace: Trace) -> Trace:
     """A trace captured just now, with `extents` of the data files that were read or mapped, `structures` of
-    the disk images that were read, `meta.host`, and the file systems of all files whose device is known.
+    the disk images that were read, the `contents` that the guest has there, `meta.host`, the file systems
+    of all files whose device is known, and the `directories` above them, with extents too: what opening
+    them costs a cold start.
 
     The files with the most bytes read come first where there are more extents than a trace holds, those
-    that were mapped only come last.
+    that were mapped only come next.
     """
+    _kinds.clear()
     read = read_bytes(trace)
     events = trace.events
-    mapped = events["file"][events["op"].isin(("mmap", "mmap_exec", "exec", "fault"))].drop_duplicates()
+    mapped = events["file"][events["op"].isin(MAPPING_OPS)].drop_duplicates()
     found_mapped = [file for file in mapped if file >= 0 and file not in read.index]
-    read_files = trace.files.loc[[*read.index, *found_mapped]]
-    found, notes = extents(read_files)
     layout, images, more = structures(trace)
-    kinds = [
-        known or (filesystem_of(device, path) if device and kind in ("regular", "directory") else "")
-        for known, device, path, kind in trace.files[["filesystem", "device", "path", "kind"]].to_numpy()
-    ]
-    host = host_facts(read_files["device"])
-    return dataclasses.replace(
+    files = _with_filesystems(trace.files)
+    above, all_above = directories(files, _NOWHERE)
+    files = pd.concat([files, _with_filesystems(above)], ignore_index=True)
+    kept = ~files["filesystem"].isin(_NOWHERE)
+    looked_up = files[(kept & (files["kind"] == "directory")).to_numpy(bool)]
+    read_files = files.loc[[*read.index, *found_mapped]]
+    found, notes = extents(pd.concat([read_files, looked_up]))
+    if not all_above:
+        notes = (*notes, f"directories were looked at up to the first {show_count(MAX_DIRECTORIES)} only")
+    host = host_facts([*read_files["device"], *looked_up["device"]])
+    for device, facts in host["devices"].items():
+        facts["inodes"] = _inode_tables(files[(files["device"] == device).to_numpy(bool)], facts)
+    made = dataclasses.replace(
         trace,
         meta=dataclasses.replace(
             trace.meta, host=host, images=images, notes=(*trace.meta.notes, *notes, *more)
         ),
-        files=trace.files.assign(filesystem=pd.Series(kinds, dtype=FILE_COLUMNS["filesystem"])),
+        files=files,
         extents=found,
         structures=layout,
     )
+    return with_contents(made)
+
+
+def _with_filesystems(files: pd.DataFrame) -> pd.DataFrame:
+    kinds = [
+        known or (filesystem_of(device, path) if device and kind in ("regular", "directory", "link") else "")
+        for (known, device, kind), path in zip(
+            files[["filesystem", "device", "kind"]].to_numpy(), host_paths(files), strict=True
+        )
+    ]
+    return files.assign(filesystem=pd.Series(kinds, dtype=FILE_COLUMNS["filesystem"], index=files.index))
+
+
+def _inode_tables(files: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
+    """Of one device's files, where their inodes lie, as far as that is known of the file system."""
+    files = files[(files["filesystem"].isin(ext4.KINDS) & files["inode"].notna()).to_numpy(bool)]
+    mounted = files[(files["kind"] == "directory").to_numpy(bool)]
+    if not len(mounted) or not facts["size_bytes"]:
+        return {}
+    place = host_paths(mounted)[-1]
+    return ext4.geometry(facts["name"], facts["size_bytes"], files["inode"].tolist(), place)

@@ -9,11 +9,13 @@ import stat
 import subprocess
 
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
+from profiler.images.names import named
 from profiler.units import show_path
 
 WAYS = ("info", "check", "map", "read")
 """What `coldseek open --by` takes: three commands of qemu-img, and reading all of the guest's data."""
 
+_PERHAPS_UNCHECKED = ("raw", "vpc", "vmdk", "vhdx", "dmg", "luks", "qcow", "cloop", "bochs")
 _NO_CHECK = 63  # exit status of `qemu-img check` for formats that have nothing to check (qemu-img(1))
 
 
@@ -27,7 +29,9 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
         raise UsageError(f"--by takes {', '.join(WAYS)}, not {show_path(way)}")
     if not image:
         raise UsageError("the image has an empty name; name one, as in: coldseek open disk0.qcow2")
-    path, shown = os.path.realpath(image), show_path(image)
+    shown, path, name = show_path(image), os.path.realpath(image), ""
+    if not os.path.lexists(image):
+        path, name = _of_qemu(image, path)
     try:
         mode = os.stat(path).st_mode
         with open(path, "rb"):
@@ -48,24 +52,43 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
         )
     # The path is absolute, so nothing in it is taken for a protocol or an option. --force-share: a virtual
     # machine may be running on the image.
-    facts = json.loads(_ask(qemu_img, ["info", "--force-share", "--output=json", path], shown))
+    name = name or path
+    facts = json.loads(_ask(qemu_img, ["info", "--force-share", "--output=json", name], shown))
     command = {
-        "info": ["info", "--force-share", path],
-        "check": ["check", "--force-share", path],
+        "info": ["info", "--force-share", name],
+        "check": ["check", "--force-share", name],
         # as text, map refuses what is compressed, encrypted, or not one stretch of a file
-        "map": ["map", "--force-share", "--output=json", path],
+        "map": ["map", "--force-share", "--output=json", name],
         "read": [
-            "convert", "--force-share", "-n", "--target-image-opts", "-f", str(facts["format"]), path,
+            "convert", "--force-share", "-n", "--target-image-opts",
+            *(() if name.startswith("json:") else ("-f", str(facts["format"]))), name,
             f"driver=null-co,size={int(facts['virtual-size'])}",
         ],
     }  # fmt: skip
-    if way == "check" and facts.get("format") in ("raw", "vpc", "vmdk", "vhdx", "dmg", "luks"):
-        _refuse_unchecked(qemu_img, path, shown)
+    if way == "check" and facts.get("format") in _PERHAPS_UNCHECKED:
+        _refuse_unchecked(qemu_img, name, shown)
     return path, [qemu_img, *command[way]]
 
 
-def _refuse_unchecked(qemu_img: str, path: str, shown: str) -> None:
-    done = subprocess.run([qemu_img, "check", "--force-share", path], capture_output=True, check=False)
+def _of_qemu(image: str, path: str) -> tuple[str, str]:
+    """The file that a name of QEMU's stands for, and the name to give it; of a file's name `path`, and "".
+
+    Raises ColdseekError for what is no file.
+    """
+    meant = named(image)
+    if meant.remote:
+        shown = show_path(image)
+        raise ColdseekError(
+            f"{shown} is remote ({meant.remote}), so no read of it is one of a file; what opening it reads "
+            f"here is seen by: coldseek record -- qemu-img info {shown}"
+        )
+    if image.startswith("json:") and meant.path:
+        return os.path.realpath(meant.path), image
+    return path, ""
+
+
+def _refuse_unchecked(qemu_img: str, name: str, shown: str) -> None:
+    done = subprocess.run([qemu_img, "check", "--force-share", name], capture_output=True, check=False)
     if done.returncode == _NO_CHECK:
         raise ColdseekError(f"qemu-img cannot check the format of {shown}; use --by map, info or read")
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 _HANDLED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
@@ -19,8 +19,8 @@ _GRACE_S = 3.0  # from asking the program to end until that is not waited for an
 
 
 class Interrupts:
-    """While entered, SIGINT, SIGQUIT, SIGTERM and SIGHUP reach the traced program `pid` and never end
-    coldseek itself.
+    """While entered, SIGINT, SIGQUIT, SIGTERM and SIGHUP reach the traced program `pid`, or each of several,
+    and never end coldseek itself.
 
     Ctrl-C on a terminal reaches the program by itself and is only noted here; sent to coldseek alone it is
     passed on. A second one within two seconds, SIGTERM or SIGHUP ask the program to end, and where it does
@@ -31,13 +31,13 @@ class Interrupts:
     """
 
     def __init__(
-        self, pid: int, end: Callable[[], None], *, once: bool = False, leaves: bool = False
+        self, pid: int | Sequence[int], end: Callable[[], None], *, once: bool = False, leaves: bool = False
     ) -> None:
         self.partial = ""
         self.number = 0
         self._leaves = leaves
         self._once = once
-        self._pid = pid
+        self._pids = [pid] if isinstance(pid, int) else list(pid)
         self._stop = end
         self._last_s = -1e9
         self._ending: threading.Timer | None = None
@@ -110,9 +110,10 @@ class Interrupts:
 
     def _pass_on(self, number: int) -> None:
         # another user's, as sudo is, cannot be signalled: it has to end by itself
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(self._pid, number)
-            os.kill(self._pid, signal.SIGCONT)  # a stopped program cannot answer
+        for pid in self._pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+                os.kill(pid, signal.SIGCONT)  # a stopped program cannot answer
 
 
 def _from_terminal() -> bool:

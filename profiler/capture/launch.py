@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -36,10 +36,12 @@ def launch(
     silent: bool,
     owner: Owner | None = None,
     born: Callable[[], None] = lambda: None,
+    streams: Mapping[int, int] | None = None,
 ) -> Launched:
     """Fork a child that runs `prepare` and becomes `command` once `attach(pid)` has been done here.
 
-    born: the first that the child does, before `attach`.
+    born: the first that the child does, before `attach`. streams: further descriptors that it is given,
+    number -> which.
 
     The child keeps stdin, stdout, stderr (if `silent`, these are /dev/null), working directory, process
     group and signals, and its user unless `owner` is another. Raises what `attach` raises; the child is
@@ -61,6 +63,8 @@ def launch(
                 null = os.open(os.devnull, os.O_RDWR)
                 for stream in (0, 1, 2):
                     os.dup2(null, stream)
+            for stream, end in (streams or {}).items():
+                os.dup2(end, stream)
             try:
                 prepare()
             except OSError as error:

@@ -54,10 +54,16 @@ class Leaving:
             )
 
     def let_go(
-        self, number: int, processes: Iterable[int], clones: keeper.Clones | None = None, log: int = -1
+        self,
+        number: int,
+        processes: Iterable[int],
+        clones: keeper.Clones | None = None,
+        log: int = -1,
+        words: str = "",
     ) -> None:
         """The observation ends: what goes on is a copy of this process that traces nobody; this one stays
-        behind. number: of the signal that ended it. clones, log: see `keeper.become`."""
+        behind. number: of the signal that ended it, 0: none did. clones, log: see `keeper.become`. words:
+        why it ends, for the user."""
         self.signal, self.left, tracer = number, True, os.getpid()
         names = leftovers.show(processes) or "processes that cannot be named"
         try:
@@ -68,7 +74,8 @@ class Leaving:
         if not copy:
             keeper.become(clones or {}, log)
         self.say(
-            f"left running: {names}; process {tracer} stays behind so that they can, and ends with them"
+            f"{words}{'; ' if words else ''}left running: {names}; process {tracer} stays behind so that "
+            f"they can, and ends with them"
         )
 
 

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -59,8 +60,13 @@ class Leftovers:
                 return [pid for pid in below[1:] if pid not in ended]
 
 
-def end(running: Running, kill: Callable[[], None] | None = None) -> list[str]:
-    """End what still runs: after OWN_S by asking, GRACE_S later by force. kill: kills it all; None: one by
+def end(
+    running: Running,
+    kill: Callable[[], None] | None = None,
+    own_s: float = OWN_S,
+    grace_s: float = GRACE_S,
+) -> list[str]:
+    """End what still runs: after own_s by asking, grace_s later by force. kill: kills it all; None: one by
     one.
 
     Gives the names of those that had to be asked, and raises TimeoutError, with their names, if they cannot
@@ -74,12 +80,12 @@ def end(running: Running, kill: Callable[[], None] | None = None) -> list[str]:
 
     names: list[str] = []
     try:
-        if _gone(running, OWN_S):
+        if _gone(running, own_s):
             return []
         asked = list(running())
         names = [_name(pid) for pid in asked]
         _signal(asked, signal.SIGTERM, signal.SIGCONT)  # a stopped one cannot answer
-        if _gone(running, GRACE_S):
+        if _gone(running, grace_s):
             return names
     finally:  # whoever interrupts this wants no more time given
         if kill is not None:
@@ -88,6 +94,16 @@ def end(running: Running, kill: Callable[[], None] | None = None) -> list[str]:
     if not gone:
         raise TimeoutError(show(running()))
     return names
+
+
+def end_beside(running: Running, kill: Callable[[], None], grace_s: float) -> None:
+    """`end` in a thread, without time to end by themselves: they were to go on."""
+
+    def work() -> None:
+        with contextlib.suppress(TimeoutError):
+            end(running, kill, 0, grace_s)
+
+    threading.Thread(target=work, daemon=True).start()
 
 
 def show(processes: Iterable[int]) -> str:

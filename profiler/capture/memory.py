@@ -10,6 +10,7 @@ class _Range(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
+_PAGE = 4096  # or a multiple of it
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -19,6 +20,23 @@ def read(task: int, address: int, length: int) -> bytes | None:
         return None
     held = ctypes.create_string_buffer(length)
     return held.raw if _copy(_libc.process_vm_readv, task, address, held) else None
+
+
+def text(task: int, address: int, most: int = 4096) -> bytes:
+    """The bytes before the first NUL at an address of a task's memory; b"" if there is none within `most`
+    bytes (PATH_MAX), or it cannot be read."""
+    found = b""
+    while len(found) < most:
+        here = min(_PAGE - address % _PAGE, most - len(found))  # the next page may not be there
+        raw = read(task, address, here)
+        if raw is None:
+            return b""
+        before, end, _ = raw.partition(b"\0")
+        found += before
+        if end:
+            return found
+        address += here
+    return b""
 
 
 def write(task: int, address: int, data: bytes) -> bool:

@@ -8,6 +8,7 @@ import platform
 import stat
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from profiler.capture.recorder import FileFacts
 from profiler.errors import ColdseekError
@@ -23,7 +24,7 @@ HIDDEN = b": not accessible)"
 """How the name ends of a descriptor that cannot be looked at: of a program that is not dumpable, by others
 than root (prctl(2), PR_SET_DUMPABLE; execve(2), of a program that may not be read)."""
 _GONE = b": gone before it was looked at)"
-_AT_FDCWD = -100  # linux/fcntl.h
+AT_FDCWD = -100  # linux/fcntl.h
 _STATX_BYTES, _STATX_BTIME, _BTIME_AT = 256, 0x800, 80  # linux/stat.h
 
 
@@ -112,16 +113,26 @@ def _key(status: os.stat_result, path: bytes, place: bytes) -> object:
 def _made(place: bytes) -> tuple[int, int] | None:
     """When a file was made (statx(2)): seconds and ns; None where its file system does not say."""
     held = ctypes.create_string_buffer(_STATX_BYTES)
-    if _libc.statx(_AT_FDCWD, place, 0, _STATX_BTIME, held) != 0:
+    if _libc.statx(AT_FDCWD, place, 0, _STATX_BTIME, held) != 0:
         return None
     (mask,) = struct.unpack_from("<I", held)
     return struct.unpack_from("<qI", held, _BTIME_AT) if mask & _STATX_BTIME else None
 
 
+def directory(task: int, descriptor: int) -> bytes:
+    """What a task calls the directory behind a descriptor, or AT_FDCWD; b"": not known."""
+    where = b"cwd" if descriptor & 0xFFFFFFFF == AT_FDCWD & 0xFFFFFFFF else b"fd/%d" % descriptor
+    try:
+        path = os.readlink(b"/proc/%d/" % task + where)
+    except OSError:
+        return b""
+    return path if path.startswith(b"/") else b""
+
+
 def identify_path(task: int, directory: int, path: bytes) -> tuple[object, FileFacts] | None:
     """The same of what a task means by `path`, relative to a directory's descriptor (AT_FDCWD: where it is);
     None if there is no such file now."""
-    base = b"/proc/%d/" % task + (b"cwd" if directory == _AT_FDCWD else b"fd/%d" % directory)
+    base = b"/proc/%d/" % task + (b"cwd" if directory == AT_FDCWD else b"fd/%d" % directory)
     place = b"/proc/%d/root" % task + path if path.startswith(b"/") else os.path.join(base, path)
     try:
         descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
@@ -156,44 +167,64 @@ class Mapping:
     facts: FileFacts
 
 
-def mappings(task: int) -> list[Mapping]:
-    """What a task has mapped of files now, by address (proc_pid_maps(5)): right after exec these are its
-    program and the loader."""
+class Line(NamedTuple):
+    """A line of /proc/PID/maps that names a file: [start, end) addresses, bytes from the file's start, may
+    it be executed; then what it says of the file: device, inode, path, which may be one no more."""
+
+    start: int
+    end: int
+    offset: int
+    executable: bool
+    device: bytes
+    inode: bytes
+    path: bytes
+
+
+def maps(task: int) -> list[Line] | None:
+    """What a task has mapped that has a name with a slash, by address (proc_pid_maps(5)); None: it is not
+    shown."""
     try:
-        with open(f"/proc/{task}/maps", "rb") as source:
-            lines = [line.rstrip(b"\n").split(None, 5) for line in source if b"/" in line]
+        with open(f"/proc/{task}/maps", "rb", buffering=0) as source:
+            words = [line.split(None, 5) for line in source.read().split(b"\n") if b"/" in line]
     except OSError:
-        return []
-    found: list[Mapping] = []
-    known: dict[bytes, tuple[object, FileFacts] | None] = {}
-    for line in lines:
-        if len(line) < 6:
-            continue
-        path = line[5]
-        if path not in known:
-            known[path] = _mapped_file(task, path, line[3], line[4])
-        named = known[path]
-        if named is not None:
+        return None
+    found = []
+    for line in words:
+        if len(line) == 6:
             start, _, end = line[0].partition(b"-")
-            found.append(Mapping(int(start, 16), int(end, 16), int(line[2], 16), b"x" in line[1], *named))
+            found.append(Line(int(start, 16), int(end, 16), int(line[2], 16), b"x" in line[1], *line[3:]))
     return found
 
 
-def _mapped_file(task: int, path: bytes, device: bytes, inode: bytes) -> tuple[object, FileFacts] | None:
+def mappings(task: int) -> list[Mapping]:
+    """What a task has mapped of files now, by address (proc_pid_maps(5)): right after exec these are its
+    program and the loader."""
+    found: list[Mapping] = []
+    known: dict[bytes, tuple[object, FileFacts] | None] = {}
+    for line in maps(task) or ():
+        if line.path not in known:
+            known[line.path] = mapped_file(task, line)
+        named = known[line.path]
+        if named is not None:
+            found.append(Mapping(line.start, line.end, line.offset, line.executable, *named))
+    return found
+
+
+def mapped_file(task: int, line: Line) -> tuple[object, FileFacts] | None:
     """Key and facts of a mapped file; None: it cannot be reached.
 
     After chroot(2) its path is told as it is outside, in a container as it is inside. What is neither the
     device nor the inode of the mapping may be it all the same: btrfs and overlayfs tell others of a file.
     """
     found = None
-    for place in (path, b"/proc/%d/root" % task + path):
+    for place in (line.path, b"/proc/%d/root" % task + line.path):
         try:
             status = os.stat(place)
         except OSError:
             continue
-        found = _key(status, path, place), describe(path, status)
+        found = _key(status, line.path, place), describe(line.path, status)
         major, minor = os.major(status.st_dev), os.minor(status.st_dev)
-        if (b"%02x:%02x" % (major, minor), b"%d" % status.st_ino) == (device, inode):
+        if (b"%02x:%02x" % (major, minor), b"%d" % status.st_ino) == (line.device, line.inode):
             break
     return found
 

@@ -31,24 +31,29 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profiler import __version__
 from profiler.calls import CALLS, MADVICE
 from profiler.capture import abi as abis
-from profiler.capture import confined, launch, procfs, seccomp, stops
-from profiler.capture.calls.meaning import CLONE_FILES, CLONE_THREAD, Call, Calls
+from profiler.capture import confined, launch, leftovers, procfs, seccomp, stops
+from profiler.capture.calls.meaning import CLONE_FILES, CLONE_THREAD, CLONE_VM, Call, Calls
 from profiler.capture.cloning import CLONE_UNTRACED, Hidden, flags_of, reveal
 from profiler.capture.descriptors import Descriptors, Open
+from profiler.capture.finish.finish import Finish
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.journal import Journal
 from profiler.capture.leaving import Leaving
+from profiler.capture.links import loader
+from profiler.capture.mapped.spaces import Spaces
 from profiler.capture.patience import WINDOW, Patience
 from profiler.capture.procfs import Mapping
 from profiler.capture.recorder import OP_CODES, UNKNOWN, Recorder
 from profiler.capture.rings.watch import Rings
 from profiler.capture.stopped import Stopped
+from profiler.capture.tasks import Family
 from profiler.capture.tracer import Over, Probe
+from profiler.capture.watch.whom.waits import Waits
 from profiler.errors import ColdseekError
 from profiler.trace import DATA_KINDS, Meta, Trace
 from profiler.units import show_path, show_plural
@@ -59,10 +64,9 @@ if TYPE_CHECKING:
 _FORKS = ("fork", "vfork", "clone", "clone3")
 _RECEIVES = ("recvmsg", "recvmmsg", "recvmmsg_time64")
 _EXECS = ("execve", "execveat")
-"""Where reads do not stop: exec closes descriptors."""
-_HEARD_ALONE = (*_EXECS, "madvise")
-WANTED = tuple(row.name for row in CALLS if row.name not in _HEARD_ALONE)
-"""The calls that the tracer follows; those of _HEARD_ALONE only where reads do not stop."""
+_MAPS = ("mmap", "mmap2")
+_LOOKED_BEFORE = ("munmap",)
+"""Where page faults are not seen: what was mapped in is looked up before it goes."""
 _HEAD_BYTES = 256  # of a program, read by the kernel to see what it is (linux/binfmts.h: BINPRM_BUF_SIZE)
 _ON_DESCRIPTOR = frozenset(row.name for row in CALLS if row.on_one_file)
 """Calls on one descriptor that need not be followed if it names no file."""
@@ -132,16 +136,21 @@ class Ptrace:
         self.processes: dict[int, int] = {}  # each task there was -> its process
         self.forks: list[tuple[int, int, int]] = []  # when, by which task, which task was made
         self._tasks: dict[int, _Task] = {}
+        self._family = Family(self._recorder)
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
         self._ending = False  # everything is to end: no new task may run
         self._over_now = False  # the observation is to end, nothing else
         self._rows: dict[tuple[int, int], _Row] = {}
         self._device_bytes: int | None = None
+        self._unloaded = 0  # programs of which it could not be seen what was mapped to start them
         self._source = Stopped(lambda tid: self._tasks[tid].abi.word)
         self._calls = Calls(self._recorder, self._descriptors, self._source)
         self._rings = Rings(self._calls)
+        self._spaces = Spaces(self.recorder) if journal is None else None
         self._main = 0
         self._over: Over | None = None
+        self._finish: Finish | None = None
+        self._then_read: int | None = None  # bytes from devices, when the run was over
         self._launched: launch.Launched
         self._start_ns = 0  # of the program, once it runs; 0: not yet
         self._end_ns = 0
@@ -158,9 +167,11 @@ class Ptrace:
         silent: bool = False,
         over: Over | None = None,
         leaving: Leaving | None = None,
+        finish: Finish | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
-        return self._recorder.trace(self.run(command, started, silent=silent, over=over, leaving=leaving))
+        meta = self.run(command, started, silent=silent, over=over, leaving=leaving, finish=finish)
+        return self._recorder.trace(meta)
 
     def run(
         self,
@@ -170,14 +181,15 @@ class Ptrace:
         silent: bool = False,
         over: Over | None = None,
         leaving: Leaving | None = None,
+        finish: Finish | None = None,
         observed: Callable[[], None] = lambda: None,
     ) -> Meta:
         """`record` without making a Trace of what is in `recorder` then. observed: called when nothing more
         is observed, which may be long before the program ends."""
-        self._ptrace, self._over, self._leaving = _binding(), over, leaving
+        self._ptrace, self._over, self._leaving, self._finish = _binding(), over, leaving, finish
         known = abis.native()
         self._native = known[0]
-        names = WANTED if self._journal is None else (*WANTED, *_HEARD_ALONE)
+        names = [row.name for row in CALLS if self._spaces is not None or row.name not in _LOOKED_BEFORE]
         wanted = [
             (one, [name for name in names if one is not known[0] or name not in self._leave])
             for one in known
@@ -191,8 +203,9 @@ class Ptrace:
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         code = seccomp.program(wanted)
         launched = self._launched = launch.launch(
-            command, self._attach, partial(seccomp.install, code), silent, self._owner, self._born
-        )
+            command, self._attach, partial(seccomp.install, code), silent, self._owner, self._born,
+            finish.streams if finish is not None else {},
+        )  # fmt: skip
         self._main = launched.pid
         self._began(launched.pid, launched.pid, known[0])
         end = self._kill if leaving is None else self._let_go
@@ -200,8 +213,21 @@ class Ptrace:
             try:
                 if started is not None:
                     started(self._recorder)
-                self._loop(interrupts)
+                if finish is not None:
+                    finish.begin(launched.pid, self._finished)
+                with Waits(launched.pid) as waits:
+                    self._loop(interrupts)
+                self._recorder.note_once(waits.told())
+                if finish is not None and not finish.over and not self._tasks:
+                    interrupts.main_ended(1)  # Ctrl-C is for who waits now
+                    finish.wait_out(
+                        lambda: self._over_now or interrupts.partial,
+                        leaving.say if leaving is not None else lambda _: None,
+                    )
             finally:
+                self._family.look_at(list(self._tasks))
+                if self._spaces is not None:
+                    self._spaces.stop(time.monotonic_ns() - self._start_ns)
                 if leaving is not None and self._over_now and self._tasks:
                     observed()
                     self._take_leave(leaving, interrupts)
@@ -213,7 +239,7 @@ class Ptrace:
         if not self._start_ns:
             raise ColdseekError("the program ended before it began; run it without coldseek to see why")
         self._note_gaps()
-        return Meta(
+        meta = Meta(
             command=tuple(command),
             cwd=launch.working_directory(),
             started_at=started_at,
@@ -223,8 +249,22 @@ class Ptrace:
             exit_status=self._exit_status,
             device_read_bytes=self._device_bytes,
             partial=interrupts.partial,
-            unseen=("exec", "readahead"),
+            unseen=("readahead",) if self._loads_seen() else ("exec", "readahead"),
         )
+        return meta if finish is None else dataclasses.replace(meta, **self._facts(finish, meta))
+
+    def _loads_seen(self) -> bool:
+        """Whether it was seen of each program what the kernel mapped to start it."""
+        return self._spaces is not None and not self._unloaded
+
+    def _facts(self, finish: Finish, meta: Meta) -> dict[str, Any]:
+        """What is otherwise where the run was over before its last process ended."""
+        facts = finish.facts(self._start_ns)
+        if meta.partial:
+            facts.pop("partial", None)
+        if self._then_read is not None:
+            facts["device_read_bytes"] = self._then_read
+        return facts
 
     @property
     def main(self) -> int:
@@ -366,9 +406,17 @@ class Ptrace:
             first, last = call.args[0] & 0xFFFFFFFF, call.args[1] & 0xFFFFFFFF
             open_now = procfs.descriptors(call.tid) if self._journal is not None else None
             self._overlooked(call.tid, [one for one in open_now or () if first <= one <= last])
+        elif call.name in _MAPS or call.name in _LOOKED_BEFORE:
+            if self._spaces is not None:
+                self._spaces.leaves(call)
+            if call.name in _LOOKED_BEFORE:
+                task.call = None
         elif call.name in _EXECS:
             task.call, task.exec_ns = None, call.time_ns
-            self._overlooked(call.tid, procfs.descriptors(call.tid) or ())
+            if self._spaces is not None:
+                self._spaces.executes(call.tid, call.time_ns)
+            else:
+                self._overlooked(call.tid, procfs.descriptors(call.tid) or ())
         elif call.name in _FORKS:  # each of them, so that no flags outlive their call
             self._forks(task, call)
         elif call.name in _RECEIVES and not self._source.may_receive(call):
@@ -404,9 +452,19 @@ class Ptrace:
             if confined.asks(call.name, call.args):
                 self._recorder.note_once(confined.refused(call.name, call.result))
             return
-        if call.name in ("mmap", "mmap2"):
-            self._rings.mapped(call)
+        if call.name in _MAPS:
+            self._mapped(call)
+        else:
+            self._calls.finish(call)
+
+    def _mapped(self, call: Call) -> None:
+        """A file was mapped, or could not be."""
+        address = call.result
+        self._rings.mapped(call)
         self._calls.finish(call)
+        opened = self._descriptors.get(call.tid, call.args[4]) if self._spaces is not None else None
+        if self._spaces is not None and opened is not None and opened.data and not -4096 < address < 0:
+            self._spaces.mapped(call, address, opened)
 
     def _advised(self, call: Call) -> None:
         """madvise has returned: what it says of mapped files is advice on those."""
@@ -441,14 +499,17 @@ class Ptrace:
             # the kernel names the event by the signal at the child's end: any of them may share descriptors
             child, flags = self._event_message(tid), task.clone_flags
             if flags is None:  # what they share nobody knows, but threads do as a rule
-                flags = CLONE_THREAD | CLONE_FILES if procfs.is_thread(child) else 0
-            self._adopt(child, tid, flags)
+                flags = CLONE_THREAD | CLONE_FILES | CLONE_VM if procfs.is_thread(child) else 0
+            self._adopt(child, tid, flags, now)
         elif event == stops.EVENT_STOP:  # perhaps the first stop of a new task
             self._restored(tid)
         elif event == stops.EVENT_EXEC:
             self._executed(tid, self._event_message(tid), now)
         elif event == stops.EVENT_EXIT:
+            self._family.ending(tid)
             self._rings.collect(task.pid, tid, now - self._start_ns)
+            if self._spaces is not None and self._start_ns:
+                self._spaces.ending(tid, now - self._start_ns)
             if self._journal is not None and self._start_ns:
                 self._overlooked(tid, procfs.descriptors(tid) or ())
             read = procfs.device_bytes_read(task.pid, tid)
@@ -462,7 +523,7 @@ class Ptrace:
 
     # -- tasks that come and go --------------------------------------------------------------------------
 
-    def _adopt(self, child: int, parent: int, flags: int) -> None:
+    def _adopt(self, child: int, parent: int, flags: int, now: int) -> None:
         """`parent` has made `child`; if that has stopped already it waits for this."""
         if flags & CLONE_FILES:
             self._descriptors.share(parent, child)
@@ -471,6 +532,11 @@ class Ptrace:
         self.forks.append((time.monotonic_ns(), parent, child))  # with the parent still stopped
         above = self._tasks[parent]
         self._began(child, above.pid if flags & CLONE_THREAD else child, above.abi)
+        if self._spaces is not None:
+            self._spaces.began(child, self._tasks[child].pid, parent, bool(flags & CLONE_VM),
+                               now - self._start_ns)  # fmt: skip
+        if self._start_ns:
+            self._family.born(child, self._tasks[child].pid, parent, now - self._start_ns)
         self._tasks[child].hidden = above.hidden
         waited = child in self._newborn
         self._newborn.discard(child)
@@ -505,6 +571,10 @@ class Ptrace:
         for child in [one for one in self._newborn if procfs.maker(one) not in processes]:
             self._newborn.discard(child)
             self._began(child, child, self._native)
+            if self._spaces is not None:
+                self._spaces.began(child, child, None, False, time.monotonic_ns() - self._start_ns)
+            if self._start_ns:
+                self._family.born(child, child, -1, time.monotonic_ns() - self._start_ns)
             self._descriptors.table(child)  # what it inherited is looked up when it is used
             self._release(child, True)
 
@@ -512,9 +582,11 @@ class Ptrace:
         """A task has become a new program. All other threads of its process are gone without a word."""
         if former != tid:
             self._descriptors.rename(former, tid)
-        for other in [one for one, task in self._tasks.items() if task.pid == tid and one != tid]:
+        others = [one for one, task in self._tasks.items() if task.pid == tid and one != tid]
+        for other in others:
             del self._tasks[other]
             self._descriptors.exit(other)
+            self._family.gone(other, now - self._start_ns)
         task = self._tasks[tid]
         task.call = None
         self._rings.forget(task.pid)
@@ -528,9 +600,12 @@ class Ptrace:
             gone = () if open_now is None else set(self._descriptors.table(tid).opens).difference(open_now)
             for descriptor in gone:
                 self._descriptors.close(tid, descriptor)
-        if self._journal is not None:
-            began = task.exec_ns if task.exec_ns is not None and self._start_ns else 0
-            self._loaded(Call(began, now - self._start_ns - began, task.pid, tid, "execve", (), 0))
+        began = task.exec_ns or 0
+        loaded = self._loaded(Call(began, now - self._start_ns - began, task.pid, tid, "execve", (), 0))
+        if self._spaces is not None:
+            self._spaces.executed(tid, {former, *others}, loaded, now - self._start_ns)
+        began = now - self._start_ns if task.exec_ns is None else task.exec_ns
+        self._family.executed(tid, former, max(began, 0))
         task.exec_ns = None
         refused = procfs.lost_privileges(task.pid)
         if refused:
@@ -539,10 +614,12 @@ class Ptrace:
                 f"them, as under every tracer without root; run coldseek as root to see it as it is"
             )
 
-    def _loaded(self, call: Call) -> None:
-        """Record what the kernel read and mapped to start a program: the program itself and its loader."""
+    def _loaded(self, call: Call) -> list[tuple[Mapping, int]]:
+        """Record what the kernel read and mapped to start a program: the program itself and its loader.
+        Gives the mappings, each with the open that it came by."""
         handles: dict[object, int] = {}  # the kernel opens each of them for itself
         mapped = procfs.mappings(call.tid)
+        self._calls.followed(call, loader(b"/proc/%d/exe" % call.tid))
         for one in mapped:
             if one.key not in handles:
                 handles[one.key] = self._recorder.handle()
@@ -552,6 +629,8 @@ class Ptrace:
         for one in mapped:
             op = "mmap_exec" if one.executable else "mmap"
             self._happened(call, op, one, handles[one.key], one.start, one.end)
+        self._unloaded += not mapped
+        return [(one, handles[one.key]) for one in mapped]
 
     def _inherited(self, tid: int, open_now: Iterable[int]) -> None:
         """Register what the program was started with: stdin, stdout, stderr and whatever else."""
@@ -575,15 +654,20 @@ class Ptrace:
     def _gone(self, tid: int, status: int, now: int, interrupts: Interrupts) -> None:
         del self._tasks[tid]
         self._descriptors.exit(tid)
+        if self._spaces is not None:
+            self._spaces.gone(tid)
+        self._family.gone(tid, now - self._start_ns)
         if tid == self._main:
             self._end_ns = now
             code = os.waitstatus_to_exitcode(status)
             self._exit_status = code if code >= 0 else 128 - code
             interrupts.main_ended(len(self._tasks))
+            if self._finish is not None:
+                self._finish.command_ended(self._exit_status)
             if self._tasks and self._leaving is not None:
-                self._leaving.goes_on(self._exit_status, self._running)
-            if self._tasks and self._over is not None:
-                self._over(self._running, self._kill)
+                self._leaving.goes_on(self._exit_status, self.running)
+            if self._tasks and self._over is not None and self._finish is None:
+                self._over(self.running, self._kill)
         if self._newborn:
             self._adopt_orphans()
 
@@ -594,7 +678,7 @@ class Ptrace:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(tid, signal.SIGKILL)
 
-    def _running(self) -> set[int]:
+    def running(self) -> set[int]:
         """The processes that are traced now."""
         return {task.pid for task in [*self._tasks.values()]}
 
@@ -605,18 +689,36 @@ class Ptrace:
             if os.fork() == 0:
                 os._exit(0)
 
+    def _finished(self) -> None:
+        """The run is over, as `finish` has found, while something of it may still run."""
+        if self._spaces is not None:
+            self._spaces.stop(time.monotonic_ns() - self._start_ns, here=False)
+        tasks = list(self._tasks.items())
+        read = [procfs.device_bytes_read(task.pid, tid) for tid, task in tasks]
+        known = [one for one in (*read, self._device_bytes) if one is not None]
+        self._then_read = sum(known) if known else None
+        if not tasks or self._finish is None:
+            return
+        if self._over is not None:
+            self._over(self.running, self._kill)
+        elif self._finish.wanted.stop or self._leaving is None:
+            leftovers.end_beside(self.running, self._kill, self._finish.wanted.grace)
+        else:
+            self._let_go()
+
     def _take_leave(self, leaving: Leaving, interrupts: Interrupts) -> None:
         """Go on as a process that traces nobody; see `Leaving.let_go`."""
         self._adopt_orphans()
         for child in self._newborn:  # stopped, and not known to anybody else
             self._ptrace(stops.CONT, child, 0, 0)
-        if self._main in self._tasks:
+        if self._main in self._tasks and interrupts.partial:
             interrupts.partial += f"; the program, process {self._main}, goes on"
         clones = {
             (one.audit, one.numbers[name]): (name, one.word)
             for one in abis.native() for name in ("clone", "clone3") if name in one.numbers
         }  # fmt: skip
-        leaving.let_go(interrupts.number, self._running(), clones)
+        words = self._finish.words(self._start_ns) if self._finish is not None else ""
+        leaving.let_go(interrupts.number, self.running(), clones, words=words)
 
     def _abandon(self) -> None:
         """Leave nothing behind when the loop has ended for whatever reason: kill what is left and wait for
@@ -647,6 +749,10 @@ class Ptrace:
                 f"INCOMPLETE: {count} could not be looked at, as the program forbids it (it is not "
                 f"dumpable): of {reads} the file is not known, if it is one; run coldseek as root"
             )
+        if self._spaces is not None:
+            self._spaces.settle()
+            if not self._spaces.missed:
+                self._recorder.unseen.discard("mmap")
         pending = self._calls.pending + self._rings.close()
         if pending:
             self._recorder.unseen.add("completions")

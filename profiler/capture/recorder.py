@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,9 @@ from profiler.trace import (
     EXTENT_COLUMNS,
     FILE_COLUMNS,
     LAYERS,
+    MOST_ROWS,
     STRUCTURE_COLUMNS,
+    TASK_COLUMNS,
     Meta,
     Trace,
     empty_table,
@@ -34,7 +37,7 @@ UNKNOWN = -(2**63)
 
 OPS = (
     *READ_OPS, *WRITE_OPS,
-    "open", "close", "lseek", "mmap", "mmap_exec", "exec",
+    "open", "lookup", "close", "lseek", "mmap", "mmap_exec", "present", "exec",
     "fadvise_normal", "fadvise_random", "fadvise_sequential", "fadvise_willneed", "fadvise_dontneed",
     "fadvise_noreuse", "readahead",
     "madvise_normal", "madvise_random", "madvise_sequential", "madvise_willneed", *CACHE_OPS, *DEVICE_OPS,
@@ -66,6 +69,23 @@ class FileFacts:
     mtime_ns: int | None = None
     kind: str = "unknown"
     filesystem: str = ""
+    host_path: bytes = b""  # where it lies on the host, if that is elsewhere
+
+
+@dataclass(slots=True)
+class TaskFacts:
+    """What is known of one task, from its start or from the start of a program in it; the columns of
+    `trace.TASK_COLUMNS`. None: not known, or before the run, or not yet."""
+
+    tid: int
+    pid: int
+    parent: int = -1
+    name: bytes = b""
+    program: bytes = b""
+    cgroup: bytes = b""
+    container: str = ""
+    start_ns: int | None = None
+    end_ns: int | None = None
 
 
 _MENDED = "made no sense in part: what could not be is taken as not known"
@@ -107,6 +127,7 @@ class Recorder:
     def __init__(self) -> None:
         self._budget = budget_bytes()
         self.files: list[FileFacts] = []
+        self.tasks: list[TaskFacts] = []
         self.handles = 0
         self.reads = 0
         self.read_bytes = 0
@@ -116,6 +137,7 @@ class Recorder:
         self._count = 0
         self._log = Spill(self._budget)
         self._numbers: dict[object, int] = {}
+        self._naming = threading.Lock()  # names of files may come from a thread of their own
 
     def __len__(self) -> int:
         return self._count
@@ -123,10 +145,23 @@ class Recorder:
     def file(self, key: object, facts: FileFacts) -> int:
         """The number of the file known by `key` (device and inode where they are known, else its path)."""
         number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = len(self.files)
-            self.files.append(facts)
+        if number is not None:
+            return number
+        with self._naming:
+            number = self._numbers.get(key)
+            if number is None:
+                number = len(self.files)
+                self.files.append(facts)
+                self._numbers[key] = number
         return number
+
+    def task(self, facts: TaskFacts) -> TaskFacts:
+        """Keep what is known of a task; more may be filled in later. A task's number may come again."""
+        if len(self.tasks) < MOST_ROWS["tasks"]:
+            self.tasks.append(facts)
+        else:
+            self.note_once(f"who did it is known of the first {MOST_ROWS['tasks']:,} tasks only")
+        return facts
 
     def known(self, key: object) -> int | None:
         """The number of the file if `key` was given before."""
@@ -234,7 +269,12 @@ class Recorder:
             notes=(*meta.notes, *self.notes, *notes),
         )
         return Trace(
-            meta, events, self._file_table(), empty_table(EXTENT_COLUMNS), empty_table(STRUCTURE_COLUMNS)
+            meta,
+            events,
+            self._file_table(),
+            empty_table(EXTENT_COLUMNS),
+            empty_table(STRUCTURE_COLUMNS),
+            self._task_table(),
         )
 
     def _event_table(self) -> tuple[pd.DataFrame, int]:
@@ -282,8 +322,20 @@ class Recorder:
     def _file_table(self) -> pd.DataFrame:
         import pandas as pd
 
-        made = {"file": pd.Series(range(len(self.files)), dtype="int32")}
+        files = list(self.files)  # whoever names files may still be at it
+        made = {"file": pd.Series(range(len(files)), dtype="int32")}
         for name, dtype in FILE_COLUMNS.items():
             if name != "file":
-                made[name] = pd.Series([getattr(facts, name) for facts in self.files], dtype=dtype)
+                made[name] = pd.Series([getattr(facts, name) for facts in files], dtype=dtype)
+        return pd.DataFrame(made)
+
+    def _task_table(self) -> pd.DataFrame:
+        import pandas as pd
+
+        made = {}
+        for name, dtype in TASK_COLUMNS.items():
+            values = [getattr(facts, name) for facts in self.tasks]
+            if name in ("start_ns", "end_ns"):
+                values = [None if one is None or one < 0 else one for one in values]
+            made[name] = pd.Series(values, dtype=dtype)
         return pd.DataFrame(made)

@@ -6,6 +6,7 @@ answers no more, and the others go on.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 
@@ -18,6 +19,7 @@ _WORDS = {4: "I", 8: "Q"}
 _MOST_IOVECS = 1024  # UIO_MAXIOV (linux/uio.h): more is an error
 _MOST_IOCBS = 1 << 14
 _MOST_MESSAGES = 1024  # of recvmmsg (linux: net/socket.c)
+_AT_FDCWD = procfs.AT_FDCWD
 _OPENS = ("open", "openat", "openat2", "creat", "open_by_handle_at")
 
 
@@ -52,6 +54,14 @@ class Stopped:
         size = self._word_of(call.tid) if kind == "ptr:long" else 8
         raw = memory.read(call.tid, call.args[argument], size)
         return None if raw is None else int.from_bytes(raw, "little", signed=True)
+
+    def path_at(self, call: Call, argument: int, directory: int | None) -> bytes | None:
+        path = memory.text(call.tid, call.args[argument])
+        if not path or path.startswith(b"/"):
+            return path or None
+        base = _AT_FDCWD if directory is None else call.args[directory]
+        above = procfs.directory(call.tid, base & 0xFFFFFFFF)
+        return os.path.normpath(os.path.join(above, path)) if above else None
 
     def iocbs(self, call: Call) -> list[Iocb]:
         word = self._word_of(call.tid)

@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 
 from profiler.calls import CALLS
-from profiler.capture import confined, procfs, strace_guard
+from profiler.capture import confined, leftovers, procfs, strace_guard
 from profiler.capture.calls.meaning import HANDLERS
+from profiler.capture.finish.finish import Finish
 from profiler.capture.interrupts import Interrupts
 from profiler.capture.launch import exec_error
 from profiler.capture.leaving import Leaving
@@ -42,10 +45,12 @@ _OPTIONS = (
     "-e", "signal=!chld",  # of the others one may be the program's end
     "-e", "trace=" + ",".join(f"?{name}" for name in _CALLS),  # ?: those that this machine has
 )  # fmt: skip
-_EXTRAS = ("--seccomp-bpf", "--kill-on-exit")
-"""Options that not every strace has, and that help: stop at these calls only; leave nothing running."""
+_EXTRAS = ("--seccomp-bpf", "--kill-on-exit", "--decode-pids=comm")
+"""Options that not every strace has, and that help: stop at these calls only; leave nothing running; name
+the tasks."""
 _TRY_S = 10.0
 _LOOK_S = 0.1  # between looks at the growing log
+_SOON_S = 0.005  # the same, where somebody waits for the program's end
 _LITTLE_SPACE = 1 << 16
 _REMEDY = "install it (apt install strace), or use --tracer ptrace"
 
@@ -130,6 +135,7 @@ class StraceTracer:
         silent: bool = False,
         over: Over | None = None,
         leaving: Leaving | None = None,
+        finish: Finish | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen; see `tracer.Tracer`."""
         program = shutil.which("strace")
@@ -145,9 +151,11 @@ class StraceTracer:
             options = [*_OPTIONS, *_extras(program), *user, "-o", path, "--", *command]
             if started is not None:
                 started(log.recorder)
-            partial, status = _run([program, *options], stream, log, silent, self._owner, over, leaving)
+            partial, status = _run([program, *options], stream, log, silent, self._owner, over, leaving,
+                                   finish)  # fmt: skip
             log.finish()
-            if not partial:
+            cut = finish is not None and finish.reason not in ("", "end")
+            if not partial and not cut:
                 partial = _why_unfinished(log, stream)
         if not log.tasks.command:
             number = log.tasks.exec_errno
@@ -169,7 +177,19 @@ class StraceTracer:
             partial=partial,
             unseen=tuple(key for key in trace.meta.unseen if key not in ("threads", "early")),
         )
+        if finish is not None:
+            came = finish.facts(_start_ns(log))
+            meta = dataclasses.replace(meta, **({**came, "partial": partial} if partial else came))
         return dataclasses.replace(trace, meta=meta)
+
+
+def _start_ns(log: Log) -> int:
+    """When the log begins, on CLOCK_MONOTONIC; strace stamps it by the clock of the day."""
+    if not log.started_at:
+        return time.monotonic_ns()
+    began = datetime.fromisoformat(log.started_at)
+    since = datetime.now(UTC) - began
+    return time.monotonic_ns() - since // timedelta(microseconds=1) * 1000
 
 
 def _words(program: str) -> str:
@@ -210,20 +230,33 @@ def _run(
     owner: Owner | None,
     over: Over | None,
     leaving: Leaving | None,
+    finish: Finish | None,
 ) -> tuple[str, int | None]:
     """Run strace to its end and feed its log; gives why the program was cut short, "" if it was not, and
     strace's return code as subprocess gives it, None where it was left running.
     """
     null = subprocess.DEVNULL if silent else None
     environ = None if owner is None else owner.environment(os.environ)
+    streams = finish.streams if finish is not None else {}
     ended = threading.Event()  # the observation, not the program
     with _guard() as tell:
         process = subprocess.Popen(
-            command, stdin=null, stdout=null, stderr=null, env=environ, preexec_fn=tell,
+            command, stdin=null, stdout=streams.get(1, null), stderr=streams.get(2, null), env=environ,
+            preexec_fn=tell,
             close_fds=False,  # what coldseek inherited is the program's; our own close by themselves
         )  # fmt: skip
         kill = functools.partial(strace_guard.kill_tracees, process.pid)
         running = functools.partial(strace_guard.tracees, process.pid)
+
+        def finished() -> None:
+            assert finish is not None
+            if over is not None:
+                over(running, kill)
+            elif finish.wanted.stop or leaving is None:
+                leftovers.end_beside(running, kill, finish.wanted.grace)
+            else:
+                ended.set()
+
         try:
             program = _first_task(process, stream, log)
             end = kill if leaving is None else ended.set
@@ -231,23 +264,37 @@ def _run(
                 program or process.pid, end, once=silent, leaves=leaving is not None
             ) as interrupts:
                 told = False
-                while not _has_ended(process, _LOOK_S) and not ended.is_set():
+                if finish is not None:
+                    finish.begin(program or process.pid, finished)
+                look_s = _LOOK_S if finish is None else _SOON_S
+                while not _has_ended(process, look_s) and not ended.is_set():
                     _read(stream, log)
                     log.flush()
                     if log.ended and not told:
                         told = True
                         interrupts.main_ended(1)
-                        if over is not None:
+                        if finish is not None:
+                            finish.command_ended(log.exit_status)
+                        elif over is not None:
                             over(running, kill)
                         if leaving is not None:
                             leaving.goes_on(log.exit_status or 0, running)
                 _read(stream, log)
+                if finish is not None and not finish.over and not ended.is_set():
+                    log.flush()
+                    finish.command_ended(log.exit_status)
+                    interrupts.main_ended(1)  # Ctrl-C is for who waits now
+                    finish.wait_out(
+                        lambda: ended.is_set() or interrupts.partial,
+                        leaving.say if leaving is not None else lambda _: None,
+                    )
                 partial = interrupts.partial
                 if ended.is_set() and process.poll() is None and leaving is not None:
                     log.flush()
-                    if not log.ended:
+                    if not log.ended and partial:
                         partial += f"; the program, process {program}, goes on"
-                    leaving.let_go(interrupts.number, running(), log=stream.fileno())
+                    words = finish.words(_start_ns(log)) if finish is not None else ""
+                    leaving.let_go(interrupts.number, running(), log=stream.fileno(), words=words)
                     return partial, None
         except KeyboardInterrupt:
             partial = "interrupted by Ctrl-C"
@@ -285,7 +332,7 @@ def _first_task(process: subprocess.Popen[bytes], stream: BinaryIO, log: Log) ->
     head = b""
     while not _has_ended(process, 0.005):
         head += stream.read()
-        found = re.match(rb"(\d{1,9}) [^\n]*\n", head)
+        found = re.match(rb"(\d{1,9})[ <][^\n]*\n", head)  # with or without its name
         if found is not None:
             log.feed(head)
             return int(found[1])

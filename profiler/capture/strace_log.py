@@ -28,7 +28,7 @@ import numpy as np
 from profiler.capture import confined
 from profiler.capture.calls.meaning import HANDLERS
 from profiler.capture.descriptors import Open, Table
-from profiler.capture.logs import family
+from profiler.capture.logs import comms, family
 from profiler.capture.logs.dressing import Undresser
 from profiler.capture.logs.foreign import Tool, tool_of
 from profiler.capture.logs.packing import BLOCK, FAMILY_BLOCK, text_of
@@ -84,6 +84,8 @@ _UNFINISHED = re.compile(rb" ?<unfinished \.\.\.>\s*\Z")
 _DETACHED = re.compile(rb" ?<detached \.\.\.>\s*\Z")
 _ATTACHED = re.compile(rb"(?:strace: )?Process \d{1,10} attached(?: \([^()]*\))?\s*\Z")
 _DURATION = re.compile(rb" (<\d{1,9}(?:\.\d{1,9})?>)\s*\Z")
+_INJECTED = re.compile(rb" \(INJECTED[^()\"]*\)(?: <[\d.]+>)?\s*\Z")  # after the result, not in a string
+_TAIL_BYTES = 80
 _EXITED = re.compile(
     rb"\+\+\+ (?:exited with (\d{1,3})|killed by (SIG\w+)(?: \(core dumped\))?) \+\+\+\s*\Z"
 )
@@ -203,6 +205,9 @@ def _helper() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "strace-columns")
 
 
+os.register_at_fork(after_in_child=_helper.cache_clear)  # its thread is not in the copy that saves a trace
+
+
 @dataclass(slots=True)
 class Known:
     """What a hot line means as long as `table` has `opened` at `descriptor`. use: what `Batch.use` gave.
@@ -248,7 +253,8 @@ class Log:
         self._overlong = False
         self._cut_off = False
         self._decoder: Decoder | None = None
-        self._ahead: tuple[bytes, Future[Columns]] | None = None
+        self._ahead: tuple[bytes, dict[int, bytes], Future[Columns]] | None = None
+        self._named = False  # lines begin with the name of their task too
         self._clock = Clock()
         self._batch = Batch(self.recorder)
         # (task, text of a call up to its first comma) -> what it means
@@ -322,13 +328,18 @@ class Log:
                 self._undress(block)
             block = self.undresser(block)
         if self._decoder is None:
+            self._named = comms.has_names(block[: BLOCK // 4])
+        names: dict[int, bytes] = {}
+        if self._named:
+            block, names = comms.taken(block)
+        if self._decoder is None:
             self._decoder = self._learn(block)
         self._whole = self._whole or any(name in block for name in _ASIDE)
         self._seeks = self._seeks or b"lseek(" in block
         self._at_position = self._at_position or _AT_POSITION.search(block) is not None
         columns = _helper().submit(self._decoder.decode, block)
         self._catch_up()
-        self._ahead = block, columns
+        self._ahead = block, names, columns
 
     def _undress(self, block: bytes) -> None:
         """Learn from the first lines whose log it is, and what it is dressed in."""
@@ -345,7 +356,7 @@ class Log:
         """Run through the block whose columns were asked for."""
         if self._ahead is None:
             return
-        block, columns = self._ahead[0], self._ahead[1].result()
+        block, names, columns = self._ahead[0], self._ahead[1], self._ahead[2].result()
         self._ahead = None
         ready = len(columns.chosen) < len(columns.starts) or bool((columns.shape != GENERAL).any())
         self.recognised = self.recognised or ready
@@ -353,6 +364,7 @@ class Log:
         times = self._clock.times(columns.stamp_ns, self.lines)
         self._count_tasks(columns.task)
         self._run(block, columns, times[columns.chosen])
+        self.tasks.name(names)
         self.lines += len(columns.starts)
 
     def _learn(self, block: bytes) -> Decoder:
@@ -539,6 +551,7 @@ class Log:
 
     def _general(self, block: bytes, columns: Columns, row: int, task: int, time_ns: int) -> None:
         text_at, end = int(columns.text_at[row]), int(columns.ends[row])
+        self.tasks.now_ns = time_ns
         try:
             if text_at < 0:
                 raise UnreadableError
@@ -615,7 +628,7 @@ class Log:
             status = re.match(rb"\d{1,3}\Z", call.args[0])
             self.exit_status = int(status[0]) & 255 if status else self.exit_status
             self.ended = True
-        if call.result is None or b" (INJECTED" in text[-40:]:
+        if call.result is None or _INJECTED.search(text, max(0, len(text) - _TAIL_BYTES)):
             return  # did not come to its end, or never came to the kernel
         if call.duration_ns < 0 and end_ns >= 0 and self._clock.style:
             call.duration_ns = max(0, end_ns - time_ns)
@@ -671,7 +684,18 @@ class Log:
                 for name in ("pid", "tid")
             }
         )
-        return dataclasses.replace(trace, events=events)
+        tasks = trace.tasks.assign(
+            **{
+                name: trace.tasks[name].mask(trace.tasks[name] == 0, pid).astype("int32")
+                for name in ("pid", "tid", "parent")
+            }
+        )
+        return dataclasses.replace(trace, events=events, tasks=tasks)
+
+    @property
+    def started_at(self) -> str:
+        """When the log begins, UTC, ISO 8601; "" if it does not tell."""
+        return self._clock.started_at
 
     def _why_partial(self) -> str:
         if self.partial:

@@ -23,7 +23,7 @@ from profiler.capture.calls.meaning import (
     Iocb,
 )
 from profiler.capture.descriptors import Descriptors, Open
-from profiler.capture.recorder import UNKNOWN, FileFacts, Recorder
+from profiler.capture.recorder import UNKNOWN, FileFacts, Recorder, TaskFacts
 from profiler.capture.strace_text import LIMIT, CallText, UnreadableError, number
 
 CLONES = ("clone", "clone2", "clone3", "fork", "vfork")
@@ -106,6 +106,7 @@ _NUMBER_PASSED = re.compile(rb"(?:\A|, )(\d{1,9})")
 _MOST_PASSED = 253  # in one message: SCM_MAX_FD of net/scm.h
 _LONGEST_PATH = 4096  # PATH_MAX of linux/limits.h
 _DELETED = b" (deleted)"
+_NAME_BYTES = 15  # of a task's name: TASK_COMM_LEN of linux/sched.h, less the 0 at its end
 
 _SHORT_NAME = 512  # bytes; longer ones are not worth the memory of being remembered
 _file_of = functools.lru_cache(4096)(strace_text.file_of)
@@ -160,6 +161,10 @@ class Tasks:
         self._names_now: dict[int, bytes] = {}  # of renamed files
         self._directories: dict[int, bytes] = {}  # process -> where it is
         self._pids: dict[int, int] = {}
+        self.now_ns = 0  # of the line that is taken in
+        self._facts: dict[int, TaskFacts] = {}  # of those that live
+        self._former_names: dict[int, bytes] = {}  # of tasks that have executed a program since
+        self._ended_facts: dict[int, TaskFacts] = {}  # of those whose end has just been taken in
         self._text = CallText("", [], None, -1)
         self._unnamed = 0
         self._submitted: dict[tuple[int, int], deque[int]] = {}  # (pid, data) -> addresses made up for iocbs
@@ -188,9 +193,36 @@ class Tasks:
                 self.unprefixed_pid = task
             self.descriptors.share(self.main, task)
             self._pids[task] = self.pid_of(self.main)
+            self._begins(task, -1)
             return
         self._pids[task] = task
         self.descriptors.table(task)
+        self._begins(task, -1)
+
+    def _begins(self, task: int, parent: int, since_ns: int | None = None) -> None:
+        """A row for a task that is met. since_ns: when it was made, if the log shows that."""
+        facts = TaskFacts(task, self.pid_of(task), parent, start_ns=since_ns)
+        self._former_names.pop(task, None)
+        above = self._facts.get(parent)
+        if above is not None:
+            facts.name, facts.program = above.name, above.program
+        before = self._facts.get(task)
+        if before is not None and before.end_ns is None:
+            if before.parent < 0 <= parent:  # met before its maker's call has ended
+                before.pid, before.parent = facts.pid, parent
+                before.start_ns = since_ns if before.start_ns is None else before.start_ns
+                before.name, before.program = before.name or facts.name, before.program or facts.program
+            return
+        self._facts[task] = self.recorder.task(facts)
+
+    def name(self, names: dict[int, bytes]) -> None:
+        """What tasks called themselves last, in the lines that were just taken in."""
+        for task, name in names.items():
+            facts = self._ended_facts.get(task) or self._facts.get(task)
+            # strace may go on with the name that it knew before a task executed a program
+            if facts is not None and name != self._former_names.get(task):
+                facts.name = name
+        self._ended_facts.clear()
 
     def start(self, task: int, started: Started) -> None:
         """A call of `task` has begun whose end is in a later line."""
@@ -222,6 +254,7 @@ class Tasks:
         self._pids[child] = self.pid_of(parent) if flags & CLONE_THREAD else child
         if self.pid_of(parent) in self._directories:
             self._directories.setdefault(self._pids[child], self._directories[self.pid_of(parent)])
+        self._begins(child, parent, self.now_ns)
         self.changes += 1
 
     def _cloned(self, task: int, text: bytes, child: int) -> None:
@@ -241,6 +274,10 @@ class Tasks:
         """+++ exited +++ or killed."""
         self.pending.pop(task, None)
         self.descriptors.exit(task)
+        facts = self._facts.pop(task, None)
+        if facts is not None:
+            facts.end_ns = max(self.now_ns, facts.start_ns or 0)
+            self._ended_facts[task] = facts
         if task != self.main:
             self._pids.pop(task, None)
         self.changes += 1
@@ -251,6 +288,9 @@ class Tasks:
         if by in self.pending:
             self.start(task, self.pending.pop(by))
         self._pids.pop(by, None)
+        facts = self._facts.pop(by, None)
+        if facts is not None:
+            facts.end_ns = max(self.now_ns, facts.start_ns or 0)
         self.changes += 1
 
     def resume(self, task: int, name: bytes) -> Started | None:
@@ -387,11 +427,24 @@ class Tasks:
     def _executed(self, task: int, text: CallText) -> None:
         self.descriptors.exec(task)
         self.changes += 1
+        program = strace_text.string(text.args[0 if text.name == "execve" else 1])
+        self._becomes(task, program)
         if not self.command and task == self.main:
             arguments = text.args[1 if text.name == "execve" else 2 :][:1]
             words = strace_text.strings(arguments[0]) if arguments and arguments[0] != b"[...]" else []
-            program = strace_text.string(text.args[0 if text.name == "execve" else 1])
             self.command = tuple(os.fsdecode(word) for word in words or [program])
+
+    def _becomes(self, task: int, program: bytes) -> None:
+        """A task executes a program: a row of its own, but for the first that the log shows of it."""
+        facts = self._facts.get(task)
+        if facts is None:
+            return
+        self._former_names[task] = facts.name
+        if facts.program or facts.parent >= 0:
+            facts.end_ns = max(self.now_ns, facts.start_ns or 0)
+            facts = TaskFacts(task, self.pid_of(task), facts.parent, start_ns=facts.end_ns)
+            self._facts[task] = self.recorder.task(facts)
+        facts.program, facts.name = program, os.path.basename(program)[:_NAME_BYTES]
 
     def _made(self, task: int, text: CallText) -> None:
         """Pipes, sockets and the like, in a log without names."""
@@ -484,6 +537,9 @@ class Tasks:
 
     def vector_bytes(self, call: Call, address: int, count: int) -> int:
         return strace_text.vector_bytes(self._text.args[1])
+
+    def path_at(self, call: Call, argument: int, directory: int | None) -> bytes | None:
+        return None  # logs are read anywhere: what is not there cannot be placed
 
     def value_at(self, call: Call, argument: int) -> int | None:
         if call.name == "openat2":

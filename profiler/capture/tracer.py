@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from profiler.capture import procfs
+from profiler.capture.finish.finish import Finish
 from profiler.capture.leaving import Leaving
 from profiler.capture.recorder import Recorder
 from profiler.errors import ColdseekError, UsageError
@@ -38,10 +39,12 @@ class Tracer(Protocol):
     have ended. Where the program itself has and others of its processes still run, `over`, if given, is
     called: with what gives the numbers of these processes, and what kills them all. It must not wait for
     them. `leaving`: such processes are left running where the observation is ended by a signal; without it
-    they are ended then. `record` fills meta's command, cwd, started_at, tracer, tracer_version, wall_s,
-    exit_status, lost_events, partial, unseen and notes; it does not touch the cache. It raises
-    CommandNotFoundError or CannotRunError if the program cannot be started. `started` is called once with
-    the Recorder that fills up, for progress. `silent`: the program's stdin, stdout and stderr are /dev/null.
+    they are ended then. `finish`: when the run is over, if not with its last process: what still runs then
+    is given to `over`, or with `finish.wanted.stop` ended, or left running as `leaving` has it. `record`
+    fills meta's command, cwd, started_at, tracer, tracer_version, wall_s, ready_s, exit_status, lost_events,
+    partial, unseen and notes; it does not touch the cache. It raises CommandNotFoundError or CannotRunError
+    if the program cannot be started. `started` is called once with the Recorder that fills up, for progress.
+    `silent`: the program's stdin, stdout and stderr are /dev/null.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Tracer(Protocol):
         silent: bool = False,
         over: Over | None = None,
         leaving: Leaving | None = None,
+        finish: Finish | None = None,
     ) -> Trace: ...
 
 
@@ -90,7 +94,7 @@ def choose(name: str = "auto", owner: Owner | None = None) -> tuple[Tracer, str]
         result = probe(name)
         if not result.works:
             raise ColdseekError(f"the {name} tracer does not work here: {result.why}; {result.remedy}")
-        return _make(name, owner), "; ".join([f"tracer {name}: as asked", *whose])
+        return make_tracer(name, owner), "; ".join([f"tracer {name}: as asked", *whose])
     if fault := procfs.fault():
         raise ColdseekError(f"no tracer works here: {fault}; {procfs.REMEDY}")
     refused: list[str] = []
@@ -98,13 +102,14 @@ def choose(name: str = "auto", owner: Owner | None = None) -> tuple[Tracer, str]
         result = probe(candidate)
         if result.works:
             why = [f"tracer {candidate}: {result.why}", *refused, *whose]
-            return _make(candidate, owner), "; ".join(why)
+            return make_tracer(candidate, owner), "; ".join(why)
         refused.append(f"{candidate} does not work here: {result.why}")
     raise ColdseekError(
         "no tracer works here: " + "; ".join(refused) + "; 'coldseek doctor' names the remedies"
     )
 
 
-def _make(name: str, owner: Owner | None) -> Tracer:
+def make_tracer(name: str, owner: Owner | None = None) -> Tracer:
+    """The tracer of that name, which is known to work here."""
     made: Tracer = import_module(_MODULES[name]).make(owner)
     return made

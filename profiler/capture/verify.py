@@ -1,4 +1,5 @@
-"""Copies of a disk image, made for a while, and the recorded command run on each, cold and warm.
+"""Copies of a disk image, made for a while, and the recorded command run on each, cold and warm; of a
+command that reads no image, the command itself, as it is and behind what is to help it.
 
 The image is only ever opened for reading: copies are made by `qemu-img convert` and `cp`, a virtual machine
 runs with -snapshot, and a command that was seen to write to the image is not run. The copies lie in a folder
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
+import numpy as np
+
 from profiler.capture import cache
 from profiler.capture import runs as timed
 from profiler.capture.launch import find_program
@@ -32,8 +35,8 @@ from profiler.capture.warden import watched
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.owner import Owner, acting_as
 from profiler.plan import known_files
-from profiler.trace import Trace
-from profiler.units import show_bytes, show_path
+from profiler.trace import Trace, host_path, read_bytes
+from profiler.units import device_name, show_bytes, show_path
 
 SPARE = 64 * 2**20
 """Bytes that are left free on the file system at least, besides a twentieth of what the copy takes."""
@@ -80,11 +83,11 @@ class Verified:
 
 @dataclass
 class _Ready:
-    """A subject with its command and its image; runs are added as they are made."""
+    """A subject with its command and its image, if it is about one; runs are added as they are made."""
 
     subject: Subject
     command: list[str]
-    image: bytes
+    image: bytes | None
     bytes: int = 0
     cold: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
@@ -95,7 +98,7 @@ class _Ready:
 
 def verify(
     trace: Trace,
-    image: int,
+    image: int | None,
     source_format: str,
     subjects: Sequence[Subject],
     runs: int = 3,
@@ -108,7 +111,8 @@ def verify(
     """Run the recorded command on each of the subjects: `runs` times cold and warm, the subjects in
     turn, and once cold and traced.
 
-    image: the number of the image's file; source_format: QEMU's name of its format. scratch: the folder to
+    image: the number of the image's file, None: the command reads none, and no copies are made;
+    source_format: QEMU's name of the image's format. scratch: the folder to
     make the copies in; "": that of the image, so that they lie on the same disk. owner: the user whom
     everything runs as.
 
@@ -116,16 +120,22 @@ def verify(
     name it or was seen to write to it, and where there is no room; KeyboardInterrupt. A subject that fails
     by itself is told as such in its result.
     """
-    path = trace.files["path"].iloc[image]
     check(trace, image)
-    folder = scratch or os.path.dirname(os.fsdecode(path))
-    before = os.stat(path)
+    path = None if image is None else host_path(trace.files, image)
+    before = None if path is None else os.stat(path)
     status = 0 if trace.meta.exit_status is None else trace.meta.exit_status
-    with _in_folder(trace.meta.cwd), _ending(), _scratch(folder, owner) as place:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_in_folder(trace.meta.cwd))
+        stack.enter_context(_ending())
         find_program(trace.meta.command[0])
-        ready = []
-        for subject in subjects:
-            ready.append(_prepared(subject, trace, path, source_format, place, owner, say))
+        if path is None:
+            ready = [_Ready(subject, list(trace.meta.command), None) for subject in subjects]
+        else:
+            folder = scratch or os.path.dirname(os.fsdecode(path))
+            place = stack.enter_context(_scratch(folder, owner))
+            ready = [
+                _prepared(subject, trace, path, source_format, place, owner, say) for subject in subjects
+            ]
         files = [*named_files(trace.meta.command), *data_files(trace)]
         for number in range(runs):
             for one in ready:
@@ -140,15 +150,17 @@ def verify(
         for one in ready:
             if not one.failed and one.subject.before is None:
                 made, _ = choose(tracer, owner)
-                own = os.fsdecode(one.image)
-                one.trace = record_cold(made, one.command, [*files, one.image], image=own, silent=True)
+                own = [] if one.image is None else [one.image]
+                named = os.fsdecode(own[0]) if own else ""
+                one.trace = record_cold(made, one.command, [*files, *own], image=named, silent=True)
                 if one.trace.meta.partial:
                     raise KeyboardInterrupt(one.trace.meta.partial)
-                changed = _changed(trace, one.trace, trace.files["device"].iloc[image])
+                device = read_bytes(trace).index[:1] if image is None else [image]
+                changed = _changed(trace, one.trace, trace.files["device"].iloc[device].tolist())
                 if changed:
                     one.faults[changed] = None
-        after = os.stat(path)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        after = None if path is None else os.stat(path)
+    if path is not None and _stamp(before) != _stamp(after):
         raise ColdseekError(f"{show_path(path)} was written to while it was verified; nothing of it counts")
     return [
         Verified(
@@ -159,20 +171,33 @@ def verify(
     ]  # fmt: skip
 
 
-def check(trace: Trace, image: int) -> None:
-    """Raise ColdseekError unless the recorded command can be run again on copies of the image.
+def _stamp(status: os.stat_result | None) -> tuple[int, int] | None:
+    return None if status is None else (status.st_size, status.st_mtime_ns)
 
-    The image has to be the very file that was recorded, unchanged: so what a trace from somewhere else says
-    is never run here.
+
+def check(trace: Trace, image: int | None) -> None:
+    """Raise ColdseekError unless the recorded command can be run again, on copies of the image if it is
+    about one.
+
+    The image has to be the very file that was recorded, unchanged, and without one the program itself: so
+    what a trace from somewhere else says is never run here.
     """
     if not trace.meta.command:
         raise ColdseekError(
             "the trace does not say which command it is of; record it with 'coldseek record'"
         )
-    path = trace.files["path"].iloc[image]
+    if trace.meta.ready_s is not None:
+        raise ColdseekError(
+            "the start was recorded until it was ready, and may never end: it is not run again"
+        )
+    of_program = image is None
+    image = _program(trace) if image is None else image
+    path = host_path(trace.files, image)
     changed = changes(known_files(trace.files.iloc[[image]]))
     if changed:
         raise refusal(changed)
+    if of_program:
+        return
     writes = int((trace.writes()["file"] == image).sum())
     if writes:
         raise ColdseekError(
@@ -180,6 +205,25 @@ def check(trace: Trace, image: int) -> None:
         )
     with _in_folder(trace.meta.cwd):
         substituted(trace.meta.command, path, path, "", "")
+
+
+def _program(trace: Trace) -> int:
+    """The number of the file that the recorded command runs, of those that the trace knows."""
+    if _is_machine(trace.meta.command[0]):
+        raise ColdseekError(
+            "the machine could write to its disks, and the trace knows no image; record it with --image"
+        )
+    with _in_folder(trace.meta.cwd):
+        facts = os.stat(find_program(trace.meta.command[0]))
+    files = trace.files
+    same = (files["inode"] == facts.st_ino).fillna(False).to_numpy(bool)
+    same &= (files["device"] == device_name(facts.st_dev)).to_numpy(bool)
+    if not same.any():
+        raise ColdseekError(
+            f"the trace does not say that it is of this {show_path(trace.meta.command[0])}; record it "
+            f"again, by the tracer kernel or ptrace"
+        )
+    return int(np.flatnonzero(same)[0])
 
 
 # ---- the command ------------------------------------------------------------------------------------------
@@ -218,16 +262,19 @@ def substituted(
         raise ColdseekError(
             f"the recorded command does not name {show_path(image)}, so it cannot be run on a copy of it"
         )
-    program = os.path.basename(command[0])
-    if new_format and program.startswith("qemu-"):
+    if new_format and os.path.basename(command[0]).startswith("qemu-"):
         for at, argument in enumerate(made[:-1]):
             if argument in ("-f", "--format") and made[at + 1] == old_format:
                 made[at + 1] = new_format
-    if program.startswith(("qemu-system", "qemu-kvm", "kvm")) and not safe and "-snapshot" not in made:
+    if _is_machine(command[0]) and not safe and "-snapshot" not in made:
         if any(part in ("-blockdev", "--blockdev") for part in made):
             raise ColdseekError("the machine could write to its -blockdev; record it with read-only=on")
         made.append("-snapshot")
     return made
+
+
+def _is_machine(program: str) -> bool:
+    return os.path.basename(program).startswith(("qemu-system", "qemu-kvm", "kvm"))
 
 
 def _is(name: str, image: bytes) -> bool:
@@ -258,8 +305,7 @@ def _prepared(
 ) -> _Ready:  # fmt: skip
     """A subject with its copy made."""
     if subject.convert is None and not subject.copy:
-        command = substituted(trace.meta.command, path, path, "", "")
-        return _Ready(subject, command, path)
+        return _Ready(subject, substituted(trace.meta.command, path, path, "", ""), path)
     target_format = source_format if subject.convert is None else subject.convert[1]
     copy = os.path.join(place, f"{subject.key}.{target_format}")
     source = os.fsdecode(path)
@@ -273,13 +319,14 @@ def _prepared(
         needed = _needed(qemu_img, [*form, *subject.convert, source], path, owner)
         command = [qemu_img, "convert", "--force-share", *form, *subject.convert, source, copy]
     _make_room(needed, place)
-    made = _Ready(subject, [], os.fsencode(copy))
+    target = os.fsencode(copy)
+    made = _Ready(subject, [], target)
     words = _run(command, owner)
     if words:
         made.failed = f"could not be made: {words}"
         return made
     made.command = substituted(
-        trace.meta.command, path, made.image, source_format, "" if subject.copy else target_format
+        trace.meta.command, path, target, source_format, "" if subject.copy else target_format
     )
     made.bytes = os.stat(copy).st_blocks * 512
     return made
@@ -396,8 +443,9 @@ def _ending(ignored: bool = False) -> Iterator[None]:
 # ---- runs -------------------------------------------------------------------------------------------------
 
 
-def _changed(before: Trace, now: Trace, device: str) -> str:
+def _changed(before: Trace, now: Trace, devices: Sequence[str]) -> str:
     """What of the device's settings is not what it was when the trace was recorded; "": nothing known."""
+    device = next(iter(devices), "")
     was, is_now = (
         facts.get("read_ahead_kb") if isinstance(facts := found.get(device), dict) else None
         for found in (_devices(before), _devices(now))
@@ -414,12 +462,17 @@ def _devices(trace: Trace) -> dict[str, object]:
 
 def _pair(one: _Ready, files: Sequence[bytes], status: int, owner: Owner | None) -> None:
     """A cold and a warm run."""
-    proof = cache.make_cold([*files, one.image], [one.image])
+    own = [] if one.image is None else [one.image]
+    proof = cache.make_cold([*files, *own], own)
     if not proof.cold:
         one.faults[proof.fault] = None
     began = time.perf_counter()
     if one.subject.before is not None:
-        one.subject.before()
+        try:
+            one.subject.before()
+        except ColdseekError as error:
+            one.failed = str(error)
+            return
     spent = time.perf_counter() - began
     with watched():
         cold = timed.run(one.command, output=False, stdin=False, before=proof.residency, owner=owner)

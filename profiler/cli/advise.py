@@ -1,4 +1,4 @@
-"""coldseek advise: what would make a recorded start of a disk image faster, and whether it does."""
+"""coldseek advise: what would make a recorded start faster, and whether it does."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from profiler.cli.consent import ask, check_author
 from profiler.cli.output import Format, Progress, find_devices, reading, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
-from profiler.errors import ColdseekError, UsageError
-from profiler.units import show_path
+from profiler.cli.traces import named_or_newest
+from profiler.errors import UsageError
+from profiler.units import show_path, show_plural
 
 if TYPE_CHECKING:
-    from profiler.analysis.whatif import Advice
+    from profiler.analysis.advice import Advice
     from profiler.devices.model import Device
     from profiler.owner import Owner
-    from profiler.report.advice import Verification
+    from profiler.report.verified import Verification
     from profiler.trace import Trace
 
 DEVICES = ("hdd-7200", "sata-ssd", "nvme")
@@ -33,13 +34,14 @@ MEASURED_FOR = 10.0
 
 @app.command(epilog="Example: coldseek advise cold.trace.parquet --verify")
 def advise(
-    trace: TRACE,
+    trace: TRACE = "",
     device: DEVICE = None,
     form: FORMAT = Format.TEXT,
     verify: Annotated[
         bool,
         typer.Option(
-            "--verify", help="Make these copies, run the command on each and compare; they are removed."
+            "--verify",
+            help="Run the command again, as it is, prefetched and on copies of its image, and compare.",
         ),
     ] = False,
     runs: Annotated[
@@ -49,7 +51,7 @@ def advise(
         str,
         typer.Option(
             "--scratch",
-            help="With --verify: make the copies here; default: beside the image.",
+            help="With --verify: make copies of an image here; default: beside it.",
             metavar="DIR",
         ),
     ] = "",
@@ -59,24 +61,29 @@ def advise(
         bool, typer.Option("--yes", help="With --verify: run the recorded command without asking.")
     ] = False,
 ) -> None:
-    """Say what would make the start of a disk image faster.
+    """Say what would make a start faster.
 
-    Projected are the same start on other layouts of the image, after a prefetch, and on a faster device.
-    With --verify the recorded command is shown, copies are made, it is run on each, cold and warm, and what
-    was projected stands beside what was measured. The image itself is only ever read. The first --device
-    then is the one here; without any, it is measured.
+    Projected are the same start after a prefetch, with more read-ahead, on a faster device and as one
+    sequential read; of a disk image, on other layouts of it. With --verify the recorded command is shown and
+    run cold and warm: as it is, prefetched, and on copies of the image. What was projected then stands
+    beside what was measured. The image itself is only ever read. The first --device then is the one here;
+    without any, it is measured.
     """
+    if verify and not trace:
+        raise UsageError("--verify runs the command that a trace holds: name the trace")
+    trace = named_or_newest(trace)
     if verify:
         from profiler.capture.warden import step_below
 
         step_below()
+    from profiler.analysis.advice import advise as advised
+    from profiler.analysis.costs import costs
     from profiler.analysis.findings import find
     from profiler.analysis.projection import requests
-    from profiler.analysis.whatif import advise as advised
-    from profiler.analysis.whatif import image_of
     from profiler.devices.loading import find as find_device
     from profiler.devices.loading import presets
     from profiler.report import advice as page
+    from profiler.report.verified import by_measured
     from profiler.trace import load
 
     if scratch and not os.path.isdir(scratch):
@@ -88,25 +95,25 @@ def advise(
         if source is not None:
             check_author(source.fileno(), trace)
         found = load(source or trace)  # what was looked at, whatever its name means by now
-        image = image_of(found)
-        if image is None:
-            raise ColdseekError(
-                f"{show_path(trace)} is of no disk image whose structures are known; record a command that "
-                f"reads one, as in: coldseek record --cache cold -- qemu-img map disk0.qcow2"
-            )
         reads = found.reads()
-        findings = find(found, reads, requests(found, reads))
-        made = advised(found, image, devices, presets())
+        cold = requests(found, reads)
+        known = costs(found, reads, cold)
+        findings = find(found, reads, cold, known)
+        made = advised(found, devices, presets(), cold=cold, found=known)
+    if scratch and made.image is None:
+        raise UsageError("--scratch is for copies of a disk image, and this start reads none that is known")
     verified = None
     if verify:
         here, owner = devices[0] if device else None, runs_as(as_root)
-        ask(found.meta.command, "the recorded command is run on the image and on copies of it", owner, yes)
+        ask(found.meta.command, _run_on(found, made), owner, yes)
         try:
             verified = _verify(found, made, here, runs, scratch, tracer, owner)
         except KeyboardInterrupt as error:
-            say(f"{str(error) or 'interrupted'}; the copies were removed")
+            left = "" if made.image is None else "; the copies were removed"
+            say(f"{str(error) or 'interrupted'}{left}")
             raise typer.Exit(130) from error
-    path = found.files["path"].iloc[image.file]
+        made = by_measured(made, verified)
+    path = b"" if made.image is None else found.files["path"].iloc[made.image.file]
     if form is Format.JSON:
         emit_json(page.json(made, findings, path, trace, found.meta, verified))
     else:
@@ -114,41 +121,50 @@ def advise(
         sys.stdout.write("\n".join(lines) + "\n")
 
 
+def _run_on(trace: Trace, advice: Advice) -> str:
+    """What is asked for: what the recorded command will do."""
+    if advice.image is not None:
+        return "the recorded command is run on the image and on copies of it"
+    wrote = trace.writes()["file"].nunique()
+    files = f"; it wrote to {show_plural(wrote, 'file')} when it was recorded" if wrote else ""
+    return f"the recorded command is run again, several times{files}"
+
+
 def _verify(
     trace: Trace, advice: Advice, here: Device | None, runs: int, scratch: str, tracer: str,
     owner: Owner | None,
 ) -> Verification:  # fmt: skip
     """Run what was advised, and project it on the device that it was run on."""
+    from profiler.analysis.advice import advise as advised
     from profiler.analysis.observed import device_requests
     from profiler.analysis.prefetch import plan
-    from profiler.analysis.whatif import advise as advised
     from profiler.capture.prefetch import prefetch
     from profiler.capture.verify import Subject, check
     from profiler.capture.verify import verify as run_all
     from profiler.plan import plan_of
-    from profiler.report.advice import Compared, Verification
+    from profiler.report.verified import Compared, Verification
 
     image = advice.image
-    check(trace, image.file)
+    check(trace, None if image is None else image.file)
     with Progress() as progress:
         if here is None:
             progress.say(f"measuring the device here, about {MEASURED_FOR:.0f} s (--device names one)")
-            folder = scratch or os.path.dirname(os.fsdecode(trace.files["path"].iloc[image.file]))
-            here = _measured(folder)
-        wanted = plan_of(plan(trace), trace.files)
-        subjects = [Subject("now")]
+            here = _measured(scratch or _folder(trace, advice))
+        stretches = plan(trace)
+        written = trace.writes()["file"].unique()  # each run writes it anew, and what changed is refused
+        wanted = plan_of(stretches[~stretches["file"].isin(written).to_numpy(bool)], trace.files)
+        subjects = [Subject("now"), Subject("prefetch", before=lambda: prefetch(wanted))]
         for option in advice.options:
-            if option.convert or (option.key == "defragmented" and len(image.files) == 1):
+            if option.convert or option.key == "defragmented":
                 subjects.append(Subject(option.key, option.convert or None, not option.convert))
-            elif option.key == "prefetch":
-                subjects.append(Subject(option.key, before=lambda: prefetch(wanted)))
+        file, form = (None, "") if image is None else (image.file, image.format)
         results = run_all(
-            trace, image.file, image.format, subjects, runs, scratch=scratch, tracer=tracer, owner=owner,
+            trace, file, form, subjects, runs, scratch=scratch, tracer=tracer, owner=owner,
             say=progress.say,
         )  # fmt: skip
-    again = advised(trace, image, [here], [], all_of_them=True)
+    again = advised(trace, [here], [], all_of_them=True)
     costs = {"now": again.now[0], **{option.key: option.costs[0] for option in again.options}}
-    names = {"now": "as it is", **{option.key: option.name for option in advice.options}}
+    names = {"now": "as it is", **{option.key: option.name for option in again.options}}
     compared = []
     for one in results:
         seen = device_requests(one.trace) if one.trace is not None else None
@@ -171,6 +187,15 @@ def _verify(
     return Verification(here.name, here.title, runs, tuple(compared))
 
 
+def _folder(trace: Trace, advice: Advice) -> str:
+    """Where to measure the device: beside the image, or the file of which most is read."""
+    from profiler.trace import host_path, read_bytes
+
+    read = read_bytes(trace).index
+    number = advice.image.file if advice.image is not None else int(read[0]) if len(read) else None
+    return trace.meta.cwd if number is None else os.path.dirname(os.fsdecode(host_path(trace.files, number)))
+
+
 def _measured(folder: str) -> Device:
     """The device that a folder lies on, as coldseek calibrate measures it."""
     from profiler.capture.calibrate import calibrate
@@ -185,5 +210,5 @@ def _measured(folder: str) -> Device:
     disk = show_path(str(found.facts["disk"] or "the device"))
     return Device(
         "here", f"{disk} as it was just measured", "measured", fitted.kind, fitted.model, fitted.low_ratio,
-        fitted.high_ratio,
+        fitted.high_ratio, handoff_us=fitted.handoff_us,
     )  # fmt: skip

@@ -10,12 +10,20 @@ from profiler import __version__
 
 app = typer.Typer(
     name="coldseek",
-    no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich would take longer to load than the help takes to read
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
     epilog="Start here: coldseek open disk0.qcow2    or: coldseek compare -- python3 -c 'import json'",
 )
+
+
+FIRST = """\
+coldseek says why a start is slow when nothing is cached, and what would help.
+  coldseek compare -- python3 -c 'import json'    any program, cold and warm
+  coldseek open disk0.qcow2                       a disk image, with plots
+  coldseek record --cache cold -- CMD ...         one run; then: coldseek report
+  coldseek doctor                                 what works here; all: --help"""
+"""What to type first."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -24,8 +32,9 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=False)
+@app.callback(invoke_without_command=True)
 def coldseek(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
@@ -36,3 +45,5 @@ def coldseek(
     coldseek launches a program, sees every file read with its offset and size, compares a cold start with a
     warm one, and projects what it would cost on hard disks, SSDs and network storage.
     """
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST)

@@ -1,22 +1,38 @@
-"""coldseek attach: observe a process that runs already."""
+"""coldseek attach: observe those who run already."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler.cli.app import app
 from profiler.cli.output import Progress, can_be_made, keep, say, sum_up
+from profiler.units import show_path
+
+if TYPE_CHECKING:
+    from profiler.capture.recorder import Recorder
+
+_ODD = re.compile(r"[^\w.@-]+", re.ASCII)
 
 
-@app.command(epilog="Example: coldseek attach $(pidof qemu-system-x86_64) --for 30")
+@app.command(
+    epilog="Examples: coldseek attach $(pidof qemu-system-x86_64) --for 30; coldseek attach "
+    "unit:nginx.service user:postgres"
+)
 def attach(
-    pid: Annotated[int, typer.Argument(metavar="PID", help="The process.", min=1)],
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TARGET...",
+            help="pid:N (or N alone), unit:NAME, container:NAME, cgroup:PATH, user:NAME, all.",
+        ),
+    ],
     seconds: Annotated[
         float | None,
         typer.Option(
-            "--for", metavar="SECONDS", help="How long; default: until it ends or Ctrl-C.", min=0.1
+            "--for", metavar="SECONDS", help="How long; default: until they end or Ctrl-C.", min=0.1
         ),
     ] = None,
     output: Annotated[
@@ -24,20 +40,24 @@ def attach(
     ] = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
 ) -> None:
-    """Record the file reads of a process that runs already.
+    """Record the file reads of those who run already, or of all.
 
-    And of those it makes, by the kernel's trace events. Needs root. Ctrl-C ends the observation, never the
-    process. What it had read before is not seen; which files its descriptors name is looked up as it runs.
+    Of processes, services, containers, users, and of what they start, by the kernel's trace events: nothing
+    is stopped. Needs root. Ctrl-C ends the observation, never a process. What was read before is not seen.
     """
-    path = output or f"{pid}.trace.parquet"
+    path = output or _ODD.sub("-", "+".join(targets)).strip("-.")[:100] + ".trace.parquet"
     can_be_made(path, follow=bool(output))
     from profiler.capture.environment import complete
-    from profiler.capture.kernel.attach import attach as observe
+    from profiler.capture.watch.attach import attach as observe
 
     with Progress(quiet) as progress:
-        if not quiet:
-            say(f"observing process {pid}; Ctrl-C ends that, not the process")
-        trace = complete(observe(pid, seconds, progress.started))
+
+        def started(recorder: Recorder) -> None:
+            if not quiet:
+                say(f"observing {', '.join(map(show_path, targets))}; Ctrl-C ends that and nothing else")
+            progress.started(recorder)
+
+        trace = complete(observe(targets, seconds, started))
     keep(trace, path, follow=bool(output))
     if not quiet:
         sum_up(trace, path)

@@ -50,10 +50,12 @@ def calibrate(
 
 def _calibrate(path: str, output: str, seconds: float, quiet: bool) -> None:
     from profiler.capture.calibrate import calibrate as measure
+    from profiler.capture.cgroups import holds
     from profiler.devices.fitting import fit, source, to_toml
     from profiler.devices.loading import parse
     from profiler.devices.model import Device
-    from profiler.report.calibration import lines
+    from profiler.report import text as page
+    from profiler.report.calibration import calibration
     from profiler.writing import replacing
 
     saved = output
@@ -78,15 +80,15 @@ def _calibrate(path: str, output: str, seconds: float, quiet: bool) -> None:
     name = os.path.splitext(os.path.basename(saved))[0]
     device = Device(
         name, title, source(fitted, circumstances), fitted.kind, fitted.model,
-        fitted.low_ratio, fitted.high_ratio,
+        fitted.low_ratio, fitted.high_ratio, handoff_us=fitted.handoff_us,
+        counts="bios" if holds(str(found.facts["disk_number"])) else "requests",
     )  # fmt: skip
     text = to_toml(device)
     parse(text, name, show_path(saved))  # what is written can be read
     with replacing(saved) as file:
         file.write(text.encode())
     if not quiet:
-        for line in lines(fitted, where, width()):
-            sys.stdout.write(line + "\n")
+        page.write(calibration(fitted, where, width()), sys.stdout)
         usable = saved if saved.isprintable() and " " not in saved else f"'{show_path(saved)}'"
         say(f"saved {show_path(saved)}; use it: coldseek project TRACE --device {usable}")
     if found.interrupted:

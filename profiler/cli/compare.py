@@ -5,12 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from profiler.cli.ahead import REPORT, load_ahead
 from profiler.cli.app import app
+from profiler.cli.options import (
+    EVICT,
+    FOR,
+    GRACE,
+    GRACE_S,
+    GUEST_FILES,
+    OWN,
+    STOP,
+    TIMEOUT,
+    UNTIL,
+    WITH,
+    finish_of,
+)
 from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, reading, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import FORMAT, emit_json
@@ -19,6 +33,7 @@ from profiler.owner import Owner, invoker, make_folder
 from profiler.units import show_path
 
 if TYPE_CHECKING:
+    from profiler.capture.finish.finish import Finish
     from profiler.capture.halt import Halt
     from profiler.trace import Trace
 
@@ -33,6 +48,9 @@ AFTER = Annotated[
         metavar="CMD",
     ),
 ]
+RUNS = 3
+"""Untraced runs of each kind, at most, where nobody says how many."""
+
 FAILED = 1
 """The exit status where runs failed."""
 
@@ -46,15 +64,36 @@ def compare(
         typer.Argument(metavar="TRACE TRACE | -- COMMAND", help="Two traces, or a program to run."),
     ],
     runs: Annotated[
-        int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.", metavar="N")
-    ] = 3,
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Untraced runs of each kind, for the times; default: 3, or 2 that agree.",
+            metavar="N",
+        ),
+    ] = None,
+    copies: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Time so many at once; {n} in the words becomes 1, 2 ... N.", metavar="N"
+        ),
+    ] = 1,
+    own: OWN = None,
     form: FORMAT = Format.TEXT,
     output: Annotated[
         str, typer.Option("-o", "--output", help="Keep cold and warm trace in this folder.", metavar="DIR")
     ] = "",
     before: BEFORE = "",
     after: AFTER = "",
+    targets: WITH = None,
+    until: UNTIL = None,
+    seconds: FOR = None,
+    timeout: TIMEOUT = None,
+    stop: STOP = False,
+    grace: GRACE = GRACE_S,
     tracer: TRACER = "auto",
+    evict: EVICT = "auto",
+    guest_files: GUEST_FILES = False,
     as_root: AS_ROOT = False,
 ) -> None:
     """Compare a cold start with a warm one, or two traces.
@@ -62,28 +101,52 @@ def compare(
     A program is run both ways. Times come from untraced runs, cold and warm in turn; the reads from one
     traced run of each. Each cold run is made and measured to be cold. The program runs several times; its
     stdin and outputs are /dev/null. Each run is over when the command itself has ended; what it leaves
-    running then is ended. Exits with 1 if runs failed: ended with another exit status than the first.
+    running then is ended. With --until a run is over, and timed, when it is ready, and is ended then. Exits
+    with 1 if runs failed: ended with another exit status than the first, or were not ready in time.
+
+    With --copies N start at once and all end before the next round; the traced runs are of the first alone.
+    With {n} in its words, and in those of --before, --after and --until, each has its own image or port.
+    Files named so are its own (or see --own); the others are shared.
     """
+    from profiler.capture.copies import PLACE, filled
     from profiler.capture.warden import step_below
 
     words = command_line(command)
+    finishes = [
+        finish_of(filled(until or (), number) if copies > 1 else until, seconds, timeout, stop, grace)
+        for number in range(1, copies + 1)
+    ]
+    if own and copies == 1:
+        raise UsageError("--own says what several starts do not share; use it with --copies")
+    for one in until or () if copies > 1 else ():
+        if PLACE not in one and not one.startswith(("end", "exit", "output:")):
+            say(f"--until {show_path(one)} has no {{n}}: what one copy makes true is true for all")
     traces = [word for word in words if word.endswith(".parquet") and os.path.isfile(word)]
     two_traces = len(traces) == len(words) == 2
+    if two_traces and copies > 1:
+        raise UsageError("--copies is for a command; of two traces it is known how many starts they are of")
     if not two_traces:
         if words[0].endswith(".trace.parquet"):
             raise UsageError("compare takes two traces; one of these is missing or does not exist")
         step_below()
-    from profiler.report import json, text
-    from profiler.report.comparison import compare_summary
-    from profiler.trace import load
-
     if two_traces:
+        from profiler.report.comparison import compare_summary
+        from profiler.trace import load
+
         with reading(*words):
             comparison = compare_summary(load(words[0]), load(words[1]))
     else:
         with stoppable(output) as kept:
-            around = {"before": before, "after": after}
-            comparison = compare_summary(*run_both(words, runs, tracer, kept, runs_as(as_root), **around))
+            pair = run_both(
+                words, runs or RUNS, tracer, kept, runs_as(as_root), before=before, after=after, evict=evict,
+                finish=finishes, targets=targets, copies=copies, own=own, settle=runs is None,
+                guest_files=guest_files,
+            )  # fmt: skip
+            from profiler.report.comparison import compare_summary  # loaded with what it needs: see `ahead`
+
+            comparison = compare_summary(*pair)
+    from profiler.report import json, text
+
     if form is Format.JSON:
         emit_json(json.compare(comparison))
     else:
@@ -141,21 +204,43 @@ def run_both(
     *,
     before: str,
     after: str,
+    evict: str = "auto",
+    finish: Sequence[Finish | None],
+    targets: Sequence[str] | None,
+    copies: int = 1,
+    own: Sequence[str] | None = None,
+    settle: bool,
+    ready: Callable[[], None] = lambda: None,
+    guest_files: bool = False,
 ) -> tuple[Trace, Trace]:
     """Study a command, which runs as `owner`; cold.trace.parquet and warm.trace.parquet go to the folder, if
-    there is one, as they come."""
-    from profiler.capture.around import words_of
-    from profiler.capture.study import study
-
-    folder = kept.folder
-    commands = {"before": words_of(before, "--before"), "after": words_of(after, "--after")}
-    if folder:
-        try:
-            make_folder(folder, invoker())
-        except OSError as error:
-            raise UsageError(f"cannot make the folder {show_path(folder)}: {error.strerror}") from error
-        can_be_made(os.path.join(folder, "cold.trace.parquet"))
+    there is one, as they come. finish: when each copy is over. settle: fewer than `runs` where they agree.
+    ready: see `study`; what makes reports is loaded by then."""
     with Progress() as progress:
+        progress.begins("loading")
+        from profiler.capture.around import words_of
+        from profiler.capture.copies import Copies, filled
+        from profiler.capture.study import study
+
+        folder = kept.folder
+        commands = {"before": words_of(before, "--before"), "after": words_of(after, "--after")}
+        several = None
+        if copies > 1:
+            several = Copies(
+                copies, tuple(words), **commands, finishes=tuple(filter(None, finish)), own=tuple(own or ())
+            )
+            words = filled(words, 1)
+            commands = {name: tuple(filled(command, 1)) for name, command in commands.items()}
+        if folder:
+            try:
+                make_folder(folder, invoker())
+            except OSError as error:
+                raise UsageError(f"cannot make the folder {show_path(folder)}: {error.strerror}") from error
+            can_be_made(os.path.join(folder, "cold.trace.parquet"))
+
+        def loaded() -> None:
+            load_ahead(REPORT)
+            ready()
 
         def save(traces: Mapping[str, Trace]) -> None:
             with kept.halt.held():
@@ -165,8 +250,10 @@ def run_both(
 
         found = study(
             words, runs, tracer, image=image, owner=owner, started=progress.started, say=progress.say,
-            keep=save, check=kept.halt.check, **commands,
+            keep=save, check=kept.halt.check, evict=evict, **commands, finish=finish[0],
+            targets=tuple(targets or ()), copies=several, settle=settle, begins=progress.begins,
+            ready=loaded, guest_files=guest_files,
         )  # fmt: skip
-    if folder and not image:
-        say(f"traces: {show_path(folder)}/cold.trace.parquet and warm.trace.parquet")
+    if kept.folder and not image:
+        say(f"traces: {show_path(kept.folder)}/cold.trace.parquet and warm.trace.parquet")
     return found

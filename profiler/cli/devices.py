@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 
 from profiler.cli.app import app
 from profiler.cli.output import width
@@ -13,12 +12,6 @@ from profiler.cli.output import width
 def devices() -> None:
     """List the device presets, and where their numbers come from."""
     from profiler.devices.loading import presets
+    from profiler.report import text
 
-    known = presets()
-    room = max(len(device.name) for device in known) + 2
-    for device in known:
-        sys.stdout.write(f"{device.name:<{room}}{device.title}\n")
-        indent = " " * room
-        source = " ".join(device.source.split())
-        for line in textwrap.wrap(source, width(), initial_indent=indent, subsequent_indent=indent):
-            sys.stdout.write(line + "\n")
+    text.write(text.devices(presets(), width()), sys.stdout)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from profiler.cli.ahead import STUDY, load_ahead
 from profiler.cli.app import app
-from profiler.cli.compare import AFTER, BEFORE, FAILED, run_both, stoppable
+from profiler.cli.compare import AFTER, BEFORE, FAILED, RUNS, run_both, stoppable
+from profiler.cli.completion import values
+from profiler.cli.drawing import Plots, drawer
+from profiler.cli.options import (
+    EVICT,
+    FOR,
+    GRACE,
+    GRACE_S,
+    GUEST_FILES,
+    STOP,
+    TIMEOUT,
+    UNTIL,
+    WITH,
+    finish_of,
+)
 from profiler.cli.output import width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
 from profiler.cli.report import to_file
@@ -17,7 +33,22 @@ from profiler.owner import acting_as
 from profiler.units import show_path
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
+    from profiler.report.comparison import Comparison
     from profiler.trace import Trace
+
+
+_WAYS = ("info", "check", "map", "read")
+"""As --with they mean --by, which had that name before."""
+
+_COLD, _WARM = "cold.trace.parquet", "warm.trace.parquet"
+PLOTS: Plots = {
+    "structures.png": ((_COLD,), "offsets"),  # of a single trace the colours say what was read
+    "offsets.png": ((_COLD, _WARM), "offsets"),
+    "gaps.png": ((_COLD, _WARM), "gaps"),
+    "cost.png": ((_COLD,), "cost"),
+}
 
 
 @app.command("open", epilog="Example: coldseek open disk0.qcow2 --by check")
@@ -31,9 +62,9 @@ def open_image(
             "--by",
             help="How to open it: by qemu-img info, check or map, or reading all its data.",
             metavar="info|check|map|read",
+            autocompletion=values(*_WAYS),
         ),
     ] = "info",
-    former: Annotated[str, typer.Option("--with", hidden=True)] = "",
     output: Annotated[
         str,
         typer.Option(
@@ -44,11 +75,25 @@ def open_image(
         ),
     ] = "",
     runs: Annotated[
-        int, typer.Option(min=1, max=1000, help="Untraced runs of each kind, for the times.", metavar="N")
-    ] = 3,
+        int,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Untraced runs of each kind, at most: fewer where they agree.",
+            metavar="N",
+        ),
+    ] = RUNS,
     before: BEFORE = "",
     after: AFTER = "",
+    targets: WITH = None,
+    until: UNTIL = None,
+    seconds: FOR = None,
+    timeout: TIMEOUT = None,
+    stop: STOP = False,
+    grace: GRACE = GRACE_S,
     tracer: TRACER = "auto",
+    evict: EVICT = "auto",
+    guest_files: GUEST_FILES = False,
     as_root: AS_ROOT = False,
 ) -> None:
     """Profile opening a disk image, cold and warm: what it costs.
@@ -60,42 +105,59 @@ def open_image(
     step_below()
     from profiler.capture.image import open_command
 
+    finish = finish_of(until, seconds, timeout, stop, grace)
+    former = [one for one in targets or () if one in _WAYS]
+    watched = [one for one in targets or () if one not in _WAYS]
     owner = runs_as(as_root)
     with acting_as(owner):  # whoever is to run qemu-img on the image may not be allowed to
-        path, command = open_command(image, former or way)
+        path, command = open_command(image, former[-1] if former else way)
     folder = output or os.path.basename(path) + ".coldseek"
-    with stoppable(folder) as kept:
-        around = {"before": before, "after": after}
-        cold, warm = run_both(command, runs, tracer, kept, owner, path, **around)
-        failed = _tell(cold, warm, folder)
-    if failed:
+    load_ahead(STUDY)  # before the drawer is made, which has it then, too
+    with stoppable(folder) as kept, drawer(folder, PLOTS) as beside:
+        cold, warm = run_both(
+            command, runs, tracer, kept, owner, path, before=before, after=after, evict=evict,
+            finish=[finish], targets=watched, settle=True, ready=beside.wait_loaded,
+            guest_files=guest_files,
+        )  # fmt: skip
+        comparison, page = _report(cold, warm, folder)
+        drawn = beside.draw()  # which begins with the first of them that is asked for
+        try:
+            _tell(page, folder, drawn)
+        except BrokenPipeError:
+            for _ in drawn:  # nobody reads our words any more; the figures are wanted all the same
+                pass
+            raise
+    if comparison.failed:
         raise typer.Exit(FAILED)
 
 
-def _tell(cold: Trace, warm: Trace, folder: str) -> bool:
-    """Leave reports and plots beside the traces, and print the report; whether runs failed."""
-    from profiler.report import figures, json, text
+def _report(cold: Trace, warm: Trace, folder: str) -> tuple[Comparison, Text]:
+    """Work out the report, leave all of it beside the traces, and give the screen of it."""
+    from profiler.report import json, text
     from profiler.report.comparison import compare_summary
 
     comparison = compare_summary(cold, warm)
-    into = {name: os.path.join(folder, name) for name in ("report.txt", "report.json")}
-    page = text.report(comparison.first.summary, width())
-    to_file(page.plain + "\n", into["report.txt"])
-    to_file(json.dumps(json.compare(comparison)), into["report.json"])
-    pair, alone = [cold, warm], [cold]
-    plots = {
-        "structures.png": (alone, "offsets"),  # of a single trace the colours say what was read
-        "offsets.png": (pair, "offsets"),
-        "gaps.png": (pair, "gaps"),
-        "cost.png": (alone, "cost"),
-    }
-    for file, (traces, kind) in plots.items():
-        figures.save(figures.draw(traces, kind), os.path.join(folder, file))
-    first, *others = plots
+    summary = comparison.first.summary
+    to_file(text.report(summary, width()).plain + "\n", os.path.join(folder, "report.txt"))
+    to_file(json.dumps(json.compare(comparison)), os.path.join(folder, "report.json"))
+    shows = text.terminal(sys.stdout, width())
+    return comparison, text.screen(summary, shows, trace=os.path.join(folder, _COLD))
+
+
+def _tell(page: Text, folder: str, drawn: Iterable[str]) -> None:
+    """Print the report and where things lie: the figures as they are drawn, each in a line."""
+    from profiler.report import text
+
     text.write(page, sys.stdout)
-    sys.stdout.write(
-        f"\nplot    {show_path(os.path.join(folder, first))} (also {', '.join(others)})\n"
-        f"trace   {show_path(os.path.join(folder, 'cold.trace.parquet'))} (also warm.trace.parquet)\n"
-        f"report  {show_path(into['report.txt'])} (also report.json)\n"
-    )
-    return comparison.failed
+    sys.stdout.write("\n")
+    _line("trace", folder, _COLD, _WARM)
+    _line("report", folder, "report.txt", "report.json")
+    for file in drawn:
+        _line("plot", folder, file)
+
+
+def _line(what: str, folder: str, first: str, other: str = "") -> None:
+    """A line that says where something lies; at once."""
+    also = f" (also {other})" if other else ""
+    sys.stdout.write(f"{what:8}{show_path(os.path.join(folder, first))}{also}\n")
+    sys.stdout.flush()

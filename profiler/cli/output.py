@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -100,6 +99,8 @@ def keep(trace: Trace, path: str, follow: bool = True) -> None:
 
 def _keep_elsewhere(trace: Trace) -> str | None:
     """Save a trace under a new name in whatever place takes it; the name, or None if none does."""
+    import secrets  # which would be the slowest import of --help
+
     from profiler.trace import SUFFIX, save
 
     for folder in (tempfile.gettempdir(), "/dev/shm", os.path.expanduser("~"), "."):  # noqa: S108
@@ -119,7 +120,8 @@ def sum_up(trace: Trace, path: str) -> None:
     if trace.meta.lost_events:
         say(f"INCOMPLETE: {show_plural(trace.meta.lost_events, 'event')} lost")
     for note in trace.meta.notes:
-        if note.startswith("INCOMPLETE"):  # why, and what to do about it
+        # why, and what to do about it; or that a daemon did the work, and how to see that
+        if note.startswith("INCOMPLETE") or "--with pid:" in note:
             say(show_path(note))
     if trace.meta.partial:
         say(f"PARTIAL: {trace.meta.partial}")
@@ -143,9 +145,10 @@ def command_line(arguments: Sequence[str]) -> list[str]:
 
 
 class Progress:
-    """A line on the terminal while a program is traced: reads so far, bytes, seconds. Silent in a pipe.
+    """A line on the terminal that says what is being done. Silent in a pipe.
 
-    It begins after two seconds, so that a short run prints nothing.
+    While a program is traced it tells reads so far, bytes, seconds, from two seconds on, so that a short run
+    prints nothing. Before a run that is timed it is drawn once: nothing of ours may happen beside that.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -154,6 +157,7 @@ class Progress:
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._drawn = False
+        self._words = ""
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Progress:
@@ -174,6 +178,12 @@ class Progress:
         self._recorder, self._began = recorder, time.monotonic()
         if self._thread is not None and not self._thread.is_alive():
             self._thread.start()
+
+    def begins(self, words: str) -> None:
+        """Say on the line what comes now; it stands there until something else is said."""
+        self._recorder, self._words = None, words
+        if self._on:
+            self._line(f"{words} ...")
 
     def say(self, words: str) -> None:
         """A line of coldseek's own that does not run into the progress line; that of the run before ends."""
@@ -196,7 +206,10 @@ class Progress:
                 # the kernel tracer counts when the program has ended
                 done = f"{show_count(recorder.reads)} reads, {show_bytes(recorder.read_bytes)}"
                 words = done if recorder.reads else "recording"
-                line = f"\r\x1b[K{words}, {show_seconds(round(elapsed, 1))}"
-                with suppress(OSError):
-                    print(line, end="", file=sys.stderr, flush=True)
-                self._drawn = True
+                which = f"{self._words}: " if self._words else ""
+                self._line(f"{which}{words}, {show_seconds(round(elapsed, 1))}")
+
+    def _line(self, words: str) -> None:
+        self._drawn = True
+        with suppress(OSError):
+            print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)

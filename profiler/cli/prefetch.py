@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler.cli.app import app
+from profiler.cli.completion import traces, values
 from profiler.cli.output import can_be_made, reading, say
+from profiler.cli.traces import named_or_newest
 from profiler.errors import UsageError
 from profiler.units import show_bytes, show_path, show_plural, show_seconds
 
@@ -22,11 +25,21 @@ MOST_SHOWN = 20
 
 @app.command(epilog="Example: coldseek prefetch boot.trace.parquet && qemu-system-x86_64 ...")
 def prefetch(
-    trace: Annotated[str, typer.Argument(help="A trace, or a plan that --save made.", metavar="TRACE|PLAN")],
+    trace: Annotated[
+        str,
+        typer.Argument(
+            help="A trace, or a plan that --save made; default, but not as root: your newest trace here.",
+            metavar="[TRACE|PLAN]",
+            autocompletion=traces,
+            show_default=False,
+        ),
+    ] = "",
     order: Annotated[
         str,
         typer.Option(
-            help="device: by place on the device; time: as the start read it.", metavar="device|time"
+            help="device: by place on the device; time: as the start read it.",
+            metavar="device|time",
+            autocompletion=values("device", "time"),
         ),
     ] = "device",
     dry_run: Annotated[
@@ -46,6 +59,9 @@ def prefetch(
 
     The start that follows then runs warm. Files that changed since the trace was recorded are refused.
     """
+    if not trace and os.geteuid() == 0:
+        raise UsageError("as root name the trace: what it holds is read with root's rights")
+    trace = named_or_newest(trace)
     from profiler import plan as plans
     from profiler.capture.prefetch import prefetch as read
 

@@ -8,20 +8,31 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
+from profiler.cli.options import OWN
 from profiler.cli.output import Format, find_devices, reading, width
 from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
+from profiler.cli.traces import named_or_newest
+from profiler.errors import UsageError
 
 
 @app.command(epilog="Example: coldseek project qemu-img.trace.parquet --device hdd-7200 --copies 4")
 def project(
-    trace: TRACE,
+    trace: TRACE = "",
     device: DEVICE = None,
     copies: Annotated[
         int, typer.Option(min=1, max=10_000, help="So many such starts at once.", metavar="N")
     ] = 1,
+    own: OWN = None,
     form: FORMAT = Format.TEXT,
 ) -> None:
-    """Project the cold time of a recorded start on other devices."""
+    """Project the cold time of a recorded start on other devices.
+
+    Of several starts at once (--copies) each reads what it has for itself; what they share is read once. Its
+    own are the files that compare --copies ran them with, or else disk images, but not backing files.
+    """
+    if own and copies == 1:
+        raise UsageError("--own says what several starts do not share; use it with --copies")
+    trace = named_or_newest(trace)
     from profiler.analysis.projection import project as projected
     from profiler.analysis.projection import requests
     from profiler.devices.loading import presets
@@ -29,7 +40,7 @@ def project(
     from profiler.trace import load
 
     with reading(trace):
-        placed = requests(load(trace))
+        placed = requests(load(trace), own=own or None)
         results = [projected(placed, one, copies) for one in find_devices(device or []) or presets()]
     if form is Format.JSON:
         emit_json(json.project(results))

@@ -9,16 +9,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from profiler.cli.ahead import RECORD, load_ahead
 from profiler.cli.app import app
+from profiler.cli.completion import values
+from profiler.cli.options import (
+    EVICT,
+    FOR,
+    GRACE,
+    GRACE_S,
+    GUEST_FILES,
+    STOP,
+    TIMEOUT,
+    UNTIL,
+    WITH,
+    finish_of,
+)
 from profiler.cli.output import Progress, can_be_made, command_line, keep, say, sum_up
 from profiler.owner import Owner, invoker
+from profiler.units import show_seconds
 
 if TYPE_CHECKING:
+    from profiler.capture.finish.finish import Finish
     from profiler.capture.recorder import Recorder
     from profiler.trace import Trace
 
 COMMAND = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The program and its arguments.")]
-TRACER = Annotated[str, typer.Option(help="auto, kernel, ptrace or strace; see doctor.", metavar="NAME")]
+TRACER = Annotated[
+    str,
+    typer.Option(
+        help="auto, kernel, ptrace or strace; see doctor.",
+        metavar="NAME",
+        autocompletion=values("auto", "kernel", "ptrace", "strace"),
+    ),
+]
 AS_ROOT = Annotated[
     bool,
     typer.Option(
@@ -45,7 +68,9 @@ def record(
     cache: Annotated[
         str,
         typer.Option(
-            help="Leave the page cache as it is, or make it cold or warm before.", metavar="keep|cold|warm"
+            help="Leave the page cache as it is, or make it cold or warm before.",
+            metavar="keep|cold|warm",
+            autocompletion=values("keep", "cold", "warm"),
         ),
     ] = "keep",
     output: Annotated[
@@ -57,20 +82,34 @@ def record(
             metavar="TRACE",
         ),
     ] = "",
+    evict: EVICT = "auto",
+    targets: WITH = None,
+    until: UNTIL = None,
+    seconds: FOR = None,
+    timeout: TIMEOUT = None,
+    stop: STOP = False,
+    grace: GRACE = GRACE_S,
+    guest_files: GUEST_FILES = False,
     as_root: AS_ROOT = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
 ) -> None:
     """Run a program, record every file read, and save the trace.
 
     The program keeps its stdin, stdout, stderr, signals and exit status; coldseek's own words go to stderr.
+    With --until the recording ends when it is ready, and leaves it running unless --stop; it exits with 0
+    then, and with 124 where --timeout ran out.
     """
     words = command_line(command)
+    finish = finish_of(until, seconds, timeout, stop, grace)
     path = output or os.path.basename(words[0]) + ".trace.parquet"
     can_be_made(path, follow=bool(output))
     from profiler.capture import leaving
+    from profiler.capture.finish.finish import TIMED_OUT
     from profiler.capture.halt import Halt
 
     leaving.step_behind()
+    if cache == "cold":
+        load_ahead(RECORD)
     from profiler.capture.record import record as run
 
     saved = False
@@ -86,8 +125,14 @@ def record(
         try:
             with begun:
                 trace = run(
-                    words, tracer, cache, owner=runs_as(as_root), started=started, say=tell, leaving=left
-                )
+                    words, tracer, cache, owner=runs_as(as_root), started=started, say=tell, leaving=left,
+                    evict=evict,
+                    finish=finish, targets=tuple(targets or ()),
+                )  # fmt: skip
+                if guest_files:
+                    from profiler.capture.contents import with_guest_files
+
+                    trace = with_guest_files(trace)
                 progress.clear()
                 keep(trace, path, follow=bool(output))
                 saved = True
@@ -97,9 +142,22 @@ def record(
                 progress.clear()
                 say(f"{error}; nothing was saved")
                 raise typer.Exit(128 + (halt.number or signal.SIGINT)) from error
+    if finish is not None and finish.over and not left.left and not quiet and not trace.meta.partial:
+        say(_how_it_ended(finish, trace))
     if not quiet:
         sum_up(trace, path)
+    if finish is not None and finish.reason == "timeout":
+        raise typer.Exit(TIMED_OUT)
     raise typer.Exit(_exit_status(trace, left.signal))
+
+
+def _how_it_ended(finish: Finish, trace: Trace) -> str:
+    """What is said where nothing was left running."""
+    if finish.reason == "end":
+        return finish.why or "all has ended"
+    if trace.meta.ready_s is not None:
+        return f"ready after {show_seconds(trace.meta.ready_s)}"
+    return "the time is over (--for)"
 
 
 def _exit_status(trace: Trace, number: int) -> int:

@@ -37,10 +37,6 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 """What a number may be. Outside of this it is a slip of the pen, not a drive."""
 
-BUS_MB_PER_S = 5.0
-"""The synchronous rate that SCSI has had since its first standard (ANSI X3.131-1986), for drives whose file
-does not give the time of the bus, or gives 0."""
-
 
 def parse_drive(text: str, shown: str) -> Drive:
     """The drive described by `text`. `shown` names the file in errors.
@@ -50,9 +46,11 @@ def parse_drive(text: str, shown: str) -> Drive:
     list of [cylinders, ms]. The rest is as in `Drive`, `Buffer` and `Overheads` and may be missing or null:
     `sectors`, `sector_bytes`, `head_switch_ms`, `write_settle_ms`, `buffer_segments`,
     `buffer_segment_sectors`, `max_read_ahead_sectors`, `overhead_ms` (an object), `bus_ms_per_sector`,
-    `write_cache`. A buffer is one segment, and is filled ahead, where only its size is given. Other keys are
-    left alone. Zones may come in any order; where two overlap, the cylinders
-    belong to the outer one.
+    `write_cache`. Where the time of the bus is not given, or is 0, the disk alone counts. A buffer is one
+    segment, and is filled ahead, where only its size is given. Other keys are left alone, such as
+    `bus_waits_for_whole_read`: a drive that holds its bus for a whole read keeps others from it, of which a
+    single drive knows nothing. Zones may come in any order; where two overlap, the cylinders belong to the
+    outer one.
 
     Raises ColdseekError naming `shown` and the key for anything missing or out of bounds.
     """
@@ -83,8 +81,7 @@ def parse_drive(text: str, shown: str) -> Drive:
             read_ahead_sectors=int(_number(values, "max_read_ahead_sectors", shown, segment)),
         ),
         overheads=_overheads(values, shown),
-        bus_ms_per_sector=_number(values, "bus_ms_per_sector", shown, 0)
-        or sector_bytes / BUS_MB_PER_S / 1e3,
+        bus_ms_per_sector=_number(values, "bus_ms_per_sector", shown, 0),
         write_cache=bool(cache),
     )
 

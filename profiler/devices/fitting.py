@@ -6,6 +6,8 @@ The tables are those that `coldseek calibrate` makes. `reads`, a row a read:
               "buffered": the same of 4 KiB through the page cache, as a program reads; never a hit
               "distance": `distance` bytes from the read before it, past the page cache
               "next": right behind the read before it, past the page cache
+              "alone", "handed": of 4 KiB through the page cache, never a hit, made by the thread that wants
+              them and by a worker for it; "alone cached", "handed cached": the same again, hits
               "other": what led to one of these; counted, but of no use otherwise
     round     0, 1 ...: all series are measured in every round, so that rounds can be compared
     size, distance   bytes
@@ -35,7 +37,7 @@ import pandas as pd
 
 from profiler.devices.disk import Disk
 from profiler.devices.flash import Flash
-from profiler.devices.model import MEGA, Curve, Device, Floats
+from profiler.devices.model import COUNTS, MEGA, Curve, Device, Floats
 from profiler.errors import ColdseekError
 
 READ_COLUMNS: dict[str, str] = {
@@ -68,6 +70,7 @@ _NEAR_RPM = 0.1  # as far from a usual speed it is taken for that: some hundred 
 _FLAT_QUEUE = 1.1  # this much faster from 8 to 32 at once is no faster
 _SAME_RATE = 0.85  # as many requests a second of 64 KiB as of 4 KiB, or nearly
 _LEAST_READS = 3
+_HANDED = ("handed", "handed cached", "alone", "alone cached")
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ class Fitted:
     low_ratio, high_ratio: as in `Device`, from the spread between rounds. direct_us, reads: by size in
     bytes, mean microseconds past the page cache and the number of reads. buffered_us: mean of 4 KiB through
     the page cache, None where not measured. queue: by depth, random reads of 4 KiB a second. distances: by
-    bytes, mean milliseconds. start_mb_per_s, end_mb_per_s: sequential. rounds: how many. notes: what a
-    reader should know.
+    bytes, mean milliseconds. start_mb_per_s, end_mb_per_s: sequential. rounds: how many. handoff_us: as in
+    `Device`, None where not measured. notes: what a reader should know.
     """
 
     model: Disk | Flash
@@ -93,6 +96,7 @@ class Fitted:
     start_mb_per_s: float
     end_mb_per_s: float
     rounds: int
+    handoff_us: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -125,6 +129,8 @@ def fit(
     Raises ColdseekError if there is too little to make a model of.
     """
     notes: list[str] = []
+    handoff_us = _handoff_us(reads)
+    reads = reads[~reads["series"].isin(_HANDED)]  # what follows is about the device
     zeros = float(reads["zeros"].mean()) if len(reads) else 0.0
     disk = _turns(reads, rotational)
     if zeros > LEAST_BAND and not disk:
@@ -191,6 +197,7 @@ def fit(
         start_mb_per_s=start,
         end_mb_per_s=end,
         rounds=int(reads["round"].nunique()),
+        handoff_us=handoff_us,
         notes=tuple(notes),
     )
 
@@ -207,6 +214,11 @@ def source(fitted: Fitted, measured: str) -> str:
     if fitted.queue:
         rates = ", ".join(f"{rate:,.0f} with {depth}" for depth, rate in sorted(fitted.queue.items()))
         parts.append(f"Reads of 4 KiB a second by how many are under way: {rates}.")
+    if fitted.handoff_us is not None:
+        parts.append(
+            "handoff_us: what a read of 4 KiB that misses takes longer if one thread makes it for another, "
+            "less what a read that hits does, a median; of the machine, not of the device."
+        )
     parts.append(
         f"One after another: {fitted.start_mb_per_s:.4g} MB/s at the start, {fitted.end_mb_per_s:.4g} MB/s "
         f"at the end."
@@ -301,6 +313,22 @@ def _overhead(random: pd.DataFrame, buffered: pd.DataFrame) -> float:
         return 0.0
     gained = (_means(buffered) - _means(small)).dropna()
     return max(0.0, float(gained.median())) if len(gained) else 0.0
+
+
+def _handoff_us(reads: pd.DataFrame) -> float | None:
+    """What a miss through a worker takes longer than one without, less what a hit does: the median of the
+    rounds, 0 where it is lost in the noise, None where it was not measured.
+
+    Each round's medians, not its means: some microseconds are looked for among reads that at times wait
+    milliseconds for a processor that other programs have.
+    """
+    table = reads[reads["series"].isin(_HANDED)]
+    if not set(_HANDED) <= set(table["series"]):
+        return None
+    middle = table.groupby(["round", "series"])["seconds"].median().unstack().dropna()
+    handed, handed_cached, alone, alone_cached = (middle[name].to_numpy(np.float64) for name in _HANDED)
+    more = (handed - handed_cached) - (alone - alone_cached)
+    return _digits(max(0.0, float(np.median(more)) * 1e6), 3) if len(more) else None
 
 
 def _band(*series: pd.DataFrame) -> tuple[float, float]:
@@ -471,7 +499,8 @@ def _average(shares: Floats, seeks_ms: Floats) -> float:
 def to_toml(device: Device) -> str:
     """The device file that `loading.parse` reads back as this device (its name is that of the file).
 
-    Fields with their default value are left out. Not for `kind` "network", whose server is a preset's name.
+    Fields with their default value are left out. Not for `kind` "network" or "lazy", whose server is a
+    preset's name.
     """
     lines = [f"kind = {_quoted(device.kind)}", f"title = {_quoted(device.title)}", 'source = """']
     lines += textwrap.wrap(_escaped(device.source), 100, break_long_words=False, break_on_hyphens=False)
@@ -480,6 +509,10 @@ def to_toml(device: Device) -> str:
         value = getattr(device.model, item.name)
         if value != item.default:
             lines.append(f"{item.name} = {_shown(value)}")
+    if device.handoff_us is not None:
+        lines.append(f"handoff_us = {_shown(device.handoff_us)}")
+    if device.counts != COUNTS[0]:
+        lines.append(f"counts = {_quoted(device.counts)}")
     lines += [f"low_ratio = {device.low_ratio!r}", f"high_ratio = {device.high_ratio!r}"]
     return "\n".join(lines) + "\n"
 

@@ -20,6 +20,8 @@ Bytes = npt.NDArray[np.int64]
 Curve = tuple[tuple[float, float], ...]
 """Points (x, y) of a measured curve, x rising; between them it is a straight line."""
 
+COUNTS = ("requests", "bios")
+
 MEGA = 1e6
 """Device makers' megabyte, that of every `_mb_per_s`."""
 
@@ -64,7 +66,12 @@ class Device:
     """A model with a name and its limits.
 
     title: one line in words. source: where the numbers come from. low_ratio, high_ratio: real devices of
-    this kind take between low_ratio and high_ratio times the projected time, <= 1 and >= 1.
+    this kind take between low_ratio and high_ratio times the projected time, <= 1 and >= 1. counts: what
+    an operation is to its limit: one of COUNTS. A disk, and most volumes of a cloud, count "requests", after
+    neighbours have been merged; a control group counts "bios", which are what a file system submits (linux:
+    block/blk-throttle.c is asked before that). handoff_us: what a
+    program on this machine waits longer for a request where one thread makes the read for another, beyond
+    what handing over costs it without the device; None: not known, and nothing is added.
     """
 
     name: str
@@ -74,6 +81,8 @@ class Device:
     model: Model
     low_ratio: float = 1.0
     high_ratio: float = 1.0
+    counts: str = "requests"
+    handoff_us: float | None = None
 
     def serve(self, offsets: Bytes, sizes: Bytes, arrivals: Floats | None = None) -> Service:
         """How each request is served; see `Model`. arrivals: None for one after another without a pause,

@@ -275,7 +275,8 @@ class Builder:
                 "the others are called unallocated"
             )
         found = self._guest.placed()
-        placed = Placed(found.starts, np.minimum(found.lengths, self.size - found.starts), found.guest)
+        lengths = np.minimum(found.lengths, self.size - found.starts)
+        placed = Placed(found.starts, lengths, found.guest, not self._guest.cut)
         if self._guest.cut:
             self.note("the guest's offsets are not known throughout: the data lies in too many pieces")
         layout = Layout(starts, ends, codes, self.kinds)
@@ -398,6 +399,13 @@ class Runs:
         joined = (starts[1:] == starts[:-1] + spans[:-1]) & (guest[1:] == guest[:-1] + spans[:-1])
         fresh = np.flatnonzero(np.concatenate([np.ones(min(1, len(starts)), bool), ~joined]))
         return starts[fresh], np.add.reduceat(spans, fresh) if len(fresh) else spans, guest[fresh]
+
+
+def cut_short(image: Image, format: str, kinds: Sequence[str], folds: Sequence[str]) -> Map:
+    """The map of a file that ends within its header."""
+    builder = Builder(image, kinds, folds)
+    builder.note("the file ends within its header")
+    return builder.finish(format, {})
 
 
 def painted(image: Image, layers: Sequence[tuple[int, int, str]], rest: str) -> Layout:

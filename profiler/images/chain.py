@@ -6,19 +6,21 @@ opened, and nothing here opens anything by itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
-from profiler.images import formats
+from profiler.images import formats, vmdk
 from profiler.images.build import Wanted, painted, safe
 from profiler.images.image import Image
 from profiler.images.map import MAX_RANGES, UNALLOCATED, Map, Placed
+from profiler.images.names import named
 from profiler.units import show_path
 
 MAX_DEPTH = 64
+MAX_FILES = 4096
+"""Files of all disks of a chain together."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,19 @@ class Opened:
 
 @dataclass(frozen=True)
 class Link:
-    """One file of a chain and its map."""
+    """One file of a chain and its map. front: number of the file that names it; None: the first. part:
+    whether it holds data of that file's own disk, and not of one behind it: an extent, an external data
+    file."""
 
     opened: Opened
     map: Map
+    front: int | None = None
+    part: bool = False
 
 
 Opener = Callable[[str, str], Opened | str]
-"""Opens the file that an image names: (name, name of that image) -> the file, or why not in a few words; ""
-where nothing is to be said of it."""
+"""Opens the file that an image names: (name, name of that image, "" where a relative name starts from the
+folder of the program) -> the file, or why not in a few words; "" where nothing is to be said of it."""
 
 
 def chain(
@@ -50,52 +56,78 @@ def chain(
     wanted: Callable[[Opened], Wanted | None] = lambda _: None,
     format: str | None = None,
 ) -> tuple[list[Link], tuple[str, ...]]:
-    """The maps of `first` and of all files behind it, and notes on what could not be followed.
+    """The maps of `first` and of all files that it needs, and notes on what could not be followed.
 
     wanted: see `formats.read`. format: that of `first`, where it is declared; None: told from its bytes.
-    A file that is behind itself ends the chain, as do MAX_DEPTH files. Raises nothing of its own.
+    A file that is behind itself ends the chain, as do MAX_DEPTH images. Raises nothing of its own.
     """
     links: list[Link] = []
     notes: list[str] = []
     seen: set[Hashable] = set()
-    at, declared = first, format
-    while True:
-        seen.add(at.identity)
-        made = formats.read(at.image, declared, wanted(at))
-        links.append(Link(at, made))
-        if made.data_file:
-            data = _follow(made.data_file, at, opener)
-            if data == "":
-                pass
-            elif isinstance(data, str):
-                notes.append(f"the data file of {show_path(at.name)}, {safe(made.data_file)}: {data}")
-            elif data.identity in seen:
-                notes.append(f"the data file of {show_path(at.name)} is part of the chain already")
-            else:
-                seen.add(data.identity)
-                links.append(Link(data, _outside(data.image, made)))
-        if not made.backing:
-            return links, tuple(notes)
-        if len(links) >= MAX_DEPTH:
-            notes.append(f"the chain of backing files is longer than {MAX_DEPTH}; the rest is left out")
-            return links, tuple(notes)
-        found = _follow(made.backing, at, opener)
+    at, declared, front = first, format, None
+
+    def follow(name: str, what: str) -> tuple[Opened, str] | None:
+        """The file that `at` names, if it is none of the chain yet, and the format declared in the name."""
+        found = _follow(name, at, opener)
         if isinstance(found, str):
             if found:
-                notes.append(f"the backing file of {show_path(at.name)}, {safe(made.backing)}: {found}")
-            return links, tuple(notes)
-        if found.identity in seen:
-            notes.append(f"the backing file of {show_path(at.name)} is part of the chain already: a loop")
-            return links, tuple(notes)
-        at, declared = found, made.backing_format or None
+                notes.append(f"the {what} of {show_path(at.name)}, {safe(name)}: {found}")
+            return None
+        if found[0].identity in seen:
+            loop = ": a loop" if what == "backing file" else ""
+            notes.append(f"the {what} of {show_path(at.name)} is part of the chain already{loop}")
+            return None
+        seen.add(found[0].identity)
+        return found
+
+    seen.add(at.identity)
+    for depth in range(1, MAX_DEPTH + 1):
+        made = formats.read(at.image, declared, wanted(at))
+        if links and front is not None:
+            notes.extend(_strangers(links[front], Link(at, made)))
+        this = len(links)
+        links.append(Link(at, made, front))
+        if made.data_file and (found := follow(made.data_file, "data file")):
+            links.append(Link(found[0], _outside(found[0].image, made), this, part=True))
+        for extent in made.extents:
+            if len(links) >= MAX_FILES:
+                notes.append(f"the chain has more than {MAX_FILES} files; the rest is left out")
+                return links, tuple(notes)
+            if found := follow(extent.name, "extent"):
+                part = vmdk.read_extent(found[0].image, extent, wanted(found[0]))
+                links.append(Link(found[0], part, this, part=True))
+        if not made.backing:
+            break
+        if depth == MAX_DEPTH:
+            notes.append(f"the chain of backing files is longer than {MAX_DEPTH}; the rest is left out")
+            break
+        found = follow(made.backing, "backing file")
+        if not found:
+            break
+        at, declared, front = found[0], found[1] or made.backing_format or None, this
+    return links, tuple(notes)
 
 
-def _follow(name: str, image: Opened, opener: Opener) -> Opened | str:
-    """What QEMU would take for a protocol has a colon before its first slash; only files are followed."""
-    plain = name.removeprefix("file:")
-    if name.startswith("json:") or re.match(r"[^/]*:", plain):
-        return "no plain file, so not followed"
-    return opener(plain, image.name)
+def _follow(name: str, image: Opened, opener: Opener) -> tuple[Opened, str] | str:
+    """The file of this name, and the format that the name declares."""
+    meant = named(name)
+    if meant.remote:
+        return f"it is remote ({meant.remote}), so no read of it is a read of a file"
+    if meant.reason:
+        return meant.reason
+    found = opener(meant.path, "" if meant.anywhere else image.name)
+    return found if isinstance(found, str) else (found, meant.format)
+
+
+def _strangers(front: Link, link: Link) -> list[str]:
+    """Whether the file behind an image is another one than that which it was made on."""
+    expected, known = front.map.facts.get("parent_id", ""), link.map.facts.get("id", "")
+    if not expected or not known or expected == known:
+        return []
+    return [
+        f"{show_path(link.opened.name)} is not what {show_path(front.opened.name)} was made on, or has "
+        f"changed since: its ID is {safe(known)}, and {safe(expected)} is expected"
+    ]
 
 
 def _outside(image: Image, made: Map) -> Map:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
-from profiler.images import qcow2, qed, raw, vdi, vhdx, vmdk
+from profiler.images import parallels, qcow1, qcow2, qed, raw, vdi, vhdx, vmdk, vmdk_sesparse, vpc
 from profiler.images.build import Wanted
 from profiler.images.image import Image, take
 from profiler.images.map import Map
@@ -18,8 +19,9 @@ PROBE_BYTES = 512
 
 _READERS: dict[str, Callable[[Image, Wanted | None], Map]] = {
     "qcow2": qcow2.read, "raw": raw.read, "vmdk": vmdk.read, "vhdx": vhdx.read, "vdi": vdi.read,
-    "qed": qed.read,
+    "qed": qed.read, "vpc": vpc.read, "qcow": qcow1.read, "parallels": parallels.read,
 }  # fmt: skip
+_CLOOP = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"
 READ = tuple(_READERS)
 """The formats whose structures are read."""
 
@@ -27,8 +29,7 @@ READ = tuple(_READERS)
 def probe(first: bytes) -> str:
     """The format, by QEMU's name, of a file that starts with these bytes (PROBE_BYTES of them, or all).
 
-    "raw" where no format is told by them; "vpc", "qcow", "luks", "parallels" and "bochs" are told but not
-    read.
+    "raw" where no format is told by them; "luks", "bochs" and "cloop" are told but not read.
     """
     magic, word = first[:4], int.from_bytes(first[4:8], "big")
     if magic == qcow2.MAGIC and word >= 2 and len(first) >= 72:
@@ -41,17 +42,35 @@ def probe(first: bytes) -> str:
         return "vhdx"
     if magic in (vmdk.MAGIC, vmdk.MAGIC_ESX) or _is_descriptor(first):
         return "vmdk"
+    if first[:16] == vmdk_sesparse.MAGIC:  # QEMU takes one only where a descriptor names it
+        return "vmdk"
     if int.from_bytes(first[64:68], "little") == vdi.SIGNATURE and len(first) >= 392:
         return "vdi"
-    if first[:8] == b"conectix":
+    if first[:8] == vpc.COOKIE:
         return "vpc"
     if first[:6] == b"LUKS\xba\xbe" and first[6:8] == b"\x00\x01":
         return "luks"
-    if first[:16] in (b"WithoutFreeSpace", b"WithouFreSpacExt") and first[16:20] == b"\x02\0\0\0":
+    if first[:16] in parallels.MAGICS and first[16:20] == b"\x02\0\0\0":
         return "parallels"
     if first[:32].rstrip(b"\0") == b"Bochs Virtual HD Image":
         return "bochs"
+    if first.startswith(_CLOOP):
+        return "cloop"
     return "raw"
+
+
+def told(image: Image) -> str:
+    """The format of an image, by QEMU's name: from its first bytes, and where these tell none, from its last
+    (PROBE_BYTES): a fixed VHD and a DMG are told by what is behind them. QEMU calls these raw, unless it is
+    told otherwise."""
+    found = probe(take(image, 0, PROBE_BYTES))
+    if found == "raw" and image.size > PROBE_BYTES:
+        last = take(image, image.size - PROBE_BYTES, PROBE_BYTES)
+        if vpc.is_footer(last, image.size):
+            return "vpc"
+        if last[:4] == b"koly" and last[4:12] == b"\0\0\0\4\0\0\2\0":  # version 4, of 512 bytes
+            return "dmg"
+    return found
 
 
 def _is_descriptor(first: bytes) -> bool:
@@ -65,7 +84,7 @@ def read(image: Image, format: str | None = None, wanted: Wanted | None = None) 
     wanted: of which parts of the file the guest's offsets are asked for (bytes; None: of all). Raises
     nothing: what is wrong with the image becomes a note.
     """
-    found = probe(take(image, 0, PROBE_BYTES))
+    found = told(image)
     notes: tuple[str, ...] = ()
     if format == "raw":
         found = "raw"
@@ -75,11 +94,5 @@ def read(image: Image, format: str | None = None, wanted: Wanted | None = None) 
         return Map(found, {}, notes=(*notes, f"the structures of the format {found} are not read"))
     made = _READERS[found](image, wanted)
     if notes:
-        made = _with_notes(made, notes)
+        made = replace(made, notes=(*notes, *made.notes))
     return made
-
-
-def _with_notes(made: Map, notes: tuple[str, ...]) -> Map:
-    from dataclasses import replace
-
-    return replace(made, notes=(*notes, *made.notes))

@@ -39,11 +39,24 @@ class Layout:
 
 @dataclass(frozen=True)
 class Placed:
-    """Runs of data: `lengths` bytes at `starts` of a file are those at `guest` of the guest's disk."""
+    """Runs of data: `lengths` bytes at `starts` of a file are those at `guest` of the guest's disk. whole:
+    whether these are all that were asked for."""
 
     starts: Offsets = field(default_factory=_none)
     lengths: Offsets = field(default_factory=_none)
     guest: Offsets = field(default_factory=_none)
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A file that holds a part of the disk that an image describes. kind: as the image calls it (FLAT,
+    SPARSE ...). pieces: (place in the guest's disk, place in the file, length), bytes each; of a sparse
+    file, which has tables of its own, the place in the file means nothing."""
+
+    name: str
+    kind: str
+    pieces: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,8 @@ class Map:
     byte), sorted by start, without overlaps; as a table: `guest`. notes: what is wrong or left out, a
     sentence each. backing, data_file: names of the files that it needs, as they stand in the image; "" if
     there is none. backing_format: the declared format of the backing file, "" if it is to be probed.
-    outside: as `placed`, in the external data file.
+    outside: as `placed`, in the external data file. extents: the files that hold the disk which this one
+    describes. Formats whose files know each other have the facts `id` and, of the file behind, `parent_id`.
     """
 
     format: str
@@ -69,6 +83,7 @@ class Map:
     backing_format: str = ""
     data_file: str = ""
     outside: Placed = field(default_factory=Placed)
+    extents: tuple[Extent, ...] = ()
 
     @cached_property
     def ranges(self) -> pd.DataFrame:

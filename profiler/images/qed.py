@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted, safe
+from profiler.images.build import Builder, Wanted, cut_short, safe
 from profiler.images.image import Image, Offsets, gather, take, text
 from profiler.images.map import Map
 from profiler.units import show_count
@@ -26,9 +26,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     """The map of a QED image. Raises nothing: what is wrong with the image becomes a note."""
     raw = take(image, 0, _HEADER.size)
     if len(raw) < _HEADER.size:
-        builder = Builder(image, KINDS, _FOLDS)
-        builder.note("the file ends within its header")
-        return builder.finish("qed", {})
+        return cut_short(image, "qed", KINDS, _FOLDS)
     (_, cluster, tables, header, features, _, _, l1, size, name_at, name_size) = _HEADER.unpack(raw)
     facts: dict[str, Any] = {
         "cluster_size": cluster,

@@ -1,13 +1,17 @@
-"""VDI, VirtualBox's format: a header, one table of all blocks, and the blocks."""
+"""VDI, VirtualBox's format: a header, one table of all blocks, and the blocks (QEMU's block/vdi.c).
+
+A differencing image knows its parent by an ID only: which file has that ID stands in VirtualBox's registry.
+"""
 
 from __future__ import annotations
 
 import struct
+import uuid
 from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted
+from profiler.images.build import Builder, Wanted, cut_short
 from profiler.images.image import Image, take
 from profiler.images.map import Map
 from profiler.units import show_count
@@ -23,21 +27,23 @@ _NO_BLOCK = 0xFFFF_FFFE  # this and above: never written, or given back
 def read(image: Image, wanted: Wanted | None = None) -> Map:
     """The map of a VDI image. Raises nothing: what is wrong with the image becomes a note."""
     raw = take(image, 0, 512)
-    if len(raw) < 0x188:
-        builder = Builder(image, KINDS, _FOLDS)
-        builder.note("the file ends within its header")
-        return builder.finish("vdi", {})
+    if len(raw) < 0x1C8:
+        return cut_short(image, "vdi", KINDS, _FOLDS)
     version, _, kind, _ = struct.unpack_from("<IIII", raw, 0x44)
     table, data = struct.unpack_from("<II", raw, 0x154)
     size, block, extra, count, allocated = struct.unpack_from("<QIIII", raw, 0x170)
     facts: dict[str, Any] = {
         "version": f"{version >> 16}.{version & 0xFFFF}",
-        "type": {1: "dynamic", 2: "static"}.get(kind, str(kind)),
+        "type": {1: "dynamic", 2: "static", 3: "undo", 4: "differencing"}.get(kind, str(kind)),
         "virtual_size": size,
         "block_size": block,
         "blocks": count,
         "allocated_blocks": allocated,
     }
+    # of itself (uuid_image), of the parent and of the state in which the parent was (uuid_link, uuid_parent)
+    facts["id"] = str(uuid.UUID(bytes_le=raw[0x188:0x198]))
+    if any(raw[0x1A8:0x1B8]):
+        facts["parent_id"] = str(uuid.UUID(bytes_le=raw[0x1A8:0x1B8]))
     if not 4096 <= block <= 1 << 30 or extra > 1 << 20 or data < 512:
         builder = Builder(image, KINDS, _FOLDS)
         builder.note(f"blocks of {show_count(block)} bytes from offset {show_count(data)} are not possible")

@@ -1,23 +1,26 @@
 """VMDK, after VMware's "Virtual Disk Format": sparse extents of hosted products ("KDMV"), compressed streams
-of them (streamOptimized), sparse extents of ESX ("COWD"), and the descriptor where that is a file by itself.
+of them (streamOptimized), sparse extents of ESX ("COWD"; "SESPARSE" is in vmdk_sesparse), and the descriptor
+where that is a file by itself.
 
-The extents that a descriptor names are files of their own and each has its own map.
+The extents that a descriptor names are files of their own and each has its own map, with places in the one
+disk that they make up.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted, safe
+from profiler.images import vmdk_descriptor, vmdk_sesparse
+from profiler.images.build import Builder, Wanted, painted, safe
 from profiler.images.image import Image, Offsets, gather, take, text
-from profiler.images.map import Map
-from profiler.units import show_count, show_plural
+from profiler.images.map import MAX_RANGES, UNALLOCATED, Extent, Map, Placed
+from profiler.images.vmdk_descriptor import Descriptor
+from profiler.units import show_count
 
 MAGIC = b"KDMV"
 MAGIC_ESX = b"COWD"
@@ -29,13 +32,14 @@ _FOLDS = ("compressed grain", "grain")
 _SECTOR = 512
 _HEADER = struct.Struct("<4sIIQQQQIQQQ?4sH")
 _HEADER_ESX = struct.Struct("<4sIIIIII")
+_HEADER_ESX_BYTES = 2048  # COWDisk_Header, with the name of the parent at 32 and that of the disk
+_SMALLEST_GRAIN = 512  # of ESX, its default there; VMware's hosted products make none below 4 KiB
 _AT_END = 0xFFFF_FFFF_FFFF_FFFF
 _REDUNDANT, _ZERO_GRAINS, _COMPRESSED, _MARKERS = 1 << 1, 1 << 2, 1 << 16, 1 << 17
 _MAX_DIRECTORY = 1 << 20  # entries
 _MAX_TABLE_BYTES = 1 << 30  # of all grain tables together
 _MAX_GRAINS = 1 << 20  # compressed ones, or such as do not start where a multiple of their size does
-_MAX_DESCRIPTOR = 1 << 20
-_CHUNK = 4 << 20  # bytes
+_CHUNK = 1 << 20  # bytes
 
 
 @dataclass
@@ -48,28 +52,34 @@ class _Extent:
     entries: int  # of a grain table
     directory: int  # sector
     redundant: int  # sector, 0: none
+    parent: str = ""  # of ESX's, where no descriptor says it
     length: int = 0  # of the directory, entries
     at_end: bool = False  # this header is the copy at the end of a stream
 
 
 def read(image: Image, wanted: Wanted | None = None) -> Map:
     """The map of a VMDK file. Raises nothing: what is wrong with the image becomes a note."""
-    raw = take(image, 0, _SECTOR)
+    raw = take(image, 0, _HEADER_ESX_BYTES)
+    if raw[:16] == vmdk_sesparse.MAGIC:
+        return vmdk_sesparse.read(image, wanted)
     if raw[:4] not in (MAGIC, MAGIC_ESX):
         return _descriptor_file(image)
     extent = _extent(raw)
+    if extent is not None and raw[:4] == MAGIC and not extent.capacity and all(extent.descriptor):
+        return _descriptor_file(image, *(value * _SECTOR for value in extent.descriptor))
     footer = extent is not None and extent.directory == _AT_END
     if footer:
         extent = _extent(take(image, image.size - 2 * _SECTOR, _SECTOR))
         if extent is not None:
             extent.at_end = True
     grain = extent.grain * _SECTOR if extent else 0
-    if extent is None or not 4096 <= grain <= 64 << 20 or not 0 < extent.entries <= 8192:
+    if extent is None or not _SMALLEST_GRAIN <= grain <= 64 << 20 or not 0 < extent.entries <= 8192:
         builder = Builder(image, KINDS, _FOLDS)
         builder.note("nothing but the header is labelled, as it cannot be made out")
         builder.claim("header", 0, _SECTOR)
         return builder.finish("vmdk", {})
     facts: dict[str, Any] = {
+        "subformat": "COWD" if raw[:4] == MAGIC_ESX else "SPARSE",
         "version": extent.version,
         "virtual_size": extent.capacity * _SECTOR,
         "cluster_size": grain,
@@ -77,13 +87,18 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
         "backing_file": "",
     }
     builder = Builder(image, KINDS, _FOLDS, unit=grain, wanted=wanted)
-    _bytes(builder, "header", 0, _SECTOR)
-    backing = ""
+    header = min(_HEADER_ESX_BYTES, extent.directory * _SECTOR) if raw[:4] == MAGIC_ESX else _SECTOR
+    _bytes(builder, "header", 0, max(_SECTOR, header))
+    backing = extent.parent
     if all(extent.descriptor):
         start, length = (value * _SECTOR for value in extent.descriptor)
         _bytes(builder, "descriptor", start, length)
-        backing = _parent(take(image, start, min(length, _MAX_DESCRIPTOR)))
-        facts["backing_file"] = safe(backing)
+        found = vmdk_descriptor.parse(take(image, start, min(length, vmdk_descriptor.MAX_BYTES)))
+        backing = found.parent
+        facts |= _ids(found)
+    facts["backing_file"] = safe(backing)
+    if raw[:4] == MAGIC and raw[72]:
+        builder.note("the image was not closed as it should be")
     if footer:
         _bytes(builder, "marker", image.size - 3 * _SECTOR, _SECTOR)
         _bytes(builder, "footer", image.size - 2 * _SECTOR, _SECTOR)
@@ -95,7 +110,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
         facts["allocated_clusters"] = _stream(image, builder, extent, offsets, index)
     else:
         facts["allocated_clusters"] = _grains(image, builder, extent, offsets, index)
-    return builder.finish("vmdk", facts, backing=backing)
+    return builder.finish("vmdk", facts, backing=backing, backing_format="vmdk" if backing else "")
 
 
 def _extent(raw: bytes) -> _Extent | None:
@@ -103,7 +118,8 @@ def _extent(raw: bytes) -> _Extent | None:
         return None
     if raw[:4] == MAGIC_ESX:
         _, version, flags, capacity, grain, directory, length = _HEADER_ESX.unpack_from(raw)
-        return _Extent(version, 0, capacity, grain, (0, 0), 4096, directory, 0, length)
+        parent = text(raw[32 : 32 + 1024]) if not flags & 1 else ""
+        return _Extent(version, 0, capacity, grain, (0, 0), 4096, directory, 0, parent, length)
     if raw[:4] != MAGIC:
         return None
     (_, version, flags, capacity, grain, place, size, entries, redundant, directory, *_) = (
@@ -114,7 +130,9 @@ def _extent(raw: bytes) -> _Extent | None:
         return None
     span = grain * entries
     length = -(-capacity // span) if span else 0
-    return _Extent(version, flags, capacity, grain, (place, size), entries, directory, redundant, length)
+    return _Extent(
+        version, flags, capacity, grain, (place, size), entries, directory, redundant, length=length
+    )
 
 
 def _bytes(builder: Builder, kind: str, start: int, length: int) -> None:
@@ -228,20 +246,64 @@ def _end_of_grain(image: Image, start: int, extent: _Extent) -> int:
     return start + -(-(length + size) // _SECTOR) * _SECTOR
 
 
-def _descriptor_file(image: Image) -> Map:
+def _ids(found: Descriptor) -> dict[str, str]:
+    known = {"create_type": safe(found.kind), "id": found.id, "parent_id": found.parent_id}
+    return {name: value for name, value in known.items() if value}
+
+
+def _descriptor_file(image: Image, start: int = 0, length: int = 0) -> Map:
+    """The map of a descriptor, and the extents that it names. It is the whole file, or, in a sparse extent
+    without a disk of its own, `length` bytes from `start`."""
     builder = Builder(image, KINDS, _FOLDS)
-    raw = take(image, 0, _MAX_DESCRIPTOR).partition(b"\0")[0]
-    _bytes(builder, "descriptor", 0, image.size)
-    found = re.findall(rb'^[ \t]*(?:RW|RDONLY|NOACCESS) +[0-9]+ +\w+ +"([^"\n]{1,1023})"', raw, re.MULTILINE)
-    names = [text(name) for name in found[:1000]]
-    if names:
-        shown = ", ".join(safe(name) for name in names[:3]) + (" ..." if len(names) > 3 else "")
-        builder.note(f"the data lies in {show_plural(len(names), 'other file')}: {shown}")
-    backing = _parent(raw)
-    return builder.finish("vmdk", {"extents": len(names), "backing_file": safe(backing)}, backing=backing)
+    _bytes(builder, "descriptor", start, length or image.size)
+    if length:
+        _bytes(builder, "header", 0, _SECTOR)
+    found = vmdk_descriptor.parse(take(image, start, min(length or image.size, vmdk_descriptor.MAX_BYTES)))
+    for note in found.notes:
+        builder.note(note)
+    facts = {
+        "subformat": "descriptor", "virtual_size": found.size, "extents": len(found.extents),
+        "extent_kinds": list(found.kinds[:10]), "backing_file": safe(found.parent), **_ids(found),
+    }  # fmt: skip
+    return builder.finish(
+        "vmdk", facts, backing=found.parent, backing_format="vmdk" if found.parent else "",
+        extents=found.extents,
+    )  # fmt: skip
 
 
-def _parent(descriptor: bytes) -> str:
-    descriptor = descriptor.partition(b"\0")[0]
-    found = re.search(rb'^[ \t]*parentFileNameHint *= *"([^"\n]{1,1023})"', descriptor, re.MULTILINE)
-    return text(found.group(1)) if found else ""
+def read_extent(image: Image, part: Extent, wanted: Wanted | None = None) -> Map:
+    """The map of a file that a descriptor names: its data has the places of the disk that they make up."""
+    if part.kind in vmdk_descriptor.FLAT:
+        return _flat(image, part)
+    found = read(image, wanted)
+    guest, _, length = part.pieces[0]
+    notes = found.notes
+    if len(part.pieces) > 1:
+        notes = (*notes, "the disk is described to hold this file more than once; the first place counts")
+    if not found.facts.get("virtual_size"):
+        notes = (*notes, "this is no sparse extent, though the descriptor calls it one")
+    placed = found.placed
+    keep = placed.guest < length
+    placed = Placed(placed.starts[keep], placed.lengths[keep], placed.guest[keep] + guest)
+    # the descriptor says what is behind the disk
+    return replace(found, placed=placed, notes=notes, backing="", extents=())
+
+
+def _flat(image: Image, part: Extent) -> Map:
+    """The guest's bytes as they are. Of places that are claimed twice the first has it."""
+    pieces = sorted((start, min(start + length, image.size), guest) for guest, start, length in part.pieces)
+    runs: list[tuple[int, int, int]] = []
+    notes = []
+    if any(start + length > image.size for _, start, length in part.pieces):
+        notes.append("the file is shorter than the descriptor says")
+    end = 0
+    for start, stop, guest in pieces:
+        if start < end:
+            notes.append("two parts of the disk are described to lie in one place")
+        if max(start, end) < stop:
+            runs.append((max(start, end), stop, guest + max(0, end - start)))
+            end = stop
+    starts, ends, guests = np.array(runs, np.int64).reshape(-1, 3).T
+    layout = painted(image, [(start, stop, "data") for start, stop, _ in runs[:MAX_RANGES]], UNALLOCATED)
+    facts = {"subformat": part.kind, "virtual_size": sum(length for *_, length in part.pieces)}
+    return Map("vmdk", facts, layout, Placed(starts, ends - starts, guests), tuple(dict.fromkeys(notes)))

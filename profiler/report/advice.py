@@ -4,79 +4,53 @@ from __future__ import annotations
 
 import os
 import shlex
-import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from profiler.analysis.findings import Finding
-from profiler.analysis.whatif import Advice, Cost, Option
+from profiler.analysis.advice import Advice, Estimate, Option
+from profiler.analysis.contributors import Contributor, in_words
+from profiler.analysis.findings import CONTRIBUTORS, Finding
+from profiler.analysis.traced_image import TracedImage
 from profiler.report.json import _path as path_json
 from profiler.report.json import _text as text_json
+from profiler.report.text.page import GAP, Page
+from profiler.report.verified import Verification, gained, helped
 from profiler.trace import Meta
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
 
 _LABEL = 20  # columns of the names on the left
-_CELL = 20
+_CELL = 19
 MOST_DEVICES = 3
 """So many devices stand beside each other; more take another block."""
 
-ASSUMED = (
+PROJECTED = (
     "Each time is projected: what the start waits for the device, with nothing cached; below it the band "
-    "that devices of this kind are expected in.",
+    "that devices of this kind are expected in."
+)
+COPIED = (
     "A copy is taken to hold what the guest wrote, in the guest's order and in one run; holes stay holes; "
     "snapshots and bitmaps stay behind, a chain becomes one file. The program is taken to do the same on "
-    "it.",
+    "it."
 )
 PREFETCHED = "Prefetching brings in what this start read, in the order of the device, all of it queued."
+IN_ORDER = "In one piece: all that this start reads as one sequential read, in order, asked for at once."
 
-
-@dataclass(frozen=True)
-class Compared:
-    """What was projected and what was measured, on one subject. waits: of the measured runs, cold less warm.
-    requests, bytes: observed of the traced run, None where no tracer saw the device. key, name: "now" or of
-    the option. cold, warm: seconds of each untraced run."""
-
-    key: str
-    name: str
-    projected: Cost
-    cold: tuple[float, ...]
-    warm: tuple[float, ...]
-    cold_s: float | None
-    warm_s: float | None
-    requests: int | None
-    bytes: int | None
-    copy_bytes: int
-    faults: tuple[str, ...]
-    failed: str
-
-    @property
-    def waits_s(self) -> float | None:
-        if self.cold_s is None or self.warm_s is None:
-            return None
-        return max(self.cold_s - self.warm_s, 0.0)
-
-    @property
-    def error(self) -> float | None:
-        """Projected less measured, as a share of measured."""
-        waits = self.waits_s
-        return None if not waits else (self.projected.seconds - waits) / waits
-
-
-@dataclass(frozen=True)
-class Verification:
-    """device: the model of this machine's device that was projected on. runs: of each, cold and warm."""
-
-    device: str
-    title: str
-    runs: int
-    results: tuple[Compared, ...]
+ADVISED = {
+    "in-order": "the files in the order of the start, as in an image that is made for it "
+    "(mksquashfs -sort, or a tar unpacked onto a new file system)",
+    "read-ahead": "until the next boot, for all that reads from that disk",
+}
+"""What is said of an option that no command, or a setting, makes."""
 
 
 def command(option: Option, path: bytes, image_format: str, trace: str, meta: Meta) -> list[str]:
-    """The command that does it, in words as a shell takes them, fit to be copied; there may be none."""
+    """The command that does it, in words as a shell takes them, fit to be copied; there may be none. path:
+    of the image, b"" where there is none."""
     source = os.fsdecode(path)
     stem, suffix = os.path.splitext(source)
+    if option.setting:
+        return [*map(_quoted, option.setting)]
     if option.key == "prefetch":
         words = ["coldseek", "prefetch", _quoted(trace)]
         return [*words, "&&", *map(_quoted, meta.command)] if meta.command else words
@@ -95,93 +69,113 @@ def text(
     verified: Verification | None = None, width: int = 80,
 ) -> list[str]:  # fmt: skip
     """The page, a line each. trace: the name of the trace's file."""
-    image = advice.image
-    facts = [image.format, show_bytes(image.virtual)]
-    facts += [f"clusters of {show_bytes(image.cluster)}"] if image.cluster else []
-    facts += [f"a chain of {len(image.files)} files"] if len(image.files) > 1 else []
-    lines = _wrapped("image", f"{show_path(path)}: {', '.join(facts)}", width)
-    lines += _wrapped("command", " ".join(map(_quoted, meta.command)) or "not known", width)
-    for number, finding in enumerate(findings):
-        lines += _wrapped("why" if number == 0 else "", finding.words, width)
-    columns = max((width - _LABEL) // _CELL, 1)
+    page = Page(width, _LABEL)
+    if advice.image is not None:
+        page.row("image", _image(advice.image, path), lines=None)
+    page.row("command", " ".join(map(_quoted, meta.command)) or "not known", lines=None)
+    for number, finding in enumerate(finding for finding in findings if finding.kind != CONTRIBUTORS):
+        page.row("why" if number == 0 else "", finding.words, lines=None)
+    for number, one in enumerate(advice.contributors):
+        page.row("most of it" if number == 0 else "", _contributor(one), lines=None)
+    columns = max(page.room // _CELL, 1)
     for first in range(0, len(advice.now), min(columns, MOST_DEVICES)):
         last = first + min(columns, MOST_DEVICES)
-        lines += ["", _row("projected", [one.device for one in advice.now[first:last]])]
-        lines += _costs("as it is", advice.now[first:last])
+        page.blank()
+        _row(page, "projected", [one.device for one in advice.now[first:last]])
+        _costs(page, "as it is", advice.now[first:last])
         for number, option in enumerate(advice.options, 1):
-            lines += _costs(f"{number} {option.name}", option.costs[first:last])
+            _costs(page, f"{number} {option.name}", option.costs[first:last])
     if not advice.options:
-        lines += ["", "Nothing that is known here would gain 5% or more."]
-    lines.append("")
+        page.blank()
+        page.paragraph("Nothing that is known here would gain 5% or more.")
+    page.blank()
     for number, option in enumerate(advice.options, 1):
-        lines += _do(f"{number} {option.name}", option, path, trace, meta, advice, width)
+        _do(page, f"{number} {option.name}", option, path, trace, meta, advice, verified)
     if advice.without:
-        lines += _wrapped("no gain", ", ".join(advice.without), width)
+        page.row("no gain", ", ".join(advice.without), lines=None)
     for note in advice.notes:
-        lines += _wrapped("left out", show_path(note), width)
-    lines.append("")
+        page.row("left out", show_path(note), lines=None)
+    page.blank()
     for sentence in assumed(advice):
-        lines += textwrap.wrap(sentence, width)
+        page.paragraph(sentence)
     if verified is not None:
-        lines += ["", *_verified(verified, width)]
-    return lines
+        page.blank()
+        _verified(page, verified)
+    return page.text().plain.split("\n")
+
+
+def _image(image: TracedImage, path: bytes) -> str:
+    facts = [show_path(image.format), *([show_bytes(image.virtual)] if image.virtual else [])]
+    facts += [f"clusters of {show_bytes(image.cluster)}"] if image.cluster else []
+    facts += [f"a chain of {len(image.files)} files"] if len(image.files) > 1 else []
+    return f"{show_path(path)}: {', '.join(facts)}"
+
+
+def _contributor(one: Contributor) -> str:
+    several = f", {show_plural(one.files, 'file')}" if one.files > 1 else ""
+    of = "the waiting" if one.seconds is not None else "the bytes"
+    return (
+        f"{in_words(one)}{several}: {show_percent(one.share)} of {of}, "
+        f"{show_plural(one.requests, 'request')}, {show_bytes(one.bytes)}"
+    )
 
 
 def assumed(advice: Advice) -> list[str]:
     """What the numbers rest on, a sentence each."""
-    more = [PREFETCHED] if any(one.key == "prefetch" for one in advice.options) else []
-    return [*ASSUMED, *more]
+    keys = {one.key for one in advice.options}
+    copies = any(one.convert for one in advice.options) or "defragmented" in keys
+    said = {COPIED: copies, PREFETCHED: "prefetch" in keys, IN_ORDER: "in-order" in keys}
+    return [PROJECTED, *(words for words, needed in said.items() if needed)]
 
 
 def _do(
-    label: str, option: Option, path: bytes, trace: str, meta: Meta, advice: Advice, width: int
-) -> list[str]:
+    page: Page,
+    label: str,
+    option: Option,
+    path: bytes,
+    trace: str,
+    meta: Meta,
+    advice: Advice,
+    verified: Verification | None,
+) -> None:
     if option.key == "device":
         moves = [
             f"{before.device} -> {then.device}"
             for before, then in zip(advice.now, option.costs, strict=True)
             if then.device != before.device
         ]
-        return _wrapped(label, ", ".join(moves), width)
+        page.row(label, ", ".join(moves), lines=None)
+        return
     saved = f"saves {show_percent(option.saves)} on {advice.now[0].device}" if option.saves > 0 else ""
-    words = command(option, path, advice.image.format, trace, meta)
-    return [*_wrapped(label, saved or "no gain on the first device", width), *_shell(words, width)]
+    words = command(option, path, _format(advice), trace, meta)
+    said = saved or "no gain on the first device"
+    if verified is not None and (measured := verified.of(option.key)) is not None:
+        said = f"measured {gained(verified, measured)}; projected: {said}"
+    more = next((more for key, more in ADVISED.items() if option.key.startswith(key)), "")
+    if more and (words or not option.key.startswith("read-ahead")):
+        said += f"; {more}"
+    page.row(label, said, lines=None)
+    page.command(words)
 
 
-def _shell(words: Sequence[str], width: int) -> list[str]:
-    """A command on lines of its own; what does not fit goes on behind a backslash, between two words of it:
-    pasted, it is one command."""
-    parts: list[str] = []
-    for word in words:
-        if parts and len(parts[-1]) + 1 + len(word) <= width - 6:
-            parts[-1] += " " + word
-        else:
-            parts.append(word)
-    ends = [" \\"] * (len(parts) - 1) + [""]
-    starts = ["  "] + ["    "] * (len(parts) - 1)
-    return [start + part + end for start, part, end in zip(starts, parts, ends, strict=True)]
+def _format(advice: Advice) -> str:
+    return "" if advice.image is None else advice.image.format
 
 
-def _costs(label: str, costs: Sequence[Cost]) -> list[str]:
-    bands = [f"{show_seconds(one.low_s)} to {show_seconds(one.high_s)}" for one in costs]
-    label = label if len(label) < _LABEL else label[: _LABEL - 1]
-    return [_row(label, [show_seconds(one.seconds) for one in costs]), _row("", bands)]
+def _costs(page: Page, label: str, costs: Sequence[Estimate]) -> None:
+    _row(page, label[:_LABEL], [show_seconds(one.seconds) for one in costs])
+    _row(page, "", [f"{show_seconds(one.low_s)} to {show_seconds(one.high_s)}" for one in costs])
 
 
-def _row(label: str, cells: Sequence[str]) -> str:
-    return (label.ljust(_LABEL) + "".join(cell.ljust(_CELL) for cell in cells)).rstrip()
+def _row(page: Page, label: str, cells: Sequence[str]) -> None:
+    page.cells(label, [(cell, _CELL - GAP) for cell in cells])
 
 
-def _wrapped(label: str, words: str, width: int) -> list[str]:
-    parts = textwrap.wrap(words, width - _LABEL, break_on_hyphens=False) or [""]
-    return [(label if number == 0 else "").ljust(_LABEL) + part for number, part in enumerate(parts)]
-
-
-def _verified(found: Verification, width: int) -> list[str]:
+def _verified(page: Page, found: Verification) -> None:
     """Projected beside measured."""
-    lines = _wrapped(
+    page.row(
         "verified", f"medians of {show_plural(found.runs, 'cold run')}, untraced, less as many warm ones; "
-        f"projected on {show_path(found.title)}", width,
+        f"projected on {show_path(found.title)}", lines=None,
     )  # fmt: skip
     rows: list[tuple[str, ...]] = [("", "projected", "band", "measured", "error")]
     for one in found.results:
@@ -197,11 +191,10 @@ def _verified(found: Verification, width: int) -> list[str]:
                 "" if error is None else f"{error:+.0%}" if abs(error) < 10 else f"{error + 1:.0f} times",
             )
         )
-    widths = [_LABEL - 2, *(max(map(len, column)) for column in [*zip(*rows, strict=True)][1:])]
-    for row in rows:
-        cells = [cell.ljust(size) for cell, size in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip()[:width])
-    lines.append("")
+    page.grid(rows)
+    page.blank()
+    page.paragraph(helped(found))
+    page.blank()
     for one in found.results:
         if one.failed or one.cold_s is None or one.warm_s is None:
             continue
@@ -210,11 +203,10 @@ def _verified(found: Verification, width: int) -> list[str]:
             asked = show_count(one.projected.requests)
             words += f"; {asked} requests projected, {show_count(one.requests)} seen"
         words += f"; {show_bytes(one.copy_bytes)} on disk" if one.copy_bytes else ""
-        lines += _wrapped(one.name, words, width)
+        page.row(one.name, words, lines=None)
     for one in found.results:
         for words in (*one.faults, *([one.failed] if one.failed else [])):
-            lines += _wrapped(one.name, words, width)
-    return lines
+            page.row(one.name, words, lines=None)
 
 
 def _quoted(word: str) -> str:
@@ -233,16 +225,19 @@ def json(
     return {
         "schema": "coldseek.advise/1",
         "command": [text_json(word) for word in meta.command],
-        "image": {
+        "image": None if image is None else {
             **path_json(path), "format": text_json(image.format), "virtual_size": image.virtual,
             "cluster_size": image.cluster or None, "files": len(image.files),
         },
+        "contributors": [
+            asdict(one) | path_json(one.name, "name") for one in advice.contributors
+        ],
         "findings": [asdict(one) for one in findings],
         "now": [asdict(one) for one in advice.now],
         "options": [
             {
                 "option": one.key, "name": one.name, "saves": one.saves,
-                "command": " ".join(command(one, path, image.format, trace, meta)) or None,
+                "command": " ".join(command(one, path, _format(advice), trace, meta)) or None,
                 "costs": [asdict(cost) for cost in one.costs],
             }
             for one in advice.options
@@ -251,11 +246,12 @@ def json(
         "notes": [text_json(note) for note in advice.notes],
         "assumed": assumed(advice),
         "verified": None if verified is None else {
-            "device": verified.device, "runs": verified.runs,
+            "device": verified.device, "runs": verified.runs, "helped": text_json(helped(verified)),
             "results": [
                 {
                     "option": one.key, "projected": asdict(one.projected), "cold_s": list(one.cold),
                     "warm_s": list(one.warm), "waits_s": one.waits_s, "error": one.error,
+                    "gain": verified.gain(one.key),
                     "requests": one.requests, "bytes": one.bytes, "copy_bytes": one.copy_bytes or None,
                     "faults": [text_json(words) for words in one.faults],
                     "failed": text_json(one.failed) or None,

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator
+from rich.text import Text
 
 from profiler.devices.disk import Disk
 from profiler.devices.fitting import PAGE, Fitted
+from profiler.report.text.page import WIDTH, Page
 from profiler.units import show_bytes, show_count, show_seconds
 
-_LABEL = 12
 
-
-def lines(fitted: Fitted, where: str, width: int) -> Iterator[str]:
+def calibration(fitted: Fitted, where: str, width: int = WIDTH) -> Text:
     """The numbers that were measured and the model that was made of them; `where`: what was read."""
-    yield from _row("measured", where, width)
+    page = Page(width)
+    page.row("measured", where, lines=None)
+    rows: list[tuple[str, str, str, str]] = []  # label, what, how much, words
     for size, time_us in sorted(fitted.direct_us.items()):
-        label = "at random" if size == PAGE else ""
-        yield f"{label:<{_LABEL}}{show_bytes(size):>8}  {show_seconds(time_us / 1e6):>8}"
-        if size == PAGE and fitted.buffered_us is not None:
+        is_page = size == PAGE
+        rows.append(("at random" if is_page else "", show_bytes(size), show_seconds(time_us / 1e6), ""))
+        if is_page and fitted.buffered_us is not None:
             through = show_seconds(fitted.buffered_us / 1e6)
-            yield f"{'':<{_LABEL}}{show_bytes(size):>8}  {through:>8}  through the page cache"
+            rows.append(("", show_bytes(size), through, "through the page cache"))
     for number, (far, time_ms) in enumerate(sorted(fitted.distances.items())):
-        label = "apart" if not number else ""
-        yield f"{label:<{_LABEL}}{show_bytes(far):>8}  {show_seconds(time_ms / 1e3):>8}"
+        rows.append(("" if number else "apart", show_bytes(far), show_seconds(time_ms / 1e3), ""))
     for number, (depth, rate) in enumerate(sorted(fitted.queue.items())):
-        label = "at once" if not number else ""
-        yield f"{label:<{_LABEL}}{depth:>8}  {show_count(round(rate)):>8}  reads of 4 KiB a second"
-    yield f"{'in a row':<{_LABEL}}{'start':>8}  {fitted.start_mb_per_s:>8.4g}  MB/s"
-    yield f"{'':<{_LABEL}}{'end':>8}  {fitted.end_mb_per_s:>8.4g}  MB/s"
-    yield from _row("found", _model(fitted), width)
+        words = "reads of 4 KiB a second"
+        rows.append(("" if number else "at once", str(depth), show_count(round(rate)), words))
+    rows.append(("in a row", "start", f"{fitted.start_mb_per_s:.4g}", "MB/s"))
+    rows.append(("", "end", f"{fitted.end_mb_per_s:.4g}", "MB/s"))
+    if fitted.handoff_us is not None:
+        more = show_seconds(fitted.handoff_us / 1e6)
+        rows.append(("handed over", show_bytes(PAGE), more, "more for a read by another thread"))
+    for label, *cells in rows:
+        page.cells(label, [*((cell.rjust(8), 8) for cell in cells[:2]), (cells[2], 0)])
+    page.row("found", _model(fitted), lines=None)
     for note in fitted.notes:
-        yield from _row("note", note, width)
+        page.row("note", note, lines=None)
+    return page.text()
 
 
 def _model(fitted: Fitted) -> str:
@@ -52,10 +57,3 @@ def _model(fitted: Fitted) -> str:
             )
         )  # fmt: skip
     return f"{words}; a start takes {fitted.low_ratio:g} to {fitted.high_ratio:g} times the projection"
-
-
-def _row(label: str, words: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        words, width, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL,
-        break_on_hyphens=False,
-    )  # fmt: skip

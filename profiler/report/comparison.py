@@ -61,9 +61,14 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
     else:
         sides = _side("first", one, _own_runs(one)), _side("second", two, _own_runs(two))
     medians = sides[0].median_s, sides[1].median_s
-    # files of /proc and the like are of one run alone by nature
+    # files of /proc and the like are of one run alone by nature, and those that were only mapped may leave
+    # nothing to see where they are cached
     paths = [
-        {file.path for file in side.summary.files if file.filesystem not in MEMORY_FILESYSTEMS}
+        {
+            file.path
+            for file in side.summary.files
+            if file.reads and file.filesystem not in MEMORY_FILESYSTEMS
+        }
         for side in sides
     ]
     return Comparison(

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from profiler.analysis.measured import Run, first_status
 from profiler.report.summary import Summary
 from profiler.trace import Meta
-from profiler.units import show_path
+from profiler.units import show_path, show_status
 
 LOUD = "FAILED: "
 """With this begins whatever is said of failed runs."""
 
+_TIMED_OUT = 124  # of a run that was not ready in time; see capture/finish
 _LAST_LINES, _MOST = 3, 300  # of what a failed run wrote: lines, and characters of them
 
 
@@ -45,24 +46,27 @@ def _failed(summary: Summary) -> Iterator[str]:
     if bad:
         how_many = f"all {len(runs)}" if len(bad) == len(runs) else f"{len(bad)} of {len(runs)}"
         left = "none is timed" if len(bad) == len(runs) else "they are left out of the times"
-        how = f"{_statuses(bad)}, the first run with {first}"
+        how = f"{_statuses(bad)}, the first run with {show_status(first)}"
         yield f"{LOUD}{how_many} untraced runs ended with {how}; {left}."
     if _traced_failed(meta):
         which = meta.cache_asked or meta.cache
         yield (
-            f"{LOUD}the traced {which} run ended with exit status {meta.exit_status}, the first run with "
-            f"{first}: its reads are not those that were asked for."
+            f"{LOUD}the traced {which} run ended with exit status {show_status(meta.exit_status)}, "
+            f"the first run with {show_status(first)}: its reads are not those that were asked for."
         )
 
 
 def _traced_failed(meta: Meta) -> bool:
     first = first_status(meta)
-    return not meta.partial and first is not None and meta.exit_status not in (first, None)
+    timed_out = meta.exit_status == _TIMED_OUT and first not in (_TIMED_OUT, None)
+    return timed_out or (not meta.partial and first is not None and meta.exit_status not in (first, None))
 
 
 def _statuses(runs: Sequence[Run]) -> str:
-    found = sorted({run.exit_status for run in runs if run.exit_status is not None})
-    listed = " and ".join(str(status) for status in found)
+    every = [one for run in runs for one in (run.copies or (run,))]
+    bad = [one for one in every if one.failed] or every
+    found = sorted({one.exit_status for one in bad if one.exit_status is not None})
+    listed = " and ".join(show_status(status) for status in found)
     return f"exit status{'es' if len(found) > 1 else ''} {listed}"
 
 

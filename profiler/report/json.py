@@ -16,11 +16,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from profiler.analysis.measured import Run, first_status, median_s
+from profiler.analysis.costs import Cost
+from profiler.analysis.measured import Run, copies_of, first_status, mean_s, median_s
 from profiler.analysis.observed import DeviceRequests, PageCache
 from profiler.analysis.projection import Projection
+from profiler.analysis.readers import Reader
+from profiler.analysis.sharing import Sharing
+from profiler.analysis.walltime import Answer, WallTime
 from profiler.report.comparison import Comparison, Side
-from profiler.report.summary import FileSummary, Summary
+from profiler.report.summary import FileSummary, Summary, Task
 from profiler.report.verdict import verdict
 
 Json = dict[str, Any]
@@ -49,6 +53,9 @@ def report(summary: Summary) -> Json:
             "resident_checked_bytes": meta.resident_checked_bytes,
             "wall_s": meta.wall_s,
             "wall_is_traced": True,
+            "ready_s": meta.ready_s,
+            "targets": [_text(target) for target in meta.targets],
+            "copies": copies_of(meta),
             "tracer_slowdown": summary.slowdown,
             "exit_status": meta.exit_status,
             "first_exit_status": first_status(meta),
@@ -58,6 +65,7 @@ def report(summary: Summary) -> Json:
             "notes": [_text(note) for note in meta.notes],
             "complete": meta.complete,
             "host": _plain(meta.host),
+            "tasks": [_task(task) for task in summary.tasks],
         },
         "totals": {
             name: getattr(totals, name)
@@ -65,13 +73,20 @@ def report(summary: Summary) -> Json:
                 "reads", "bytes", "unique_bytes", "unique_page_bytes", "reread_bytes", "files", "seeks",
                 "scattered_ratio", "sequential_ratio", "ends_of_file", "unknown_offsets",
             )
-        } | {"writes": summary.writes, "written_bytes": summary.written_bytes},
+        } | {
+            "writes": summary.writes, "written_bytes": summary.written_bytes,
+            **{f"pseudo_{name}": getattr(summary.pseudo, name) for name in ("files", "reads", "bytes")},
+        },
         "patterns": totals.patterns,
         "strides": [asdict(stride) for stride in summary.strides],
         "gaps": [asdict(one) for one in summary.gaps],
         "sizes": [asdict(one) for one in summary.sizes],
         "focus": None if summary.focus is None else _path(summary.focus.path)["path"],
+        "image": None if summary.image is None else _path(summary.image.path)["path"],
+        "costs": [_cost(cost) for cost in summary.costs],
+        "parts": [asdict(part) for part in summary.parts],
         "files": [_file(file) for file in summary.files],
+        "read_by": [_reader(reader) for reader in summary.readers],
         "page_cache": _page_cache(summary.page_cache),
         "device": _observed(DeviceRequests, summary.device) | {"accounted_bytes": meta.device_read_bytes},
         "measured": {
@@ -79,6 +94,8 @@ def report(summary: Summary) -> Json:
             "warm": _runs(summary.warm),
             "damaged": summary.damaged_runs,
         },
+        "time": _time(summary.time),
+        "answer": _answer(summary.answer),
         "projections": [_projection(one) for one in summary.projections],
         "findings": [asdict(one) for one in summary.findings],
     }  # fmt: skip
@@ -98,6 +115,7 @@ def compare(comparison: Comparison) -> Json:
     return {
         "schema": "coldseek.compare/1",
         **(sides | made),
+        "copies": [copies_of(side.summary.meta) for side in (comparison.first, comparison.second)],
         "ratio": comparison.ratio,
         "failed": comparison.failed,
         "only_first": [_path(path)["path"] for path in comparison.only_first],
@@ -110,11 +128,26 @@ def _side(side: Side) -> Json:
     return {
         "wall_s": [run.wall_s for run in side.runs if not run.failed],
         "median_s": side.median_s,
+        "mean_s": mean_s(side.runs),
         "resident_before_bytes": max(resident) if resident else side.summary.meta.resident_before_bytes,
         "runs": [_run(run) for run in side.runs],
         "tracer_slowdown": side.slowdown,
         "report": report(side.summary),
     }
+
+
+def _time(time: WallTime | None) -> Json:
+    """Where the wall time went; all null where nothing is known of it."""
+    keys = ("wall_s", "running_s", "device_s", "other_s", "unknown_s", "traced_s")
+    waited = [] if time is None else time.waited_for
+    return {key: getattr(time, key, None) for key in keys} | {
+        "waited_for": [{"what": _text(one.what), "seconds": one.seconds} for one in waited]
+    }
+
+
+def _answer(found: Answer | None) -> Json:
+    keys = ("cold_s", "warm_s", "disk_s", "disk_share", "is_disk", "measured")
+    return {key: getattr(found, key, None) for key in keys}
 
 
 def _page_cache(found: PageCache | None) -> Json:
@@ -130,18 +163,24 @@ def _observed(kind: type[PageCache | DeviceRequests], found: PageCache | DeviceR
 
 
 def _runs(runs: tuple[Run, ...]) -> Json:
-    return {"median_s": median_s(runs), "runs": [_run(run) for run in runs]}
+    return {"median_s": median_s(runs), "mean_s": mean_s(runs), "runs": [_run(run) for run in runs]}
 
 
 def _run(run: Run) -> Json:
-    return asdict(run) | {"stderr": _text(run.stderr)}
+    found = asdict(run) | {"stderr": _text(run.stderr), "copies": [_run(one) for one in run.copies]}
+    if not run.copies:
+        del found["copies"]
+    return found
 
 
 def _file(file: FileSummary) -> Json:
     return {
         **_path(file.path),
+        **(_path(file.host_path, "host_path") if file.host_path else {"host_path": None}),
         "size": file.size,
         "filesystem": _text(file.filesystem),
+        "role": file.role,
+        "share": file.share,
         **{
             name: getattr(file, name)
             for name in (
@@ -157,24 +196,73 @@ def _file(file: FileSummary) -> Json:
             }
             for one in file.structures
         },
+        "contents": [
+            {
+                "kind": _text(one.kind), **(_path(one.path) if one.path else {"path": None}),
+                "reads": one.reads, "bytes": one.bytes, "unique_bytes": one.unique_bytes,
+                "hdd_share": one.hdd_share,
+            }
+            for one in file.contents
+        ],
+        "read_by": [
+            {
+                **_path(one.program, "program"), **_path(one.name, "name"),
+                "pid": one.pid, "reads": one.reads, "bytes": one.bytes,
+            }
+            for one in file.read_by
+        ],
+    }  # fmt: skip
+
+
+def _cost(cost: Cost) -> Json:
+    return {
+        **_path(cost.path), "structure": _text(cost.structure), "how": cost.how, "requests": cost.requests,
+        "bytes": cost.bytes, "waited_s": cost.waited_s, "observed": cost.observed,
+    }  # fmt: skip
+
+
+def _reader(one: Reader) -> Json:
+    return {
+        **_path(one.name, "name"), **_path(one.program, "program"), "container": _text(one.container),
+        "processes": one.processes, "threads": [_path(name)["path"] for name in one.threads],
+        "reads": one.reads, "bytes": one.bytes, "unique_bytes": one.unique_bytes,
+    }  # fmt: skip
+
+
+def _task(one: Task) -> Json:
+    return {
+        "tid": one.tid, "pid": one.pid, "parent": one.parent,
+        **_path(one.name, "name"), **_path(one.program, "program"), **_path(one.cgroup, "cgroup"),
+        "container": _text(one.container), "start_s": one.start_s, "end_s": one.end_s,
     }  # fmt: skip
 
 
 def _projection(one: Projection) -> Json:
-    return {
+    found = {
         name: getattr(one, name)
         for name in (
-            "device", "title", "copies", "requests", "bytes", "seconds", "low_s", "high_s", "busy_s",
-            "start_s", "start_low_s", "start_high_s", "placed", "shares",
+            "device", "title", "copies", "requests", "bytes", "seconds", "mean_s", "low_s", "high_s",
+            "sequential_s", "busy_s", "start_s", "start_low_s", "start_high_s", "placed", "shares",
         )
+    } | {
+        "metadata": {"requests": one.metadata_requests, "source": one.metadata_source},
+        "missing": [_text(words) for words in one.missing], "measured_bytes": one.measured_bytes,
+    }  # fmt: skip
+    return found | {"sharing": _sharing(one.sharing) if one.copies > 1 else None}
+
+
+def _sharing(found: Sharing) -> Json:
+    return {
+        "shared_files": found.shared_files, "shared_bytes": found.shared_bytes,
+        "own_bytes": found.own_bytes, "own": [_path(path)["path"] for path in found.own],
     }  # fmt: skip
 
 
-def _path(path: bytes) -> Json:
+def _path(path: bytes, key: str = "path") -> Json:
     try:
-        return {"path": path.decode("utf-8")}
+        return {key: path.decode("utf-8")}
     except UnicodeDecodeError:
-        return {"path": path.decode("utf-8", "backslashreplace"), "path_hex": path.hex()}
+        return {key: path.decode("utf-8", "backslashreplace"), f"{key}_hex": path.hex()}
 
 
 def _text(text: str) -> str:

@@ -31,12 +31,12 @@ def qemu_img() -> None:
 
 
 MIB = 2**20
-SIZE = 256 * MIB
+SIZE = 1024 * MIB  # so that its tables are more than what qemu-img itself and its libraries take
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image of 256 MiB in clusters of 4 KiB with data here and there, and a trace of `qemu-img map`."""
+    """An image of 1 GiB in clusters of 4 KiB with data here and there, and a trace of `qemu-img map`."""
     place = tmp_path_factory.mktemp("advise")
     raw = place / "raw"
     chance = random.Random(23)
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["qemu-img", "convert", "-n", "--target-image-opts", image, f"driver=null-co,size={SIZE}"],
         ),
     ):
-        made = record(command, "ptrace", "cold")
+        made = record(command, "ptrace", "cold", evict="all")
         assert made.meta.exit_status == 0
         save(made, place / f"{name}.trace.parquet")
     return place

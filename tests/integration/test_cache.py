@@ -344,3 +344,18 @@ def test_dropping_where_it_is_not_allowed_is_one_clear_line(monkeypatch: pytest.
     with pytest.raises(ColdseekError, match="run as root") as caught:
         cache.drop_all()
     assert "\n" not in str(caught.value)
+
+
+def test_a_proof_can_be_of_some_of_the_files(tmp_path: Path) -> None:
+    """By whatever name: a run is proved for what it read, which is known afterwards only."""
+    one, two = written(tmp_path / "one", 4 * PAGE), written(tmp_path / "two", 2 * PAGE)
+    os.link(one, tmp_path / "other name")
+    other = os.fsencode(tmp_path / "other name")
+    found = residency([one, two])
+    part = found.of([other, os.fsencode(tmp_path / "never looked at")])
+    assert (part.files, part.checked_bytes) == (1, 4 * PAGE)
+    assert part.of([two]).known == (None, None)
+    assert found.lacks([other, two, tmp_path.__fspath__().encode()]) == [os.fsencode(tmp_path)]
+    proof = make_cold([one, two], must=[two], whole=False)
+    assert proof.of([]).residency.files == 1  # what must be cold always counts
+    assert proof.of([other]).residency.files == 2

@@ -224,7 +224,7 @@ def test_open_in_every_way(way: str, disk_directory: Path) -> None:
     assert cold.meta.measured["cold"][0]["wall_s"] > 0
     assert (cold.reads()["path"] == os.fsencode(image.resolve())).any()
     assert len(cold.extents) > 0
-    for line in (str(out / "structures.png"), str(out / "cold.trace.parquet"), "projected", "cold here"):
+    for line in (str(out / "structures.png"), str(out / "cold.trace.parquet"), "cold waits", "more  "):
         assert line in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 100 + len(str(out))
 
@@ -249,8 +249,10 @@ def test_every_image_can_be_opened_by_map(form: str, options: list[str], disk_di
 
 
 def test_open_says_by_and_understands_the_former_word() -> None:
-    words = coldseek("open", "--help").stdout
-    assert "--by" in words and "--with" not in words
+    words = " ".join(coldseek("open", "--help").stdout.split())
+    assert "--by info|check|map|read" in words and "--with TARGET" in words
+    done = coldseek("open", "missing.qcow2", "--with", "check")
+    assert "missing.qcow2" in done.stderr  # it was not taken for a target
 
 
 def test_a_hostile_name_stays_one_line(disk_directory: Path) -> None:
@@ -262,9 +264,9 @@ def test_a_hostile_name_stays_one_line(disk_directory: Path) -> None:
     assert coldseek("record", "-o", where, "--", "cat", data).returncode == 0
     found = load(where)
     assert os.fsencode(data.resolve()) in set(found.files["path"])
-    done = coldseek("report", where)
-    assert "\x1b" not in done.stdout
-    assert "\u202e" not in done.stdout
+    done = coldseek("report", where, "--full")
+    shown = done.stdout + coldseek("report", where).stdout
+    assert "\x1b" not in shown and "\u202e" not in shown
     assert "a\\x0ab\\x1b[31m" in done.stdout.replace("\n            ", "")
     json.loads(coldseek("report", where, "--format", "json").stdout)
     done = coldseek("plot", where, "--file", data, "-o", disk_directory / "x.png")
@@ -365,7 +367,7 @@ def test_results_replace_nothing_but_results(bad: Path, trace: Path) -> None:
     link.symlink_to(log)
     one_line(coldseek("import", "strace", log, "-o", link), 125, str(link), "is read")
     assert coldseek("report", trace, "-o", link).returncode == 0
-    assert (link.is_symlink(), "reads" in log.read_text()) == (True, True)
+    assert (link.is_symlink(), "coldseek report" in log.read_text()) == (True, True)
 
 
 def test_wrong_usage_exits_with_2() -> None:

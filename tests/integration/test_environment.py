@@ -242,7 +242,9 @@ def test_complete_fills_in_the_surroundings(disk_directory: Path) -> None:
     trace = trace_of(*paths)
     whole = complete(trace)
     validate(whole)
-    assert whole.extents["file"].unique().tolist() == [1, 0]  # more was read of the second
+    placed = whole.extents["file"].unique().tolist()
+    assert placed[:2] == [1, 0]  # more was read of the second
+    assert set(whole.files["kind"][placed[2:]]) == {"directory"}  # those above
     assert list(whole.meta.host["devices"]) == [device_of(disk_directory)]
     assert set(whole.files["filesystem"]) == {filesystem_of(device_of(disk_directory))}
     assert whole.meta.notes == ("first",)

@@ -181,7 +181,7 @@ def test_every_layer_has_the_bytes_that_fio_counts(
 
 
 def test_what_the_device_gave_a_cold_image_check(seed_image: Path) -> None:
-    found = record([need_tool("qemu-img"), "check", "-q", str(seed_image)], "kernel", "cold")
+    found = record([need_tool("qemu-img"), "check", "-q", str(seed_image)], "kernel", "cold", evict="all")
     assert found.meta.complete and found.meta.cache == "cold"
     cached = page_cache(found)
     assert cached is not None
@@ -191,7 +191,7 @@ def test_what_the_device_gave_a_cold_image_check(seed_image: Path) -> None:
     # Each page of the image that was read had been brought in, and hardly any twice: a machine that is told
     # to reclaim idle pages (DAMON) takes some of them even while there is room.
     of_image = of(misses(found), seed_image)
-    assert of_image["offset"].duplicated().sum() < 0.01 * len(of_image)
+    assert of_image["offset"].duplicated().sum() < 0.03 * len(of_image)
     pages = {place for offset, size in reads_of(found, seed_image)
              for place in range(offset // 4096, (offset + size + 4095) // 4096)}  # fmt: skip
     brought = {place for offset, size in zip(of_image["offset"], of_image["size"], strict=True)
@@ -207,7 +207,7 @@ def test_what_each_structure_of_a_cold_image_asked_of_the_device(disk_directory:
     )
     with open(path, "rb") as image:
         os.fsync(image.fileno())  # what was not written back has no place
-    found = record(["qemu-img", "check", "-q", str(path)], "kernel", "cold", image=str(path))
+    found = record(["qemu-img", "check", "-q", str(path)], "kernel", "cold", evict="all", image=str(path))
     assert found.meta.complete and found.meta.cache == "cold"
     file = found.files["path"].tolist().index(os.fsencode(path))
     facts = found.meta.host["devices"][found.files["device"][file]]
@@ -222,9 +222,8 @@ def test_what_each_structure_of_a_cold_image_asked_of_the_device(disk_directory:
         for physical, length in zip(extents["physical"], extents["length"], strict=True)
     ]
     expected = sum(any(low <= offset < high for low, high in places) for offset in rows["offset"])
-    focus = summarise(found).focus
-    assert focus is not None and focus.path == os.fsencode(path)
-    asked = {one.kind: one.requests for one in focus.structures}
+    read = next(one for one in summarise(found).files if one.path == os.fsencode(path))
+    asked = {one.kind: one.requests for one in read.structures}
     assert sum(requests or 0 for requests in asked.values()) == expected > 0
     assert (asked["L2 table"] or 0) > 0 and (asked["refcount block"] or 0) > 0
 
@@ -238,7 +237,7 @@ def test_what_the_device_gave_each_process_of_a_cold_start(tmp_path: Path) -> No
         f"_, status, usage = os.wait4(child, 0)\n"
         f"json.dump([child, status, usage.ru_inblock], open({str(tmp_path / 'told')!r}, 'w'))\n"
     )
-    found = record(python(script), "kernel", "cold")
+    found = record(python(script), "kernel", "cold", evict="all")
     child, status, blocks = json.loads((tmp_path / "told").read_text())
     assert status == 0 and found.meta.complete
     cached = page_cache(found)
@@ -253,7 +252,7 @@ def test_directories_are_metadata_of_the_file_system(disk_directory: Path) -> No
     for number in range(300):
         (disk_directory / f"{number}" / "below").mkdir(parents=True)
     os.sync()
-    found = record(["find", str(disk_directory)], "kernel", "cold", say=lambda _: None)
+    found = record(["find", str(disk_directory)], "kernel", "cold", evict="all")
     kinds = found.files["kind"].reindex(misses(found)["file"]).to_numpy()
     need("metadata" in kinds or "directory" in kinds, "this file system caches its metadata elsewhere")
     cached = page_cache(found)

@@ -161,7 +161,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = folder / "disk0.qcow2"
     layout = ["-o", "cluster_size=4k,preallocation=metadata"]
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *layout, made, str(64 * MIB)], check=True)
-    found = record(["qemu-img", "map", str(made)], "ptrace", "cold")
+    found = record(["qemu-img", "map", str(made)], "ptrace", "cold", evict="all")
     save(found, folder / "map.trace.parquet")
     (folder / "log").write_text(
         "".join(f'1 {n}.0 openat(AT_FDCWD, "/f", O_RDONLY) = 3</f> <0.1>\n' for n in range(1, 20000))

@@ -90,6 +90,7 @@ def test_children_that_ask_not_to_be_traced_work_under_what_stays_behind(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.full
 def test_a_program_that_does_not_answer_is_left_running(
     name: str, number: signal.Signals, status: int, daemon: Path, tmp_path: Path
 ) -> None:
@@ -201,6 +202,7 @@ def test_a_terminal_that_closes_ends_the_recording_and_not_the_daemon(
         os.waitpid(child, 0)
 
 
+@pytest.mark.full
 def test_the_status_is_that_of_the_signal_that_ended_it(name: str, daemon: Path, tmp_path: Path) -> None:
     script = (
         "import os, signal, sys, time\n"

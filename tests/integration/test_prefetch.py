@@ -130,7 +130,7 @@ def test_what_the_file_system_reads_of_its_own_is_prefetched_too(disk_directory:
             file.write_text("x")
         subprocess.run(["sync"], check=True)
         command = ["cat", *map(str, files)]
-        before = record(command, "kernel", "cold")
+        before = record(command, "kernel", "cold", evict="all")
         assert before.meta.cache == "cold", before.meta.notes
         assert make_cold(data_files(before), []).cold
         prefetch(plan_of(plan(before), before.files))

@@ -96,10 +96,10 @@ def test_a_child_that_is_killed_as_it_is_born_does_not_stop_its_parent() -> None
     tracer = Ptrace()
     adopt = tracer._adopt
 
-    def late(child: int, parent: int, flags: int) -> None:
+    def late(child: int, parent: int, flags: int, now: int) -> None:
         tracer._newborn.add(child)
         os.kill(child, signal.SIGKILL)
-        adopt(child, parent, flags)
+        adopt(child, parent, flags, now)
 
     tracer._adopt = late  # type: ignore[method-assign]
     found = tracer.record(python("import os\nif os.fork(): os._exit(os.wait()[1])"))
@@ -406,3 +406,16 @@ def test_no_line_of_a_traced_run_stands_over_the_next_one() -> None:
     progress.started(Recorder())
     progress.say("traced run, warm")
     assert progress._recorder is None
+
+
+def test_on_a_terminal_a_line_tells_which_run_of_how_many_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as quiet:
+        quiet.begins("run 4 of 9, untraced, cold")
+    assert capsys.readouterr().err == ""
+    progress = Progress()
+    progress._on = True
+    progress.begins("run 4 of 9, untraced, cold")
+    progress.say("untraced run 1 of 6: cold, 0.044 s")
+    assert capsys.readouterr().err == (
+        "\r\x1b[Krun 4 of 9, untraced, cold ...\r\x1b[Kcoldseek: untraced run 1 of 6: cold, 0.044 s\n"
+    )

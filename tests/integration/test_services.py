@@ -27,13 +27,15 @@ FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).r
 
 @dataclass(frozen=True)
 class Service:
-    """start, ask, stop: commands. answer: to `ask`. mark: in a path that it reads as it starts."""
+    """start, ask, stop: commands. answer: to `ask`. mark: in a path that it reads as it starts. ready: what
+    --until has to wait for."""
 
     start: Sequence[str]
     ask: Sequence[str]
     answer: bytes
     stop: Sequence[str]
     mark: bytes
+    ready: str
 
     def answers(self) -> bool:
         done = run(self.ask)
@@ -61,7 +63,8 @@ def nginx(folder: Path) -> Service:
     )
     start = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
     ask = [sys.executable, "-S", "-c", FETCH, f"http://127.0.0.1:{port}/page.txt"]
-    return Service(start, ask, b"here I am", [*start, "-s", "quit"], b"nginx.conf")
+    return Service(start, ask, b"here I am", [*start, "-s", "quit"], b"nginx.conf",
+                   f"http://127.0.0.1:{port}/page.txt")  # fmt: skip
 
 
 def redis(folder: Path) -> Service:
@@ -69,7 +72,8 @@ def redis(folder: Path) -> Service:
     (folder / "redis.conf").write_text(f"port {port}\ndir {folder}\ndaemonize yes\nappendonly yes\n")
     client = [need_tool("redis-cli"), "-p", port]
     start = [server, str(folder / "redis.conf")]
-    return Service(start, [*client, "echo", "here I am"], b"here I am", [*client, "shutdown"], b"redis.conf")
+    return Service(start, [*client, "echo", "here I am"], b"here I am", [*client, "shutdown"], b"redis.conf",
+                   f"tcp:127.0.0.1:{port}")  # fmt: skip
 
 
 def postgresql(folder: Path) -> Service:
@@ -83,7 +87,8 @@ def postgresql(folder: Path) -> Service:
     ask = [*nobody, need_tool("psql"), "-h", "127.0.0.1", "-p", port, "-U", "me", "postgres"]
     start = [*control, "-l", f"{folder}/log", "-o", f"-p {port} -k {folder} -h 127.0.0.1", "-w", "start"]
     stop = [*control, "-m", "fast", "-w", "stop"]
-    return Service(start, [*ask, "-Atc", "select 6*7"], b"42", stop, b"postgresql.conf")
+    return Service(start, [*ask, "-Atc", "select 6*7"], b"42", stop, b"postgresql.conf",
+                   f"file:{folder}/log~ready to accept connections")  # fmt: skip
 
 
 @pytest.fixture
@@ -133,6 +138,16 @@ def test_a_recording_ends_with_the_service_that_it_waits_for(
     assert run(service.stop).returncode == 0
     assert recorded.process.wait(PATIENCE_S) == 0
     assert load(recorded.trace).meta.partial == "" and "left running" not in recorded.words
+
+
+def test_a_service_answers_once_it_is_ready(name: str, service: Service, folder: Path) -> None:
+    recorded = Recorded(name, folder, *service.start, options=["--until", service.ready, "--timeout", "280"])
+    assert recorded.process.wait(PATIENCE_S) == 0, recorded.words
+    assert service.answers(), recorded.words
+    assert "ready after" in recorded.words and "left running" in recorded.words
+    meta = load(recorded.trace).meta
+    assert meta.ready_s is not None and meta.partial == ""
+    assert run(service.stop).returncode == 0
 
 
 def test_a_service_outlives_the_recording_of_what_asks_it(name: str, service: Service, folder: Path) -> None:

@@ -82,6 +82,7 @@ def reads_of(found: Trace, path: Path) -> int:
 
 
 @pytest.mark.usefixtures("kernel")
+@pytest.mark.full
 def test_a_million_and_a_half_reads_in_a_group_of_200_mb(program: Path, file: Path, tmp_path: Path) -> None:
     where = tmp_path / "t.trace.parquet"
     with group(LIMIT) as folder:

@@ -16,6 +16,7 @@ from profiler.trace import (
     EVENT_COLUMNS,
     EXTENT_COLUMNS,
     LAYERS,
+    WAIT_COLUMNS,
     Meta,
     Trace,
     table,
@@ -97,5 +98,19 @@ def below(trace: Trace, rows: Iterable[tuple[int, str, int, int | None, int]], *
     events = events.sort_values("time_ns", kind="stable", ignore_index=True).astype(EVENT_COLUMNS)
     events["layer"] = events["layer"].cat.set_categories(list(LAYERS))
     made = dataclasses.replace(trace, events=events)
+    validate(made)
+    return made
+
+
+def waiting(trace: Trace, *rows: tuple[Any, ...]) -> Trace:
+    """`trace` with waits (tid, start_ns, duration_ns or None, reason, what), in any order."""
+    names = ("tid", "start_ns", "duration_ns", "reason", "what")
+    waits: list[dict[str, Any]] = [
+        {"what": b"", "file": -1, **dict(zip(names, row, strict=False))}
+        for row in sorted(rows, key=lambda row: row[:2])
+    ]
+    for one in waits:
+        one["duration_ns"] = pd.NA if one["duration_ns"] is None else one["duration_ns"]
+    made = dataclasses.replace(trace, waits=table(WAIT_COLUMNS, waits))
     validate(made)
     return made

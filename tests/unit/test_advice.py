@@ -17,12 +17,14 @@ from image_cases import PAGE, image_trace
 from made import MIB, trace
 
 from profiler import devices
+from profiler.analysis.advice import Estimate, advise
 from profiler.analysis.findings import find
 from profiler.analysis.projection import requests
-from profiler.analysis.whatif import Cost, advise, image_of
 from profiler.capture import verify
+from profiler.capture.recorder import FileFacts
 from profiler.errors import ColdseekError
 from profiler.report import advice as page
+from profiler.report.verified import Compared, Verification, by_measured, helped
 from profiler.trace import Trace, save
 
 ROWS: list[tuple[int, int, str, int | None]] = [
@@ -38,14 +40,12 @@ def scattered(**more: Any) -> Trace:
 
 
 def pages(
-    made: Trace, verified: page.Verification | None = None, width: int = 80
+    made: Trace, verified: Verification | None = None, width: int = 80
 ) -> tuple[list[str], dict[str, Any]]:
-    image = image_of(made)
-    assert image is not None
-    found = advise(made, image, DEVICES, devices.presets())
+    found = advise(made, DEVICES, devices.presets())
     reads = made.reads()
     rules = find(made, reads, requests(made, reads))
-    path = made.files["path"].iloc[image.file]
+    path = b"" if found.image is None else made.files["path"].iloc[found.image.file]
     arguments = found, rules, path, "cold.trace.parquet", made.meta, verified
     return page.text(*arguments, width), page.json(*arguments)
 
@@ -83,12 +83,10 @@ def test_names_are_quoted_and_escaped() -> None:
         assert "/vm/a b;$(rm)\\x1b[2J.qcow2" in shlex.split(command)
 
 
-def verified(**more: Any) -> page.Verification:
-    cost = Cost("here", 10, 40960, 0.1, 0.05, 0.2, None)
-    one = page.Compared(
-        "now", "as it is", cost, (0.3, 0.31), (0.2, 0.21), 0.305, 0.205, 12, 40960, 0, (), ""
-    )
-    return page.Verification("here", "vda", 2, (dataclasses.replace(one, **more),))
+def verified(**more: Any) -> Verification:
+    cost = Estimate("here", 10, 40960, 0.1, 0.05, 0.2, None)
+    one = Compared("now", "as it is", cost, (0.3, 0.31), (0.2, 0.21), 0.305, 0.205, 12, 40960, 0, (), "")
+    return Verification("here", "vda", 2, (dataclasses.replace(one, **more),))
 
 
 def test_projected_beside_measured() -> None:
@@ -99,6 +97,129 @@ def test_projected_beside_measured() -> None:
     assert made["verified"]["results"][0]["waits_s"] == pytest.approx(0.1)
     lines, made = pages(scattered(), verified(failed="could not be made: no\n", cold=(), cold_s=None))
     assert "could not be made" in " ".join(lines) and max(map(len, lines)) <= 80
+
+
+def result(key: str, *cold: float, failed: str = "") -> Compared:
+    cost = Estimate("here", 10, 40960, 0.1, 0.05, 0.2, None)
+    middle = sorted(cold)[len(cold) // 2] if cold else None
+    name = "as it is" if key == "now" else key
+    return Compared(key, name, cost, cold, (0.1,), middle, 0.1, None, None, 0, (), failed)
+
+
+def test_what_really_helped_is_one_line() -> None:
+    now = result("now", 1.0, 1.1, 1.2)
+    made = Verification(
+        "here", "vda", 3,
+        (
+            now, result("raw", 0.5, 0.6, 0.7), result("prefetch", 0.1, 0.2, 0.3),
+            result("cluster-2m", 0.9, 1.05, 2), result("cluster-64k", 1.0, 1.3, 1.4),
+            result("x", failed="no room"),
+        ),
+    )  # fmt: skip
+    assert (
+        helped(made) == "What helped, of 1.1 s cold: prefetch 200 ms (81.8% less), raw 600 ms (45.5% less)."
+    )
+    assert not made.helps("cluster-2m")  # shorter by less than 5%
+    assert not made.helps("now") and not made.helps("x") and not made.helps("unheard of")
+    nothing = Verification("here", "vda", 3, (now, result("raw", 0.3, 1.05, 1.1)))
+    assert helped(nothing) == "Nothing of it helped: as it is, the start took 1.1 s cold."
+    within = Verification("here", "vda", 3, (result("now", 0.8, 1.2, 1.2), result("raw", 0.9, 1.0, 1.1)))
+    assert not within.helps("raw")  # quicker in six of nine pairs: that is chance
+    assert helped(within).startswith("Nothing of it helped for certain, of 1.2 s cold: raw 1 s (16.7% less)")
+    more = result("now", *[0.8] + [1.2] * 9), result("raw", *[0.9] * 10)
+    assert Verification("here", "vda", 10, more).helps("raw")
+    unknown = Verification("here", "vda", 3, (result("now", failed="it failed"), result("raw", 1.0)))
+    assert "not known" in helped(unknown)
+
+
+def test_what_was_measured_sorts_the_list() -> None:
+    made = scattered()
+    advice = advise(made, DEVICES, devices.presets())
+    assert [one.key for one in advice.options][:2] != ["cluster-2m", "prefetch"]
+    seen = Verification(
+        "here", "vda", 3,
+        (
+            result("now", 1.0, 1.1, 1.2), result("prefetch", 0.5, 0.6, 0.7),
+            result("cluster-2m", 0.4, 0.5, 0.6), result("raw", 1.0, 1.3, 1.4),
+        ),
+    )  # fmt: skip
+    keys = [one.key for one in by_measured(advice, seen).options]
+    assert keys[:2] == ["cluster-2m", "prefetch"] and keys[-1] == "raw"
+    assert sorted(keys) == sorted(one.key for one in advice.options)
+    lines, found = pages(made, seen)
+    shown = " ".join(" ".join(lines).split())
+    assert "What helped, of 1.1 s cold: cluster-2m 500 ms (54.5% less), prefetch 600 ms" in shown
+    assert "measured 1.3 s (18.2% more); projected: saves" in shown
+    assert found["verified"]["helped"].startswith("What helped")
+    assert found["verified"]["results"][3]["gain"] == pytest.approx(-0.1818, abs=1e-3)
+
+
+# ---- a start of no image ----------------------------------------------------------------------------------
+
+
+def program() -> Trace:
+    """A program that reads a large library here and there, and some modules of Python."""
+    files = [
+        FileFacts(path, device="8:1", size=size, kind="regular", filesystem="ext4")
+        for path, size in (
+            (b"/usr/lib/libbig.so.1", 64 * MIB),
+            (b"/usr/lib/python3.11/json/decoder.py", PAGE),
+            (b"/usr/lib/python3.11/json/encoder.py", PAGE),
+            (b"/srv/a b;$(rm)\x1b[2J", PAGE),
+        )
+    ]
+    reads = [(0, (n * 37 % 64) * MIB, 8 * PAGE) for n in range(64)] + [(file, 0, PAGE) for file in (1, 2, 3)]
+    host = {"devices": {"8:1": {"disk": "sda", "read_ahead_kb": 128}}}
+    return trace(reads, files, command=("python3", "-c", "import json"), host=host)
+
+
+def test_any_program_is_advised() -> None:
+    lines, made = pages(program())
+    shown = "\n".join(lines)
+    assert made["image"] is None and not any(line.startswith("image") for line in lines)
+    assert max(map(len, lines)) <= 80 and "\x1b" not in shown
+    keys = {one["option"] for one in made["options"]}
+    assert {"prefetch", "in-order", "device"} <= keys
+    assert [one["kind"] for one in made["contributors"]][:2] == ["shared library", "Python modules"]
+    assert made["contributors"][1]["name"] == "json" and made["contributors"][1]["files"] == 2
+    assert sum(one["share"] for one in made["contributors"]) <= 1 + 1e-9
+    assert made["contributors"][0]["share"] > 0.5
+    assert "libbig.so.1 (shared library): " in shown and "Python modules of json, 2 files: " in shown
+    assert "coldseek prefetch cold.trace.parquet && python3 -c 'import json'" in shown
+    assert json.loads(json.dumps(made, allow_nan=False))["schema"] == "coldseek.advise/1"
+    in_order = next(one for one in made["options"] if one["option"] == "in-order")
+    assert in_order["command"] is None
+    for cost, now in zip(in_order["costs"], made["now"], strict=True):
+        assert cost["seconds"] <= now["seconds"] and cost["low_s"] <= cost["seconds"] <= cost["high_s"]
+
+
+def test_more_read_ahead_is_a_setting_of_the_disk() -> None:
+    """A file that is read in order in small pieces: a larger window costs fewer turns."""
+    files = [FileFacts(b"/a", device="8:1", size=64 * MIB, kind="regular", filesystem="ext4")]
+    extents = [(0, n * 256 * 1024, n * 256 * 1024 * 7919 % (64 * MIB), 256 * 1024, 0) for n in range(256)]
+    host = {"devices": {"8:1": {"disk": "sda", "read_ahead_kb": 16}}}
+    made = trace([(0, n * PAGE, PAGE) for n in range(4096)], files, extents=extents, host=host)
+    found = advise(made, [devices.find("hdd-7200")], [], all_of_them=True)
+    options = {one.key: one for one in found.options}
+    assert options["read-ahead-512k"].setting == ("blockdev", "--setra", "1024", "/dev/sda")
+    assert options["read-ahead-4096k"].setting == ("blockdev", "--setra", "8192", "/dev/sda")
+    assert options["read-ahead-512k"].costs[0].requests < found.now[0].requests
+    host = {"devices": {"8:1": {"disk": "sda", "read_ahead_kb": 512}}}
+    same = advise(dataclasses.replace(made, meta=dataclasses.replace(made.meta, host=host)), DEVICES, [])
+    assert "read-ahead-512k" not in {one.key for one in same.options}
+    bare = advise(
+        dataclasses.replace(made, meta=dataclasses.replace(made.meta, host={})),
+        DEVICES,
+        [],
+        all_of_them=True,
+    )
+    assert all(not one.setting for one in bare.options)
+
+
+def test_a_start_of_nothing_has_no_advice() -> None:
+    lines, made = pages(trace())
+    assert made["contributors"] == [] and made["options"] == []
+    assert "Nothing that is known here would gain 5% or more." in lines
 
 
 # ---- bad arguments ---------------------------------------------------------------------------------------
@@ -114,10 +235,10 @@ def test_one_line_each(tmp_path: Path) -> None:
     place = str(tmp_path / "cold.trace.parquet")
     save(trace([(0, 0, 10)]), place)
     for arguments, code, words in (
-        ([place], 125, "of no disk image whose structures are known"),
         ([place + "x"], 125, "No such file"),
         ([place, "--scratch", "/nowhere", "--verify"], 2, "no directory /nowhere"),
         ([place, "--scratch", str(tmp_path)], 2, "--verify"),
+        ([place, "--scratch", str(tmp_path), "--verify"], 2, "reads none that is known"),
         ([place, "--device", "zork"], 2, "zork"),
     ):
         done = run(*arguments)

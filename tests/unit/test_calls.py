@@ -26,7 +26,7 @@ class Kernel:
         self.passed: list[int] = []
 
     def identify(self, call: Call, descriptor: int) -> Identity:
-        path, kind = self.names[descriptor]
+        path, kind = self.names.get(descriptor, (b"/another", "regular"))
         return Identity(path, FileFacts(path, kind=kind), self.positions.get(descriptor))
 
     def same_open(self, task: int, descriptor: int, other: int, other_descriptor: int) -> bool:
@@ -37,6 +37,9 @@ class Kernel:
 
     def vector_bytes(self, call: Call, address: int, count: int) -> int:
         return self.vector
+
+    def path_at(self, call: Call, argument: int, directory: int | None) -> bytes | None:
+        return None
 
     def value_at(self, call: Call, argument: int) -> int | None:
         return self.values.get(argument) if call.args[argument] else None

@@ -14,7 +14,8 @@ from profiler import devices
 from profiler.devices.disk import Disk
 from profiler.devices.flash import Flash
 from profiler.devices.flat import Flat
-from profiler.devices.loading import BOUNDS, CURVES, parse
+from profiler.devices.lazy import Lazy
+from profiler.devices.loading import BOUNDS, CURVES, DRIVE_BAND, parse
 from profiler.devices.model import Device, continues, pauses
 from profiler.devices.network import Network
 from profiler.errors import ColdseekError
@@ -102,6 +103,42 @@ def test_network_adds_the_server() -> None:
     assert served.occupied == pytest.approx([1e-4, 5e-3])  # then the wire is slower than the drive
 
 
+LAZY = Lazy(first_touch_ms=30, block_kib=512, server=device(FLASH))
+
+
+def test_a_block_is_loaded_when_it_is_first_touched() -> None:
+    block = 512 * 1024
+    got = times(LAZY, (0, 4096), (8192, 4096), (block, 4096), (0, 4096), (block - 4096, 8192))
+    assert got == pytest.approx([0.0301, 0.0001, 0.0301, 0.0001, 0.0001 + 4096 / 5e8])
+    # two blocks at once are one wait; what the blocks hold is there then
+    got = times(LAZY, (block - 4096, 8192), (0, 4096), (2 * block - 1, 1))
+    assert got == pytest.approx([0.0301 + 4096 / 5e8, 0.0001, 0.0001])
+
+
+def test_several_blocks_are_loaded_at_the_same_time() -> None:
+    served = device(LAZY).serve(np.array([0, 2**20, 2**21]), np.full(3, 4096), np.zeros(3))
+    assert served.latency == pytest.approx([0.0301] * 3)
+    assert served.occupied == pytest.approx([1e-4] * 3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**24), st.integers(1, 2**20)), min_size=1, max_size=50))
+def test_no_block_is_loaded_twice(requests: list[tuple[int, int]]) -> None:
+    offsets, sizes = (np.array(column, np.int64) for column in zip(*requests, strict=True))
+    loads = np.count_nonzero(device(LAZY).serve(offsets, sizes).parts["loading"])
+    touched = {at // 2**19 for at in (*offsets.tolist(), *(offsets + sizes - 1).tolist())}
+    assert 1 <= loads <= len(touched)
+    again = np.concatenate([offsets, offsets]), np.concatenate([sizes, sizes])
+    assert np.count_nonzero(device(LAZY).serve(*again).parts["loading"]) == loads
+
+
+def test_a_server_stands_alone() -> None:
+    text = 'kind="lazy"\ntitle="t"\nsource="s"\nfirst_touch_ms=1\nblock_kib=512\nserver="{}"'
+    assert parse(text.format("nvme"), "x", "x.toml").kind == "lazy"
+    for name in ("nas-1g", "ebs-snapshot"):
+        with pytest.raises(ColdseekError, match="is itself a"):
+            parse(text.format(name), "x", "x.toml")
+
+
 @pytest.mark.parametrize("preset", devices.presets(), ids=lambda preset: preset.name)
 def test_presets_are_complete(preset: Device) -> None:
     assert preset.title and preset.source
@@ -114,8 +151,8 @@ def test_presets_are_complete(preset: Device) -> None:
 def test_presets_come_from_slow_to_fast() -> None:
     names = [preset.name for preset in devices.presets()]
     assert names == [
-        "iops-120", "hdd-5400", "hdd-7200", "hdd-7200-now", "hdd-15k", "nas-1g", "nas-10g", "cloud-3000",
-        "sata-ssd", "nvme", "nvme-gen4",
+        "ebs-snapshot", "iops-120", "hdd-5400", "hdd-7200", "hdd-7200-now", "hdd-15k", "nas-1g", "efs",
+        "cloud-3000", "ceph-rbd", "lustre", "nas-10g", "sata-ssd", "nvme", "nvme-gen4",
     ]  # fmt: skip
     assert {preset.name for preset in devices.usual()} < set(names)
 
@@ -274,6 +311,7 @@ def test_a_drive_with_its_geometry(tmp_path: Path) -> None:
     )
     found = devices.find(str(path))
     assert (found.name, found.kind) == ("old", "drive")
+    assert (found.low_ratio, found.high_ratio) == DRIVE_BAND == (0.95, 1.05)
     served = found.serve(np.array([0, 512 * 100 * 50]), np.array([512, 512]))
     assert served.parts["seeking"] == pytest.approx([0, 2e-3 + 6e-3 * 49 / 98])
     assert served.latency == pytest.approx(served.occupied)
@@ -284,7 +322,7 @@ def test_a_drive_with_its_geometry(tmp_path: Path) -> None:
 def test_unknown_names_offer_the_nearest() -> None:
     with pytest.raises(ColdseekError, match="no device named hdd-7300; did you mean hdd-7200"):
         devices.find("hdd-7300")
-    with pytest.raises(ColdseekError, match="there are iops-120, hdd-5400"):
+    with pytest.raises(ColdseekError, match="there are ebs-snapshot, iops-120"):
         devices.find("zzzzzz")
     with pytest.raises(ColdseekError) as caught:
         devices.find("\x1b[31mred\n")
@@ -292,5 +330,5 @@ def test_unknown_names_offer_the_nearest() -> None:
 
 
 def test_every_number_of_every_model_has_bounds() -> None:
-    for model in (Flat, Disk, Flash, Network):
+    for model in (Flat, Disk, Flash, Network, Lazy):
         assert {*model.__dataclass_fields__} - {"server"} <= set(BOUNDS) | set(CURVES)

@@ -30,7 +30,7 @@ LINK = re.compile(r"\[[^][]*\]\(<?([^()<>\s]+)>?\)|<img [^>]*src=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ +(.*?) *#*$", re.MULTILINE)
 OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 
-NEUTRAL_PLACES = {"bin", "dev", "etc", "images", "lib", "proc", "srv", "sys", "usr", "var"}
+NEUTRAL_PLACES = {"bin", "data", "dev", "etc", "images", "lib", "proc", "srv", "sys", "usr", "var"}
 """Absolute paths in the documents lie here: those of the machine a text was written on help no reader."""
 ABSOLUTE = re.compile(r"(?<![\w./:~*)>-])/(\w+)")
 
@@ -192,7 +192,10 @@ def test_transcripts_fit_a_terminal(document: Path) -> None:
 
 def test_trace_md_names_every_column_key_and_operation() -> None:
     text = text_of("docs/trace.md")
-    tables = (trace.EVENT_COLUMNS, trace.FILE_COLUMNS, trace.EXTENT_COLUMNS, trace.STRUCTURE_COLUMNS)
+    tables = (
+        trace.EVENT_COLUMNS, trace.FILE_COLUMNS, trace.EXTENT_COLUMNS, trace.STRUCTURE_COLUMNS,
+        trace.TASK_COLUMNS,
+    )  # fmt: skip
     meta = [field.name for field in dataclasses.fields(trace.Meta)]
     advice = {op for op in OPS if op.startswith("fadvise_")}
     wanted = {*(column for table in tables for column in table), *meta, *trace.UNSEEN, *trace.FILE_KINDS}

@@ -315,9 +315,15 @@ def test_a_drive_from_a_file() -> None:
     assert (drive.bus_ms_per_sector, drive.write_settle_ms, drive.write_cache) == (0.05, -0.2, False)
 
 
-def test_a_bus_without_a_time_has_that_of_the_standard() -> None:
-    assert described(bus_ms_per_sector=0).bus_ms_per_sector == pytest.approx(0.1024)
-    assert described(bus_ms_per_sector=None).bus_ms_per_sector == pytest.approx(0.1024)
+def test_a_bus_without_a_time_takes_none() -> None:
+    assert described(bus_ms_per_sector=0).bus_ms_per_sector == 0
+    assert described(bus_ms_per_sector=None).bus_ms_per_sector == 0
+
+
+def test_holding_the_bus_changes_no_time() -> None:
+    assert (
+        described(bus_waits_for_whole_read=True) == described(bus_waits_for_whole_read=False) == described()
+    )
 
 
 def test_zones_that_overlap_are_the_outer_ones() -> None:

@@ -53,7 +53,7 @@ def test_a_kind_of_run_of_which_all_failed_has_no_time() -> None:
     assert made.ratio is None and made.second.median_s is None
     shown = " ".join(text.compare(made).plain.split())
     assert "ended with exit statuses 1 and 2" in shown and "no times to compare" in shown
-    assert "times as long" not in shown.split("traced")[1] and "Measured here: 1.5 s cold." in " ".join(
+    assert "times as long" not in shown.split("traced")[1] and "Cold 1.5 s, warm not measured." in " ".join(
         json.report(made.first.summary)["verdict"]
     )
     all_bad = pair(runs(1, 1), runs(1, 1))

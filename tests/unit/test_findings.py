@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 import pandas as pd
+import pytest
 from image_cases import FACTS, PAGE, image_trace
-from made import GIB, MIB
+from made import GIB, MIB, below, trace
 
 from profiler.analysis.findings import Finding, find
 from profiler.analysis.projection import requests
@@ -101,6 +102,58 @@ def test_unaligned_data() -> None:
     one = found(image_trace(odd + even, rows, size=64 * MIB))["unaligned"]
     assert one.numbers == {"reads": 150, "share": 0.6}
     assert "unaligned" not in found(image_trace(even, rows, size=64 * MIB))
+
+
+def test_where_a_format_puts_data_is_not_what_the_guest_reads() -> None:
+    """VDI and VMDK put data at any sector; the guest reads whole pages of its own disk. Compressed clusters
+    are read as they lie."""
+    apart = [(512 + n * 65536, 512 + n * 65536 + PAGE, "data block", n * MIB) for n in range(150)]
+    vdi = image_trace(of_all(apart), apart, {"format": "vdi"}, size=64 * MIB)
+    assert "unaligned" not in found(vdi)
+    packed: Rows = [(n * 1000, n * 1000 + 1000, "compressed cluster", n * 65536) for n in range(150)]
+    assert "unaligned" not in found(
+        image_trace(of_all(packed), packed, {"cluster_size": 65536}, size=64 * MIB)
+    )
+    grains: Rows = [(n * 1024, n * 1024 + 700, "compressed grain", n * 65536 + 100) for n in range(150)]
+    assert "unaligned" not in found(image_trace(of_all(grains), grains, {"format": "vmdk"}, size=64 * MIB))
+
+
+def test_a_fragmented_file_of_a_chain_is_copied_with_the_chain() -> None:
+    rows: Rows = [(0, 4 * MIB, "data cluster", 0)]
+    reads = [(0, number * PAGE, PAGE) for number in range(1024)]
+    scattered = [(0, n * PAGE, (n * 7919 % 1024) * MIB, PAGE, int(n == 1023)) for n in range(1024)]
+    made = image_trace(reads, rows, size=4 * MIB, extents=scattered)
+    assert found(made)["fragmentation"].remedy.startswith("cp --sparse")
+    chain = with_images(made, {"0": FACTS, "1": {"format": "raw", "in_front": 0}})
+    assert found(chain)["fragmentation"].remedy.startswith("qemu-img convert")
+
+
+# ---- any program ------------------------------------------------------------------------------------------
+
+
+def test_the_things_that_cost_most_are_named() -> None:
+    paths = [b"/usr/lib/libc.so.6", b"/usr/lib/python3.11/json/decoder.py", b"/etc/passwd", b"/srv/data"]
+    made = trace([(0, 0, MIB), (1, 0, MIB), (2, 0, PAGE), (3, 0, 2 * MIB)], paths)
+    one = found(made)["contributors"]
+    assert one.words.startswith("data ") and "libc.so.6 (shared library) " in one.words
+    assert "Python modules of json " in one.words and "passwd" not in one.words
+    assert one.numbers == {"share": pytest.approx(1, abs=0.05), "files": 3}
+    assert "contributors" not in found(trace())
+
+
+def test_an_image_that_costs_most_is_no_news_nor_is_the_only_file() -> None:
+    assert "contributors" not in found(image_trace([(0, 0, 512), (0, 20480, PAGE)]))
+    assert "contributors" not in found(trace([(0, 0, MIB)]))
+    beside = found(image_trace([(0, 0, 512), (1, 0, MIB)]))["contributors"]
+    assert beside.words.startswith("a.so (shared library) ")
+
+
+def test_mapped_pages() -> None:
+    faults = [(1000 + n, "fault", 0, n * MIB, PAGE) for n in range(200)]
+    made = below(trace([(1, 0, PAGE)]), faults)
+    one = found(made)["mapped"]
+    assert one.numbers["requests"] == 200 and one.numbers["share"] > 0.9
+    assert "mapped" not in found(below(trace([(1, 0, PAGE)]), faults[:50]))
 
 
 def host(read_ahead_kb: int) -> dict[str, Any]:

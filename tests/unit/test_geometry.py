@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.devices.geometry import Geometry, Place, Zone
+from profiler.devices.geometry import Geometry, Place, Zone, spares_of_track
 
 TWO_ZONES = Geometry(2, [Zone(0, 1, 10, 2, 3), Zone(4, 5, 8, 1, 2)])
 
@@ -66,6 +66,27 @@ def test_spares_lie_at_the_end_of_each_zone() -> None:
     assert spared.place(29) == Place(0, 1, 0, 9)
     assert spared.place(30) == Place(1, 2, 0, 0)
     assert spared.turns(30) == pytest.approx(3.0)  # spares are not read over
+
+
+def test_spares_at_the_end_of_each_track_are_known_by_the_number_of_sectors() -> None:
+    zone = Zone(0, 99, 58, 7, 25)
+    assert spares_of_track(14, [zone], 14 * 57 * 99) == 1
+    assert spares_of_track(14, [zone], 14 * 57 * 99 + 1) == 0  # no whole cylinder
+    assert spares_of_track(14, [zone], 14 * 57 * 80) == 0  # a fifth of the cylinders would be without use
+    assert spares_of_track(14, [zone], 14 * 58 * 99) == 0
+    assert spares_of_track(2, [Zone(0, 9, 1)], 7) == 0
+    two = [Zone(0, 9, 20), Zone(10, 19, 10)]
+    assert spares_of_track(2, two, 2 * (10 * 18 + 10 * 8)) == 2
+
+
+def test_spares_of_a_track_are_turned_over() -> None:
+    spared = Geometry(2, [Zone(0, 19, 10, 2, 3)], 2 * 9 * 19)
+    assert spared.track_sectors(0) == 9
+    assert spared.place(9) == Place(0, 0, 1, 0)
+    assert spared.turns(8) == pytest.approx(0.8)  # ten sectors a turn, the last without an address
+    assert spared.turns(9) == pytest.approx(1.2)
+    assert spared.reached(1.19) == 9
+    assert spared.place(spared.sectors - 1) == Place(0, 18, 1, 8)
 
 
 def test_more_sectors_than_there_is_room_for_are_cut_off() -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from conftest import PATIENCE_S, ROOT
 from image_cases import PAGE, image_trace
-from made import MIB
+from made import MIB, waiting
 
-from profiler.trace import Trace, save
+from profiler.trace import CONTENT_COLUMNS, TASK_COLUMNS, Trace, save, table
 
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[2J",  # a terminal's title, and its screen
@@ -34,7 +34,8 @@ RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
 
 COLD, WARM, JSON = "cold.trace.parquet", "warm.trace.parquet", ("--format", "json")
 OUTPUTS = (
-    ("report", COLD), ("project", COLD), ("compare", COLD, WARM), ("advise", COLD),
+    ("report", COLD), ("report", COLD, "--full"), ("project", COLD), ("compare", COLD, WARM),
+    ("advise", COLD),
     ("report", COLD, *JSON), ("project", COLD, *JSON), ("compare", COLD, WARM, *JSON),
     ("advise", COLD, *JSON), ("prefetch", COLD, "--dry-run"),
 )  # fmt: skip
@@ -47,6 +48,15 @@ def hostile(words: str, state: str) -> Trace:
     files = made.files.copy()
     files["path"] = [words.encode("utf-8", "surrogatepass") for _ in files["path"]]
     files["device"] = files["filesystem"] = words.encode("utf-8", "replace").decode()
+    files["host_path"] = files["path"]
+    raw = words.encode("utf-8", "surrogatepass")
+    texts_of_tasks = {"name": raw, "program": raw, "cgroup": raw, "container": files["device"].iloc[0]}
+    tasks = table(TASK_COLUMNS, [
+        {"tid": 1, "pid": 1, "parent": -1, "start_ns": None, "end_ns": None, **texts_of_tasks},
+        {"tid": 1, "pid": 1, "parent": 1, "start_ns": 9000, "end_ns": None, **texts_of_tasks,
+         "name": b"other", "container": ""},
+        {"tid": 1, "pid": 9, "parent": 1, "start_ns": 20000, "end_ns": 30000, **texts_of_tasks},
+    ])  # fmt: skip
     run = {"wall_s": 1.0, "user_s": 0.1, "system_s": 0.1, "exit_status": 0, "stderr": words, words: words}
     texts: dict[str, Any] = {
         "command": (words, words), "cwd": words, "started_at": words, "tracer": words, "image": words,
@@ -55,7 +65,12 @@ def hostile(words: str, state: str) -> Trace:
         "host": {"kernel": words, "machine": words, "virtual": words, "distribution": words, words: words,
                  "devices": {words: {"name": words, "model": words, "scheduler": words, "disk": words}}},
     }  # fmt: skip
-    return dataclasses.replace(made, files=files, meta=dataclasses.replace(made.meta, **texts))
+    made = waiting(made, (1, 0, 600_000_000, "socket", raw), (1, 600_000_000, 1, "device"))
+    contents = table(CONTENT_COLUMNS, [
+        {"file": 0, "start": 0, "end": PAGE, "kind": texts_of_tasks["container"], "path": raw},
+    ])  # fmt: skip
+    meta = dataclasses.replace(made.meta, **texts)
+    return dataclasses.replace(made, files=files, tasks=tasks, contents=contents, meta=meta)
 
 
 @pytest.mark.parametrize("kind", TOGETHER)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
+import uuid
 
 import pytest
+import vm_images
 
-from profiler.images import formats
+from profiler.images import formats, vmdk, vpc
 from profiler.images.chain import MAX_DEPTH, Opened, chain
 from profiler.images.image import Held, Image
 from profiler.images.map import Map
+from profiler.images.names import named
 
 QCOW2 = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 9, 512, 0, 0, 0, 512, 1, 0, 0)
 
@@ -41,7 +44,9 @@ def test_what_is_declared_counts_more_than_the_bytes() -> None:
     assert formats.read(Held(QCOW2), "raw").format == "raw"
     found = formats.read(Held(bytes(512)), "qcow2")
     assert found.format == "raw" and "declared to be of another format" in found.notes[0]
-    assert formats.read(Held(b"conectix")).notes == ("the structures of the format vpc are not read",)
+    assert formats.read(Held(b"LUKS\xba\xbe\0\1")).notes == (
+        "the structures of the format luks are not read",
+    )
 
 
 # ---- chains ----------------------------------------------------------------------------------------------
@@ -82,10 +87,44 @@ def test_a_chain_has_an_end() -> None:
     assert len(names) == MAX_DEPTH and "longer than 64" in notes[0]
 
 
-@pytest.mark.parametrize("name", ["nbd://host/x", "json:{}", "fat:rw:/", "ssh:x", "rbd:pool/image"])
-def test_nothing_but_files_is_followed(name: str) -> None:
-    names, notes = follow("a", {"a": name, name: ""})
-    assert names == ["a"] and "no plain file" in notes[0]
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nbd://host/x", "remote (nbd)"), ("nbd+unix:///x?socket=y", "remote (nbd)"),
+        ("ssh:x", "remote (ssh)"),
+        ("rbd:pool/image", "remote (rbd)"), ("fat:rw:/", "no plain file"), ("json:{}", "no file name"),
+        ("json:[", "cannot be read"), ('json:{"driver":"rbd","pool":"p"}', "remote (rbd)"),
+        ('json:{"driver":"qcow2","file":{"driver":"nbd"}}', "remote (nbd)"),
+        ('json:{"file.driver":"https","file.url":"u"}', "remote (https)"),
+        ('json:{"driver":"raw","offset":512,"file":{"driver":"file","filename":"b"}}', "part of a file"),
+        ("json:" + '{"file":' * 30 + "{}" + "}" * 30, "cannot be read"),
+        ("json:" + "[" * 60_000, "cannot be read"), ('json:{"driver":"file","filename":7}', "no file name"),
+        ('json:{"filename":"json:{}"}', "no file name"), (r'json:{"filename":"a\ud800"}', "no file name"),
+    ],
+)  # fmt: skip
+def test_nothing_but_files_is_followed(name: str, reason: str) -> None:
+    meant = named(name)
+    said = f"remote ({meant.remote})" if meant.remote else meant.reason
+    assert not meant.path and reason in said
+    if len(name) < 300:
+        names, notes = follow("a", {"a": name, name: ""})
+        assert names == ["a"] and reason in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "format"),
+    [
+        ('json:{"driver":"qcow2","file":{"driver":"file","filename":"b"}}', "b", "qcow2"),
+        ('json:{"driver":"raw","file.driver":"file","file.filename":"/a/b"}', "/a/b", "raw"),
+        ('json:{"driver":"qcow2","file.filename":"b"}', "b", "qcow2"), ('json:{"filename":"b"}', "b", ""),
+        ('json:{"driver":"throttle","file":{"driver":"host_device","filename":"/dev/x"}}', "/dev/x", ""),
+        ("file:b", "b", ""),
+    ],
+)  # fmt: skip
+def test_names_of_json_are_followed_to_the_file(name: str, path: str, format: str) -> None:
+    meant = named(name)
+    assert (meant.path, meant.format, meant.anywhere) == (path, format, True)
+    assert follow("a", {"a": name, path: ""})[0] == ["a", path]
 
 
 # ---- raw -------------------------------------------------------------------------------------------------
@@ -212,27 +251,29 @@ def test_a_sparse_extent_of_esx() -> None:
 def test_a_differencing_vhdx_has_blocks_of_sector_bitmaps() -> None:
     mib, kib = 1 << 20, 1 << 10
 
-    def uuid(text: str) -> bytes:
-        import uuid
-
+    def name_of(text: str) -> bytes:
         return uuid.UUID(text).bytes_le
 
     raw = bytearray(8 * mib)
     raw[:8] = b"vhdxfile"
     raw[64 * kib : 64 * kib + 80] = struct.pack("<4s4xQ48xHHIQ", b"head", 5, 0, 1, mib, mib)
     region = struct.pack("<4s4xII", b"regi", 2, 0)
-    region += struct.pack("<16sQII", uuid("2dc27766-f623-4200-9d64-115e9bfd4a08"), 3 * mib, mib, 1)
-    region += struct.pack("<16sQII", uuid("8b7ca206-4790-4b9a-b8fe-575f050f886e"), 2 * mib, mib, 1)
+    region += struct.pack("<16sQII", name_of("2dc27766-f623-4200-9d64-115e9bfd4a08"), 3 * mib, mib, 1)
+    region += struct.pack("<16sQII", name_of("8b7ca206-4790-4b9a-b8fe-575f050f886e"), 2 * mib, mib, 1)
     raw[192 * kib : 192 * kib + len(region)] = region
     items = [
         ("caa16737-fa36-4d43-b3b6-33f0aa44e76b", struct.pack("<II", mib, 2)),
         ("2fa54224-cd1b-4876-b211-5dbed83bf4b8", struct.pack("<Q", 3 * mib)),
         ("8141bf1d-a96f-4709-ba47-f233a8faab5f", struct.pack("<I", 512)),
-    ]
+        ("a8d35f2d-b30b-454d-abf7-d3d84834ab0c", vm_images.parent_locator({
+            "parent_linkage": "{83ED0EC3-24C8-49A6-A959-5E4BD1288015}",
+            "absolute_win32_path": "C:\\vm\\sub\\base.vhdx", "relative_path": "sub\\base.vhdx",
+        })),
+    ]  # fmt: skip
     table = b"metadata" + struct.pack("<2xH20x", len(items))
     for number, (name, value) in enumerate(items):
         place = 64 * kib + 16 * number
-        table += struct.pack("<16sIII4x", uuid(name), place, len(value), 0)
+        table += struct.pack("<16sIII4x", name_of(name), place, len(value), 0)
         raw[2 * mib + place : 2 * mib + place + len(value)] = value
     raw[2 * mib : 2 * mib + len(table)] = table
     # 4,096 payload blocks for each bitmap: entries 0 to 2 are blocks, entry 4,096 is the bitmap of them
@@ -244,4 +285,122 @@ def test_a_differencing_vhdx_has_blocks_of_sector_bitmaps() -> None:
         (6, 7, "sector bitmap block"), (7, 8, "unallocated"),
     ]  # fmt: skip
     assert found.guest.to_numpy().tolist() == [[4 * mib, mib, 2 * mib], [5 * mib, mib, 0]]
-    assert found.notes == ()
+    assert found.notes == () and (found.backing, found.backing_format) == ("sub/base.vhdx", "vhdx")
+    assert found.facts["parent_id"] == "83ed0ec3-24c8-49a6-a959-5e4bd1288015"
+
+
+# ---- images of VM hosts ----------------------------------------------------------------------------------
+
+
+def kinds(found: Map) -> dict[str, tuple[int, int]]:
+    """The first place of each kind."""
+    return {kind: (start, end) for start, end, kind in reversed(rows(found))}
+
+
+def test_a_fixed_vhd_is_told_by_its_footer() -> None:
+    disk = b"x" * 4096
+    found = formats.read(Held(disk + vm_images.vhd_footer(4096, 2)))
+    assert found.format == "vpc" and rows(found) == [(0, 4096, "data"), (4096, 4608, "footer")]
+    assert found.guest.to_numpy().tolist() == [[0, 4096, 0]] and found.notes == ()
+    # what only looks like one: of another size, with a wrong checksum, or declared to be raw
+    assert formats.read(Held(disk + vm_images.vhd_footer(8192, 2))).format == "raw"
+    wrong = vm_images.vhd_footer(4096, 2)[:-1] + b"\1"
+    assert formats.read(Held(disk + wrong)).format == "raw"
+    assert formats.read(Held(disk + vm_images.vhd_footer(4096, 2)), "raw").format == "raw"
+
+
+@pytest.mark.parametrize(
+    ("locators", "name"),
+    [
+        (None, "./base.vhd"),
+        ({b"W2ku": "C:\\vm\\base.vhd".encode("utf-16-le")}, "base.vhd"),
+        ({b"W2ku": "\\\\server\\share\\base.vhd".encode("utf-16-le")}, "base.vhd"),
+        ({b"W2ru": "..\\a b\\base.vhd".encode("utf-16-le")}, "../a b/base.vhd"),
+        ({b"MacX": b"file://./base%20b.vhd"}, "./base b.vhd"),
+        ({b"MacX": b"file:///srv/base.vhd"}, "/srv/base.vhd"),
+        ({b"MacX": b"file://localhost/srv/base.vhd"}, "/srv/base.vhd"),
+        ({b"MacX": b"file:///a", b"W2ru": "b.vhd".encode("utf-16-le")}, "b.vhd"),
+        ({}, "base.vhd"),
+    ],
+)
+def test_the_parent_of_a_vhd_is_named_in_many_ways(locators: dict[bytes, bytes] | None, name: str) -> None:
+    raw = vm_images.vhd(1 << 20, {1: b"1" * 4096}, 4096, "base.vhd", locators=locators)
+    found = formats.read(Held(raw))
+    assert (found.backing, found.backing_format, found.notes) == (name, "vpc", (vpc.NO_PARENT,))
+    assert found.facts["type"] == "differencing" and found.facts["parent_id"] == str(vm_images.VHD_ID)
+    assert ("parent locator" in kinds(found)) == (locators != {})
+
+
+def test_a_vhd_that_lost_its_end_is_read_by_the_copy() -> None:
+    raw = vm_images.vhd(1 << 20, {1: b"1" * 4096}, 4096)
+    found = formats.read(Held(raw[:-512]))
+    assert "footer" not in kinds(found) and "the copy" not in found.notes
+    assert found.notes == ("the footer at the end of the file is missing; its copy at the start is used",)
+    assert found.guest.to_numpy().tolist()[0][1:] == [4096, 4096]
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_parallels_disk_with_a_bitmap(old: bool) -> None:
+    raw = vm_images.parallels(1 << 20, {5: b"5" * 4096, 100: b"6" * 4096}, old, bitmap=True)
+    found = formats.read(Held(raw))
+    assert found.format == "parallels" and found.notes == () and found.facts["bitmaps"] == 1
+    for start, length, guest in found.guest.to_numpy().tolist():
+        assert raw[start : start + length] == {5: b"5", 100: b"6"}[guest // 4096] * length
+    assert {"header", "block allocation table", "format extension", "dirty bitmap"} <= set(kinds(found))
+
+
+def test_a_journal_of_sesparse_that_is_to_be_replayed() -> None:
+    found = formats.read(Held(vm_images.sesparse(1 << 20, {3: b"3" * 4096}, replay=True)))
+    assert found.facts["dirty"] and "the journal is to be replayed" in found.notes[0]
+    assert len(found.guest) == 1
+
+
+def test_a_descriptor_in_a_sparse_extent_without_a_disk() -> None:
+    text = vm_images.descriptor(
+        'RW 16 FLAT "a b.vmdk" 8\nRW 8 ZERO\nRW 4 NONSENSE "x"\nRW 8 FLAT "a b.vmdk"'
+    )
+    head = struct.pack("<4sIIQQQQ", b"KDMV", 1, 3, 0, 128, 1, 2).ljust(512, b"\0")
+    found = formats.read(Held(head + text.ljust(1024, b"\0")))
+    assert rows(found) == [(0, 512, "header"), (512, 1536, "descriptor")]
+    (part,) = found.extents
+    assert (part.name, part.kind) == ("a b.vmdk", "FLAT")
+    assert part.pieces == ((0, 4096, 8192), (28 * 512, 0, 4096))
+    assert found.facts["virtual_size"] == 36 * 512
+    assert found.notes == ("an extent that is neither flat, sparse nor zeros is left out",)
+    data = vmdk.read_extent(Held(bytes(12288)), part)
+    assert data.guest.to_numpy().tolist() == [[0, 4096, 28 * 512], [4096, 8192, 0]]
+    assert rows(data) == [(0, 12288, "data")]
+
+
+def test_the_parent_of_an_extent_of_esx() -> None:
+    found = formats.read(Held(vm_images.cowd(1 << 20, {7: b"7" * 512}, parent="base.vmdk")))
+    assert (found.backing, found.backing_format) == ("base.vmdk", "vmdk")
+    assert found.guest.to_numpy().tolist()[0][1:] == [512, 7 * 512]
+
+
+def test_a_dmg_and_a_cloop_are_named() -> None:
+    koly = b"koly" + struct.pack(">II", 4, 512)
+    assert formats.read(Held(bytes(4096) + koly.ljust(512, b"\0"))).format == "dmg"
+    assert formats.read(Held(bytes(4096) + b"koly".ljust(512, b"\0"))).format == "raw"
+    script = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"
+    found = formats.read(Held(script.ljust(1024, b"\0")))
+    assert found.format == "cloop" and found.notes == ("the structures of the format cloop are not read",)
+
+
+def test_an_image_made_on_another_one_than_that_of_the_name() -> None:
+    other = uuid.UUID(int=7)
+    files = {
+        "top": vm_images.vhd(1 << 20, {1: b"1" * 4096}, 4096, "base"),
+        "base": vm_images.vhd(1 << 20, {2: b"2" * 4096}, 4096, name=other),
+    }
+
+    def opener(name: str, _: str) -> Opened | str:
+        name = name.removeprefix("./")
+        return Opened(Held(files[name]), name, name)
+
+    links, notes = chain(opener("top", ""), opener)  # type: ignore[arg-type]
+    assert [link.front for link in links] == [None, 0]
+    assert notes == (
+        f"base is not what top was made on, or has changed since: its ID is {other}, "
+        f"and {vm_images.VHD_ID} is expected",
+    )

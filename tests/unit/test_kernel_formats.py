@@ -46,7 +46,7 @@ def test_every_field_of_this_kernels_events_is_found() -> None:
 @pytest.mark.parametrize(
     ("declaration", "size", "name", "kind"),
     [
-        ("__data_loc char[] cmd", 4, "cmd", "number"),
+        ("__data_loc char[] cmd", 4, "cmd", "located"),
         ("__rel_loc char[] cmd", 4, "cmd", "number"),
         ("const struct iovec * vec", 8, "vec", "number"),
         ("char *buf", 8, "buf", "number"),

@@ -14,12 +14,13 @@ from conftest import ROOT
 PACKAGE = ROOT / "profiler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SHARED = {
-    "trace", "calls", "plan", "errors", "free_memory", "json_values", "owner", "parquet", "reading", "units",
-    "writing",
+    "trace", "calls", "plan", "errors", "free_memory", "json_values", "owner", "packed", "parquet",
+    "reading", "units", "writing",
 }  # fmt: skip  # the contracts, open to all
 MAY_IMPORT = {
     "trace": set(), "calls": set(), "plan": set(), "errors": set(), "owner": set(), "units": set(),
-    "writing": set(), "free_memory": set(), "json_values": set(), "parquet": set(), "reading": set(),
+    "writing": set(), "free_memory": set(), "json_values": set(), "packed": set(), "parquet": set(),
+    "reading": set(),
     "capture": {"capture", "images"},  # the structures of an image are read right after the run
     "images": {"images"},
     "devices": {"devices"},

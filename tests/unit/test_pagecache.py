@@ -183,6 +183,55 @@ def test_faults_of_mappings() -> None:
     assert asked(below(trace(), faults)) == [(-1, 0, 234, 32), (-1, 0, 384, 32), (-1, 0, 279, 32)]
 
 
+def test_pages_found_mapped_stand_for_faults_in_their_middle() -> None:
+    mapped = [(1, "mmap", 0, 0, 600 * PAGE), (2, "mmap_exec", 0, 200 * PAGE, 100 * PAGE)]
+    found = [
+        (3, "present", 0, page * PAGE, count * PAGE) for page, count in ((400, 16), (250, 16), (440, 1))
+    ]
+    made = below(trace(), [*mapped, *found], handle=[0, 0, 0, 0, 0])
+    # around the fault; of code from it on, and then what was touched before it; what is there costs nothing
+    assert asked(made) == [(-1, 0, 392, 32), (-1, 0, 258, 32), (-1, 0, 250, 8), (-1, 0, 424, 32)]
+    table = simulate(made)
+    assert table["time_ns"].tolist() == [3, 4, 4, 5]  # one after the other, though nobody knows when
+    assert table["needed_ns"].tolist() == [3, 4, 4, 5]
+    random = below(made, [(2, "madvise_random", 0, 300 * PAGE, 300 * PAGE)])
+    assert asked(random)[:3] == [(-1, 0, 408, 1), (-1, 0, 400, 1), (-1, 0, 401, 1)]
+    assert len(asked(random)) == 16 + 2 + 1
+    assert asked(random, read_ahead_kb=0)[:2] == [(-1, 0, 408, 1), (-1, 0, 400, 1)]
+
+
+def test_what_was_mapped_without_a_gap_was_read_through() -> None:
+    """A program that goes through a mapped file from start to end: page by page, by its faults, and by what
+    they leave."""
+    mapped = [(0, "mmap", 0, 0, 4096 * PAGE)]
+    faults = [(1 + page, "fault", 0, page * PAGE, PAGE) for page in range(4096)]
+    found = [(1, "present", 0, page * PAGE, 16 * PAGE) for page in range(0, 4096, 16)]
+    known = asked(below(trace(), [*mapped, *faults], handle=[0] * 4097))
+    guessed = asked(below(trace(), [*mapped, *found], handle=[0] * 257))
+    assert all(4096 <= sum(count for *_, count in one) <= 4096 + 64 for one in (known, guessed))
+    assert len(known) in (128, 129)
+    assert len(guessed) <= 1.1 * len(known)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 16)), max_size=20),
+    st.sampled_from(["mmap", "mmap_exec"]),
+    st.sampled_from([0, 16, 128, 4096]),
+    st.sampled_from(["", "madvise_random", "madvise_sequential"]),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 40)), max_size=5),
+)
+def test_what_was_found_mapped_is_fetched_once(
+    found: list[tuple[int, int]], how: str, ahead: int, advice: str, reads: list[tuple[int, int]]
+) -> None:
+    rows = [(10, how, 0, 0, 400 * PAGE), *([(11, advice, 0, 0, 200 * PAGE)] if advice else [])]
+    rows += [(20, "present", 0, page * PAGE, count * PAGE) for page, count in found]
+    made = below(pages(*reads), rows, handle=0)
+    parts = asked(made, read_ahead_kb=ahead)
+    fetched = [page for _, _, start, count in parts for page in range(start, start + count)]
+    assert len(fetched) == len(set(fetched))
+    assert {page for start, count in found for page in range(start, start + count)} <= set(fetched)
+
+
 def test_calls_that_the_kernel_makes_in_pieces() -> None:
     made = trace([(0, 0, 200_000)], op="sendfile")
     # by 16 pages: the first open a window of 32, its second half ahead; the others reach a mark each
@@ -229,7 +278,7 @@ def test_placed_as_the_device_takes_it() -> None:
     first = placed.requests[placed.requests["time_ns"] == 0]
     assert first["device_offset"].tolist()[:3] == [40 * PAGE, 56 * PAGE, 62 * PAGE]
     assert first["size"].tolist()[:2] == [16 * PAGE, 6 * PAGE]
-    apart = place(table, made.files, made.extents, facts_of_devices(made), scattered=True).requests
+    apart = place(table, made.files, made.extents, facts_of_devices(made), scattered=1.0).requests
     assert apart["size"].tolist()[:3] == [8 * PAGE, 8 * PAGE, 6 * PAGE]
     assert apart["size"].sum() == placed.requests["size"].sum()
     whole = place(table, made.files, made.extents).requests

@@ -75,6 +75,11 @@ def test_what_was_mapped_counts_where_it_was_observed() -> None:
     assert b"/usr/lib/libc.so.6" in files or any(b"libc" in path for path in files)
 
 
+def test_what_was_found_mapped_counts() -> None:
+    found = below(trace([(0, 0, PAGE)]), [(5, "present", 1, 8 * PAGE, 16 * PAGE)])
+    assert planned(found) == [(0, 0, PAGE), (1, 8 * PAGE, 16 * PAGE)]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 400), st.integers(1, 40)), max_size=30),
     st.sampled_from([0, PAGE, GAP]),

@@ -13,6 +13,7 @@ from made import GIB, MIB, seed_2010, trace
 from profiler import devices
 from profiler.analysis import projection
 from profiler.analysis.projection import project, requests
+from profiler.analysis.sequential import sequential_s
 from profiler.capture.recorder import FileFacts
 from profiler.devices.flash import Flash
 from profiler.devices.model import Device
@@ -55,7 +56,7 @@ def test_times_add_up_and_know_their_reads() -> None:
 
 
 def test_a_run_of_one_copy_is_not_torn_apart() -> None:
-    run = trace([(0, number * 131072, 131072) for number in range(32)])  # 4 MiB
+    run = requests(trace([(0, number * 131072, 131072) for number in range(32)]), own=["*"])  # 4 MiB
     disk = devices.find("hdd-7200")
     turns = 4 * 32
     assert project(run, disk, 4).seconds < 1.1 * turns * 0.0095
@@ -106,15 +107,16 @@ def test_hostile_claims_give_finite_numbers() -> None:
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 400), st.integers(1, 40)), min_size=1, max_size=30),
     st.integers(1, 5),
 )
-def test_copies_read_the_same_each_and_are_never_faster(
+def test_copies_with_files_of_their_own_read_the_same_each_and_are_never_faster(
     rows: list[tuple[int, int, int]], copies: int
 ) -> None:
-    placement = requests(trace([(file, page * 4096, pages * 4096) for file, page, pages in rows]))
+    made = trace([(file, page * 4096, pages * 4096) for file, page, pages in rows])
+    placement = requests(made, own=["*"])
     for preset in devices.presets():
         one, many = project(placement, preset), project(placement, preset, copies)
         assert many.requests == copies * one.requests
         assert many.bytes == copies * one.bytes
-        assert many.seconds >= one.seconds
+        assert many.seconds >= one.seconds * (1 - 1e-9)  # sums in another order
         assert many.times.sum() == pytest.approx(many.seconds)
         assert one.low_s <= one.seconds <= one.high_s
 
@@ -159,3 +161,34 @@ def test_reads_that_overlap_are_served_together() -> None:
     together = dataclasses.replace(together, events=threads)
     assert project(alone, drive).seconds == pytest.approx(8e-4)
     assert project(together, drive).seconds == pytest.approx(1e-4 + 7 * 1e-4 / 8)
+
+
+# ---- the same bytes as one sequential read ----------------------------------------------------------------
+
+
+def test_the_case_in_one_piece_takes_a_tenth_of_a_second() -> None:
+    """A seek, half a turn, and 7.6 MiB at 105 MB/s."""
+    got = project(seed_2010(), devices.find("hdd-7200"))
+    assert got.sequential_s == pytest.approx(0.0001 + 0.009 + 30 / 7200 + 1935 * 4096 / 105e6, abs=0.005)
+    four = project(seed_2010(), devices.find("hdd-7200"), copies=4)
+    assert four.sequential_s == pytest.approx(got.sequential_s + 3 * 1935 * 4096 / 105e6)
+
+
+@given(
+    st.sampled_from(sorted(one.name for one in devices.presets())), st.integers(0, GIB), st.integers(0, GIB),
+    st.sampled_from([0, 4096, MIB]),
+)  # fmt: skip
+def test_more_bytes_take_no_less(name: str, one: int, two: int, largest: int) -> None:
+    device = devices.find(name)
+    few, many = (sequential_s(device, size, largest) for size in sorted((one, two)))
+    assert 0 <= few <= many * (1 + 1e-9)
+
+
+READS = st.lists(st.tuples(st.just(0), st.integers(0, GIB), st.integers(1, 4 * MIB)), max_size=20)
+
+
+@given(READS, st.sampled_from(sorted(one.name for one in devices.presets())), st.integers(1, 3))
+def test_in_one_piece_is_never_slower(reads: list[tuple[int, int, int]], name: str, copies: int) -> None:
+    got = project(trace(reads), devices.find(name), copies)
+    assert 0 <= got.sequential_s <= got.seconds
+    assert (got.sequential_s > 0) == (got.bytes > 0)

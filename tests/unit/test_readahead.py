@@ -112,6 +112,19 @@ def test_faults() -> None:
     assert pieces(said) == [(0, 100, 1), (1, 200, 32), (2, 300, 1)]
 
 
+def test_a_file_that_proves_longer_than_was_known_is_read_in_stretches_by_several_at_once_too() -> None:
+    """Two tasks reading it made each page a request of its own, which took a hundred times as long."""
+    for step_by_step in (False, True):
+        cache = FileCache()
+        cache.of_another(6, 320, 9)
+        if step_by_step:
+            assert len(list(cache.reading(Window(32), 1000, 100_000, 100_000, 0))) < 1_000
+        else:
+            cache.read(Window(32), 1000, 100_000, 100_000, 0)
+        assert len(pieces(cache)) < 1_000
+        assert sum(count for _, _, count in pieces(cache)) == 99_000
+
+
 def test_too_much_is_refused() -> None:
     cache = FileCache(2**50, largest=320)
     with pytest.raises(TooMuchError):

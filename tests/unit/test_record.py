@@ -7,7 +7,7 @@ import dataclasses
 import pandas as pd
 from made import trace
 
-from profiler.capture.record import data_files
+from profiler.capture.record import _unforeseen, data_files
 from profiler.capture.recorder import FileFacts
 from profiler.trace import Trace
 
@@ -46,3 +46,17 @@ def test_executables_and_libraries_that_it_maps_count() -> None:
 def test_events_of_no_file_are_no_file() -> None:
     made = seen(("syscall", "read", "regular"))
     assert data_files(dataclasses.replace(made, events=made.events.assign(file=-1))) == []
+
+
+def test_what_nobody_looked_at_is_noted_and_no_proof_where_it_is_the_most() -> None:
+    files = [FileFacts(b"%d" % number, "8:0", size=10_000, kind="regular") for number in range(3)]
+    made = trace([(0, 0, 5000), (0, 0, 9000), (1, 0, 6000), (2, 0, 1000)], files)  # 10,000, 6,000 and 1,000
+    every = [b"0", b"1", b"2"]
+    assert _unforeseen(made, every, [], "fadvise") == ("", "")
+    note, fault = _unforeseen(made, every, [b"1", b"2"], "fadvise")
+    assert note.startswith("2 files of the 3 that were used, and 6.84 KiB of 16.6 KiB, were not looked at")
+    assert "nor dropped" in note and not fault
+    note, fault = _unforeseen(made, every, [b"0"], "fadvise")
+    assert fault.startswith("NOT PROVED COLD: 1 file of the 3")
+    note, fault = _unforeseen(made, every, [b"0"], "drop_caches")
+    assert note.endswith("they were dropped with all the rest") and not fault

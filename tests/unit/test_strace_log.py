@@ -339,3 +339,17 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ColdseekError, match=r"cannot read .*; name a log"):
             strace_log.parse(path)
+
+
+def test_injected_is_said_after_the_result_not_in_what_was_read(tmp_path: Path) -> None:
+    """A read of these very words is a read, in a short line too; one that never came to the kernel is
+    none."""
+    log = tmp_path / "log"
+    log.write_text(
+        '10 openat(AT_FDCWD, "/a", O_RDONLY) = 7\n'
+        '10 read(7, " (INJECTED),b", 4096) = 4096\n'
+        '10 read(7, "x", 4096) = 4096 (INJECTED)\n'
+        '10 read(7, "x", 4096) = -1 EIO (Input/output error) (INJECTED: error) <0.000012>\n'
+    )
+    for fast in (True, False):
+        assert len(strace_log.read([str(log)], strace_log.Log(fast=fast)).reads()) == 1

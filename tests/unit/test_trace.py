@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import errno
 import json
@@ -9,6 +10,7 @@ import os
 import resource
 import signal
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,12 @@ from hypothesis import strategies as st
 from profiler.calls import READ_OPS, WRITE_OPS
 from profiler.capture.environment import MAX_EXTENTS
 from profiler.errors import ColdseekError, TraceFormatError
+from profiler.images.guest.pieces import MAX_PIECES
 from profiler.images.map import MAX_RANGES
 from profiler.parquet import read
 from profiler.trace import (
     CACHE_STATES,
+    CONTENT_COLUMNS,
     EVENT_BYTES,
     EVENT_COLUMNS,
     EXTENT_COLUMNS,
@@ -37,8 +41,13 @@ from profiler.trace import (
     LAYERS,
     MOST_ROWS,
     STRUCTURE_COLUMNS,
+    TASK_COLUMNS,
+    WAIT_COLUMNS,
+    WAIT_REASONS,
     Meta,
     Trace,
+    host_path,
+    host_paths,
     load,
     save,
     table,
@@ -47,7 +56,15 @@ from profiler.trace import (
 from profiler.writing import replacing
 
 NOBODY = 65534
-TABLES = {"files": FILE_COLUMNS, "extents": EXTENT_COLUMNS, "structures": STRUCTURE_COLUMNS}
+FIXTURES = Path(__file__).parents[1] / "data"
+TABLES = {
+    "files": FILE_COLUMNS,
+    "extents": EXTENT_COLUMNS,
+    "structures": STRUCTURE_COLUMNS,
+    "tasks": TASK_COLUMNS,
+    "waits": WAIT_COLUMNS,
+    "contents": CONTENT_COLUMNS,
+}
 
 # ---- any trace -------------------------------------------------------------------------------------------
 
@@ -77,6 +94,7 @@ def traces(draw: st.DrawFn) -> Trace:
         "device": texts, "inode": maybe(big), "size": maybe(big),
         "mtime_ns": maybe(st.integers(-(2**63), 2**63 - 1)),
         "kind": st.sampled_from(FILE_KINDS), "filesystem": texts,
+        "host_path": st.binary(max_size=8),
     }  # fmt: skip
     files = [
         {"file": number, "path": path, **{name: draw(values) for name, values in facts.items()}}
@@ -95,6 +113,20 @@ def traces(draw: st.DrawFn) -> Trace:
     structure = st.fixed_dictionaries(
         {"file": numbers, "start": big, "end": big, "kind": texts, "guest": maybe(big)}
     )
+    content = st.fixed_dictionaries(
+        {"file": numbers, "start": big, "end": big, "kind": texts, "path": st.binary(max_size=8)}
+    )
+    task = st.fixed_dictionaries({
+        "tid": st.integers(0, 2**31 - 1), "pid": st.integers(0, 2**31 - 1),
+        "parent": st.integers(-1, 2**31 - 1), "name": st.binary(max_size=6),
+        "program": st.binary(max_size=6),
+        "cgroup": st.binary(max_size=6), "container": texts, "start_ns": maybe(big), "end_ns": maybe(big),
+    })  # fmt: skip
+    wait = st.fixed_dictionaries({
+        "tid": st.integers(0, 2**31 - 1), "start_ns": big, "duration_ns": maybe(big),
+        "reason": st.sampled_from(WAIT_REASONS), "file": numbers, "what": st.binary(max_size=6),
+    })  # fmt: skip
+    waits = sorted(draw(st.lists(wait, max_size=5)), key=lambda row: (row["tid"], row["start_ns"]))
     meta = Meta(
         command=tuple(os.fsdecode(part) for part in draw(st.lists(st.binary(max_size=6), max_size=3))),
         cwd=os.fsdecode(draw(st.binary(max_size=6))),
@@ -115,6 +147,9 @@ def traces(draw: st.DrawFn) -> Trace:
         table(FILE_COLUMNS, files),
         table(EXTENT_COLUMNS, draw(st.lists(extent, max_size=3))),
         table(STRUCTURE_COLUMNS, draw(st.lists(structure, max_size=3))),
+        table(TASK_COLUMNS, draw(st.lists(task, max_size=3))),
+        table(WAIT_COLUMNS, waits),
+        table(CONTENT_COLUMNS, draw(st.lists(content, max_size=3))),
     )
 
 
@@ -131,8 +166,8 @@ def test_everything_survives_the_round_trip(place: Path, trace: Trace) -> None:
     again = load(place)
     assert again.meta == trace.meta
     pd.testing.assert_frame_equal(again.events, trace.events, check_categorical=False)
-    for name in ("files", "extents", "structures"):
-        pd.testing.assert_frame_equal(getattr(again, name), getattr(trace, name))
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(trace, name), check_categorical=False)
     assert len(again.reads()) + len(again.ends_of_file()) + len(again.writes()) <= len(again.events)
 
 
@@ -169,7 +204,7 @@ def event(**more: Any) -> dict[str, Any]:
 def file(**more: Any) -> dict[str, Any]:
     return {
         "file": 0, "path": b"/x", "device": "8:1", "inode": 3, "size": 9000, "mtime_ns": 1,
-        "kind": "regular", "filesystem": "ext4", **more,
+        "kind": "regular", "filesystem": "ext4", "host_path": b"", **more,
     }  # fmt: skip
 
 
@@ -519,7 +554,7 @@ def test_reads_writes_and_ends_of_file_are_told_apart() -> None:
 )  # fmt: skip
 def test_facts_of_images_are_checked(images: dict[str, Any]) -> None:
     row = {"file": 0, "path": b"/a", "device": "", "inode": 1, "size": 1, "mtime_ns": 1}
-    files = table(FILE_COLUMNS, [row | {"kind": "regular", "filesystem": ""}])
+    files = table(FILE_COLUMNS, [row | {"kind": "regular", "filesystem": "", "host_path": b""}])
     validate(Trace(Meta(images={"0": {"format": "qcow2", "cluster_size": 4096}}), files=files))
     with pytest.raises(TraceFormatError, match="images"):
         validate(Trace(Meta(images=images), files=files))
@@ -597,7 +632,8 @@ def test_more_rows_of_a_small_table_than_are_recorded_are_refused(
     saved: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     row = {"file": 0, "logical": 0, "physical": 0, "length": 1, "flags": 0, "start": 0, "end": 1}
-    rows = [file()] if name == "files" else [row | {"kind": "data", "guest": 0}]
+    others = {"files": file(), "tasks": task(), "waits": wait()}
+    rows = [others.get(name, row | {"kind": "data", "guest": 0, "path": b"/a"})]
     save(dataclasses.replace(known(), **{name: table(TABLES[name], rows)}), saved)
     load(saved)
     monkeypatch.setitem(MOST_ROWS, name, 0)
@@ -606,6 +642,7 @@ def test_more_rows_of_a_small_table_than_are_recorded_are_refused(
 
 def test_the_bounds_of_the_small_tables_are_those_of_what_is_recorded() -> None:
     assert MOST_ROWS["extents"] == MAX_EXTENTS and MOST_ROWS["structures"] == MAX_RANGES
+    assert MOST_ROWS["contents"] == MAX_PIECES
 
 
 def test_no_memory_is_one_line(saved: Path) -> None:
@@ -645,6 +682,109 @@ def test_a_field_of_the_meta_that_cannot_be_is_named(saved: Path, name: str, tex
     rewrite_json(saved, "coldseek.meta", b'{"version": 2, "%s": %s}' % (name.encode(), text.encode()))
     said = refused(saved)
     assert name in said and len(said) < 300
+
+
+def test_a_trace_of_version_2_has_no_tasks_and_all_its_files_lie_where_they_are_said_to() -> None:
+    old = load(FIXTURES / "version2.trace.parquet")
+    assert old.meta.version == 2
+    assert not len(old.tasks) and list(old.tasks.columns) == list(TASK_COLUMNS)
+    assert old.files["path"].tolist() == host_paths(old.files) == [b"/vm/disk0.qcow2", b"/lib/a\xff.so"]
+    assert len(old.reads()) == 3 and old.structures["guest"].tolist() == [0, pd.NA]
+
+
+def test_a_trace_of_version_3_has_tasks_and_no_waits() -> None:
+    old = load(FIXTURES / "version3.trace.parquet")
+    assert old.meta.version == 3 and len(old.tasks) == 1 and len(old.reads()) == 3
+    assert not len(old.waits) and list(old.waits.columns) == list(WAIT_COLUMNS)
+
+
+def test_a_trace_of_version_2_becomes_one_of_this_when_it_is_saved_again(saved: Path) -> None:
+    old = load(FIXTURES / "version2.trace.parquet")
+    save(dataclasses.replace(old, tasks=table(TASK_COLUMNS, [task()])), saved)
+    assert load(saved).tasks["name"].tolist() == [b"CPU 0/KVM"]
+
+
+def test_a_trace_of_this_version_without_its_tasks_is_refused(saved: Path) -> None:
+    rewrite_json(saved, "coldseek.tasks", b"[]")
+    with pytest.raises(TraceFormatError):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "more", [{"tid": -1}, {"pid": -2}, {"parent": -2}, {"start_ns": -1}, {"end_ns": -5}, {"name": "x"}]
+)
+def test_tasks_are_checked(more: dict[str, Any]) -> None:
+    validate(dataclasses.replace(known(), tasks=table(TASK_COLUMNS, [task()])))
+    with pytest.raises(TraceFormatError, match="tasks"):
+        validate(dataclasses.replace(known(), tasks=table(TASK_COLUMNS, [task(**more)])))
+
+
+def wait(**more: Any) -> dict[str, Any]:
+    return {
+        "tid": 2, "start_ns": 5, "duration_ns": 7, "reason": "socket", "file": -1, "what": b"/run/x\xff",
+        **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"tid": -1}, {"start_ns": -1}, {"duration_ns": -5}, {"reason": "x"}, {"what": "x"}, {"file": 7},
+     {"start_ns": 2**63 - 5}],
+)  # fmt: skip
+def test_waits_are_checked(more: dict[str, Any]) -> None:
+    validate(dataclasses.replace(known(), waits=table(WAIT_COLUMNS, [wait()])))
+    with pytest.raises(TraceFormatError, match="waits"):
+        validate(dataclasses.replace(known(), waits=table(WAIT_COLUMNS, [wait(**more)])))
+    with pytest.raises(TraceFormatError, match="sorted"):
+        validate(dataclasses.replace(known(), waits=table(WAIT_COLUMNS, [wait(), wait(start_ns=4)])))
+
+
+def test_any_waits_survive(saved: Path) -> None:
+    rows = [
+        wait(tid=number, start_ns=2**number, duration_ns=pd.NA if number % 3 else number, reason=reason,
+             what=bytes([number, 255]))
+        for number, reason in enumerate(WAIT_REASONS)
+    ]  # fmt: skip
+    made = dataclasses.replace(known(), waits=table(WAIT_COLUMNS, rows))
+    save(made, saved)
+    pd.testing.assert_frame_equal(
+        load(saved).waits.astype({"reason": str}), made.waits.astype({"reason": str})
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[]", b"{}", b'{"rows": -1, "columns": {}}', b'{"rows": true, "columns": {}}', b'{"rows": 0}',
+        b'{"rows": 1, "columns": {"tid": {"numbers": "!"}}}', b'{"rows": 1, "columns": {"tid": 7}}',
+        b'{"rows": 1, "columns": {"tid": {"numbers": "AAAA"}}}',
+    ],
+)  # fmt: skip
+def test_waits_that_are_no_table_are_refused(saved: Path, text: bytes) -> None:
+    rewrite_json(saved, "coldseek.waits", text)
+    refused(saved)
+
+
+def test_waits_that_unpack_to_more_than_they_claim_are_refused(saved: Path) -> None:
+    bomb = base64.b64encode(zlib.compress(bytes(50_000_000))).decode()
+    column = {"numbers": bomb}
+    text = json.dumps({"rows": 3, "columns": dict.fromkeys(WAIT_COLUMNS, column)}).encode()
+    rewrite_json(saved, "coldseek.waits", text)
+    assert "length" in refused(saved)
+
+
+def task(**more: Any) -> dict[str, Any]:
+    return {
+        "tid": 2, "pid": 1, "parent": -1, "name": b"CPU 0/KVM", "program": b"/usr/bin/qemu-system-x86_64",
+        "cgroup": b"/machine.slice", "container": "", "start_ns": 0, "end_ns": pd.NA, **more,
+    }  # fmt: skip
+
+
+def test_the_path_on_the_host_is_the_one_to_open() -> None:
+    rows = [file(), file(file=1, path=b"/data.bin", host_path=b"/var/lib/layer/data.bin")]
+    files = table(FILE_COLUMNS, rows)
+    assert host_paths(files) == [b"/x", b"/var/lib/layer/data.bin"]
+    assert host_path(files, 0) == b"/x" and host_path(files, 1) == b"/var/lib/layer/data.bin"
 
 
 def test_true_is_no_version(saved: Path) -> None:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
+from profiler.units import (
+    show_bytes,
+    show_count,
+    show_path,
+    show_percent,
+    show_plural,
+    show_seconds,
+    show_short,
+)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +106,11 @@ def test_a_shown_name_is_one_line_that_any_terminal_can_print(path: bytes | str)
 def test_different_names_are_shown_differently_where_they_are_text(one: bytes, other: bytes) -> None:
     texts = [path.isascii() for path in (one, other)]
     assert one == other or not all(texts) or show_path(one) != show_path(other)
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300), st.integers(5, 80))
+def test_a_name_cut_short_has_both_its_ends(path: bytes | str, most: int) -> None:
+    whole, short = show_path(path), show_short(path, most)
+    assert len(short) <= most and (short == whole) == (len(whole) <= most)
+    begin, _, end = short.rpartition("...")
+    assert short == whole or (whole.startswith(begin) and whole.endswith(end) and begin and end)

@@ -7,6 +7,7 @@ program's memory) it answers through `Source`.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from profiler.calls import (
     WITHOUT_EFFECT,
     Row,
 )
+from profiler.capture import links
 from profiler.capture.descriptors import Descriptors, Open
 from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
 from profiler.trace import DATA_KINDS
@@ -40,9 +42,13 @@ O_PATH = os.O_PATH
 
 FD_CLOEXEC = 1  # linux/fcntl.h
 # linux/close_range.h, linux/sched.h
-CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC, CLONE_FILES, CLONE_THREAD = 2, 4, 0x400, 0x10000
+CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC = 2, 4
+CLONE_VM, CLONE_FILES, CLONE_THREAD = 0x100, 0x400, 0x10000
 PROT_EXEC = 0x4  # asm-generic/mman-common.h
 # linux/fadvise.h
+MOST_ASKED = 20_000
+"""So many names are kept of files that are not there, or that symbolic links lead to."""
+
 FADVICE = ("normal", "random", "sequential", "willneed", "dontneed", "noreuse")
 
 
@@ -105,6 +111,10 @@ class Source(Protocol):
         """The number that argument number `argument` points to, after the call; None for NULL, and if it
         cannot be looked at."""
 
+    def path_at(self, call: Call, argument: int, directory: int | None) -> bytes | None:
+        """The path in argument number `argument`, from the root on; `directory`: the argument with what it
+        is relative to, None: the working directory. None: not known."""
+
     def iocbs(self, call: Call) -> list[Iocb]:
         """The entries of io_submit that the kernel accepted."""
 
@@ -119,6 +129,7 @@ class Calls:
         self.recorder = recorder
         self.descriptors = descriptors
         self.source = source
+        self._asked: set[bytes] = set()  # names of files that are not there, or that lead over links
         self._submitted: dict[tuple[int, object], deque[int]] = {}  # (pid, key) -> events, oldest first
 
     def finish(self, call: Call) -> None:
@@ -173,6 +184,22 @@ class Calls:
         opened = self.opened(identity)
         self.descriptors.open(call.tid, descriptor, opened, bool(identity.flags & O_CLOEXEC))
         return opened
+
+    def followed(self, call: Call, path: bytes) -> None:
+        """Record the symbolic links on the way to what is called `path`, the first time that it is."""
+        if path in self._asked or len(self._asked) >= MOST_ASKED:
+            return
+        self._asked.add(path)
+        for link in links.followed(path, b"/proc/%d/root" % call.tid):
+            facts = FileFacts(link.path, link.device, link.inode, kind="link")
+            self.happened(call, "lookup", Open(self.recorder.file(("link", link), facts), -1))
+
+    def absent(self, path: bytes) -> Open | None:
+        """What stands for a file that was looked for and is not there; None once there are too many."""
+        if path not in self._asked and len(self._asked) >= MOST_ASKED:
+            return None
+        self._asked.add(path)
+        return Open(self.recorder.file(("absent", path), FileFacts(path, kind="absent")), -1)
 
     def find(self, call: Call, descriptor: int, moved: int = 0) -> Open:
         """The open behind a descriptor, asked of the source if it was never seen before."""
@@ -313,27 +340,47 @@ def _moves(row: Row) -> Callable[[Calls, Call], None]:
     return handle
 
 
-def _open(flags_argument: int | None, default_flags: int = 0) -> Callable[[Calls, Call], None]:
+def _open(
+    path_argument: int | None, flags_argument: int | None, default_flags: int = 0
+) -> Callable[[Calls, Call], None]:
     def handle(calls: Calls, call: Call) -> None:
         if call.result < 0:
-            calls.happened(call, "open", None)
+            _not_opened(calls, call, path_argument)
             return
         flags = default_flags if flags_argument is None else call.args[flags_argument]
         opened = calls.appeared(call, call.result, flags, position=0)
         if opened.data:
             calls.happened(call, "open", opened)
+        if path_argument is not None:
+            _followed(calls, call, path_argument, opened)
 
     return handle
 
 
 def _openat2(calls: Calls, call: Call) -> None:
     if call.result < 0:
-        calls.happened(call, "open", None)
+        _not_opened(calls, call, 1)
         return
     flags = calls.source.value_at(call, 2) or 0  # struct open_how begins with its flags, 64 bits
     opened = calls.appeared(call, call.result, flags, position=0)
     if opened.data:
         calls.happened(call, "open", opened)
+    _followed(calls, call, 1, opened)
+
+
+def _followed(calls: Calls, call: Call, path_argument: int, opened: Open) -> None:
+    """A file that was asked for by another name than its own."""
+    path = calls.source.path_at(call, path_argument, path_argument - 1 if path_argument else None)
+    if path is not None and path != calls.recorder.files[opened.file].path:
+        calls.followed(call, path)
+
+
+def _not_opened(calls: Calls, call: Call, path_argument: int | None) -> None:
+    """That there is no such file had to be looked up too."""
+    path = None
+    if call.result in (-errno.ENOENT, -errno.ENOTDIR) and path_argument is not None:
+        path = calls.source.path_at(call, path_argument, path_argument - 1 if path_argument else None)
+    calls.happened(call, "open", None if path is None else calls.absent(path))
 
 
 def _close(calls: Calls, call: Call) -> None:
@@ -471,10 +518,10 @@ def _passed(calls: Calls, call: Call, descriptor: int) -> None:
 
 HANDLERS: dict[str, Callable[[Calls, Call], None]] = {
     **{row.name: _moves(row) for row in CALLS if row.moves},
-    "open": _open(1),
-    "openat": _open(2),
-    "open_by_handle_at": _open(2),
-    "creat": _open(None, os.O_CREAT | os.O_WRONLY | os.O_TRUNC),
+    "open": _open(0, 1),
+    "openat": _open(1, 2),
+    "open_by_handle_at": _open(None, 2),
+    "creat": _open(0, None, os.O_CREAT | os.O_WRONLY | os.O_TRUNC),
     "openat2": _openat2,
     "close": _close,
     "close_range": _close_range,

@@ -38,15 +38,15 @@ class Field:
     """Where a field lies in a record. offset, size: bytes from the record's common_type.
 
     kind: "number", of 1, 2, 4 or 8 bytes; "text", a char array that ends at its first NUL, with anything
-    after it; "other". What `__data_loc` describes is a number here: the length of the text proper << 16 |
-    its offset in the record.
+    after it; "located", a number that says where in the record such text lies (`__data_loc`): its length
+    with the NUL << 16 | its offset; "other".
     """
 
     name: str
     offset: int
     size: int
     signed: bool
-    kind: Literal["number", "text", "other"] = "number"
+    kind: Literal["number", "text", "located", "other"] = "number"
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,10 @@ def _fields(text: str) -> dict[str, Field]:
 
 def _field(found: re.Match[str]) -> Field:
     size = int(found["size"])
-    kind: Literal["number", "text", "other"] = "other"
-    if found["array"]:
+    kind: Literal["number", "text", "located", "other"] = "other"
+    if re.fullmatch(r"__data_loc char\[\] ?", found["type"]):
+        kind = "located" if size == 4 else "other"
+    elif found["array"]:
         if size and re.fullmatch(r"(const )?char ?", found["type"]):
             kind = "text"
     elif size in _NUMBER_BYTES:

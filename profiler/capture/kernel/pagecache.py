@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from profiler.calls import LARGEST, READ_OPS
 from profiler.capture.kernel.join import Ints, asof
+from profiler.capture.kernel.probed.stand_ins import FAULTED
 from profiler.capture.kernel.syscalls import Columns, processes_of
 from profiler.capture.kernel.windows import Window
 from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
 
-ADDED, FAULTED = "mm_filemap_add_to_page_cache", "mm_filemap_fault"
+ADDED = "mm_filemap_add_to_page_cache"
 FIELDS = {ADDED: ["s_dev", "i_ino", "index", "order"], FAULTED: ["s_dev", "i_ino", "index"]}
 
 _READS = [OP_CODES[name] for name in READ_OPS]
@@ -30,13 +31,18 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MINOR_BITS = 20  # of a dev_t inside the kernel (linux/kdev_t.h)
 
 
-class CacheLayer:
-    """Rows of ops `miss` and `fault`, window after window. Their `file` is a number of `files`, which are
-    known at the end only, as it is all reads that tell which file some inodes are."""
+Named = Callable[[int, int], int | None]
+"""What is known otherwise: device and inode -> the recorder's file."""
 
-    def __init__(self, recorder: Recorder, start_ns: int) -> None:
+
+class CacheLayer:
+    """Rows of ops `miss` and `fault`, window after window. named: asked first. Their `file` is a number of
+    `files`, which are known at the end only, as it is all reads that tell which file some inodes are."""
+
+    def __init__(self, recorder: Recorder, start_ns: int, named: Named = lambda device, inode: None) -> None:
         self._recorder = recorder
         self._start_ns = start_ns
+        self._named = named
         self._inodes: dict[tuple[int, int], int] = {}  # device, inode -> its number
         self._of_reads: dict[int, int] = {}  # number -> the recorder's file that reads brought in
         self._left: dict[tuple[str, str], Columns] = {}  # pages of reads that have not ended
@@ -119,9 +125,13 @@ class CacheLayer:
         alike = Counter(inode for inode, _ in unplaced)
         alone = {inode: number for inode, number in unplaced if alike[inode] == 1}
         return np.array([
-            _file(device, inode, known, self._of_reads.get(number, alone.get(inode, -1)), self._recorder)
+            self._file(device, inode, known, self._of_reads.get(number, alone.get(inode, -1)))
             for (device, inode), number in self._inodes.items()
         ], np.int64)  # fmt: skip
+
+    def _file(self, device: int, inode: int, known: dict[tuple[str, int | None], int], likely: int) -> int:
+        named = self._named(device, inode)
+        return _file(device, inode, known, likely, self._recorder) if named is None else named
 
 
 def _brought_in_by(pages: npt.NDArray[np.void], reads: npt.NDArray[np.void]) -> Ints:

@@ -24,6 +24,7 @@ _MISSED_EVENTS, _MISSED_STORED = 1 << 31, 1 << 30
 _COMMIT_LENGTH = (1 << 27) - 1  # what trace-cmd takes (COMMIT_MASK)
 _CHUNK_BYTES = 4 << 20  # decoded at once; takes about three times that
 LAST_NS = 2**63 - 1  # no event is later
+_LONGEST_TEXT = 512  # bytes of a path in a record; what is longer is cut
 _NOWHERE = 1 << 40  # a word beyond any page
 _SPECIAL = np.zeros(32, bool)
 _SPECIAL[[_LONG, _PADDING, _TIME_EXTEND, _TIME_STAMP]] = True
@@ -146,7 +147,7 @@ class Decoder:
 
         "time_ns": int64, by the ring buffer's clock. "tid": int32, the thread that was running. Then the
         wanted fields: numbers as int64 (an unsigned one from 2^63 on comes out negative), text as bytes up
-        to its NUL.
+        to its NUL, 512 of them at most.
         """
         return {event: _taken(wanted, end_ns) for event, wanted in self._wanted.items()}
 
@@ -232,11 +233,26 @@ def _values(data: memoryview, at: np.ndarray, column: Field) -> np.ndarray:
     """The values of a column at the bytes `at`, in no more bytes than they have."""
     is_text, sign = column.kind == "text", "i" if column.signed else "u"
     values: np.ndarray = _anywhere(data, f"S{column.size}" if is_text else f"<{sign}{column.size}")[at]
+    if column.kind == "located":
+        begin = at - column.offset + (values & 0xFFFF)
+        # no record leaves its page, and none of what a broken one points to may be outside of the chunk
+        ends = np.minimum(begin + (values >> 16), len(data))
+        return np.array([
+            bytes(data[start:end]).partition(b"\0")[0]
+            for start, end in zip(begin.tolist(), ends.tolist(), strict=True)
+        ], f"S{_LONGEST_TEXT}")  # fmt: skip
     if is_text:
         letters = values.view(np.uint8).reshape(len(values), column.size)
         # what follows the NUL is whatever was in the buffer before
         letters[np.logical_or.accumulate(letters == 0, axis=1)] = 0
     return values
+
+
+_TEXTS = {"text": "S{}".format, "located": lambda _: f"S{_LONGEST_TEXT}"}
+
+
+def _width(name: str) -> type[np.generic]:
+    return np.int32 if name == "tid" else np.int64
 
 
 def _taken(wanted: _Wanted, end_ns: int) -> dict[str, np.ndarray]:
@@ -248,7 +264,7 @@ def _taken(wanted: _Wanted, end_ns: int) -> dict[str, np.ndarray]:
     table = {"time_ns": times[taken]}
     wanted.times = [times[left]]
     for name, column in wanted.columns.items():
-        dtype = f"S{column.size}" if column.kind == "text" else np.int32 if name == "tid" else np.int64
+        dtype = _TEXTS[column.kind](column.size) if column.kind in _TEXTS else _width(name)
         values = np.concatenate(wanted.parts.get(name) or [np.empty(0, dtype)])
         table[name] = values[taken].astype(dtype, copy=False)
         wanted.parts[name] = [values[left]] if len(left) else []

@@ -139,26 +139,36 @@ def pairs(tables: Mapping[str, Columns]) -> Pairs:
     return Pairing().feed(tables, last=True)
 
 
-def rows(made: Pairs, history: History, processes: Mapping[int, int], start_ns: int) -> npt.NDArray[np.void]:
-    """Those of the calls that were made on files, as rows of the recorder's log.
-
-    processes: task -> process. start_ns: of the program, the zero of the rows' times. Offsets of calls at
-    the descriptor's position are UNKNOWN; `place` fills them in.
-    """
-    table = asof(made.tid, made.time_ns, history.task, history.task_time)
-    of_table = np.where(table >= 0, take(history.task_table, table), -1)
+def slots(made: Pairs, history: History) -> tuple[Ints, Ints]:
+    """Of each call the descriptor table of its task, and the row of `history.slot_*` that says what its
+    descriptor meant then; -1: not known."""
+    task = asof(made.tid, made.time_ns, history.task, history.task_time)
+    table = np.where(task >= 0, take(history.task_table, task), -1)
     slot = asof(
-        _slot_key(of_table, made.descriptor), made.time_ns,
+        _slot_key(table, made.descriptor), made.time_ns,
         _slot_key(history.slot_table, history.slot_descriptor), history.slot_time,
     )  # fmt: skip
-    handle = np.where((slot >= 0) & (of_table >= 0), take(history.slot_handle, slot), -1)
-    op = _OPS[made.call]
-    wanted = (
-        (handle >= 0) & take(history.data, handle).astype(bool) & (made.time_ns >= start_ns)
-        & ~np.isin(made.result, tuple(WITHOUT_EFFECT)) & ~((op == SEEK) & (made.result < 0))
-    )  # fmt: skip
-    at = np.flatnonzero(wanted)
-    handle, op = handle[at], op[at]
+    return table, np.where(table >= 0, slot, -1)
+
+
+def handles(made: Pairs, history: History) -> Ints:
+    """Which open each of the calls was made on; -1: it is not known."""
+    _, slot = slots(made, history)
+    return np.where(slot >= 0, take(history.slot_handle, slot), -1)
+
+
+def rows(
+    made: Pairs, history: History, processes: Mapping[int, int], start_ns: int, handle: Ints | None = None
+) -> npt.NDArray[np.void]:
+    """Those of the calls that were made on files, as rows of the recorder's log.
+
+    processes: task -> process. start_ns: of the program, the zero of the rows' times. handle: of each call,
+    as `handles` gives it, -1 for calls that are to be left out. Offsets of calls at the descriptor's
+    position are UNKNOWN; `place` fills them in.
+    """
+    handle = handles(made, history) if handle is None else handle
+    at = on_files(made, history, start_ns, handle)
+    handle, op = handle[at], _OPS[made.call[at]]
     state = asof(handle, made.time_ns[at], history.state_handle, history.state_time)
     found = np.zeros(len(at), EVENT_DTYPE)
     found["time_ns"] = made.time_ns[at] - start_ns
@@ -172,6 +182,15 @@ def rows(made: Pairs, history: History, processes: Mapping[int, int], start_ns: 
         found[name] = column
     found["direct"] = (state >= 0) & take(history.state_direct, state).astype(bool)
     return found
+
+
+def on_files(made: Pairs, history: History, start_ns: int, handle: Ints) -> Ints:
+    """Which of the calls were made on files since the program's start, and did something."""
+    wanted = (
+        (handle >= 0) & take(history.data, handle).astype(bool) & (made.time_ns >= start_ns)
+        & ~np.isin(made.result, tuple(WITHOUT_EFFECT)) & ~((_OPS[made.call] == SEEK) & (made.result < 0))
+    )  # fmt: skip
+    return np.flatnonzero(wanted)
 
 
 def _slot_key(table: Ints, descriptor: Ints) -> Ints:

@@ -14,6 +14,7 @@ import itertools
 import os
 import re
 import time
+from collections.abc import Callable, Mapping, Sequence
 
 from profiler.capture.guard import guarded
 from profiler.errors import ColdseekError
@@ -23,6 +24,8 @@ _MOUNTED = "/sys/kernel/tracing"
 _FSOPEN, _FSCONFIG, _FSMOUNT, _CREATE, _CLOEXEC = 430, 431, 432, 6, 1
 _LOSSES = ("overrun", "commit overrun", "dropped events")  # of per_cpu/cpuN/stats
 _NAME = re.compile(r"coldseek-(\d+)-(\d+)-(\d+)-[a-z]+\d*")
+_GROUP = re.compile(r"coldseek_(\d+)_(\d+)_(\d+)_\d+")
+_PROBES = "kprobe_events"
 _numbers = itertools.count(1)  # a busy instance that could not be removed must not be in the way of the next
 _BUSY_S = 2.0  # an instance cannot be removed while a reader holds a page of it
 
@@ -159,6 +162,34 @@ class Instance:
         return found
 
 
+class Probes:
+    """Own events, each at the entry of a function of the kernel; see Documentation/trace/kprobetrace.rst.
+    To be closed, after the instances that record them. Raises ColdseekError where the kernel refuses.
+
+    probes: event -> the functions, each with what is fetched there, in the kernel's words; of several the
+    fields are the same. group: of the events, as "system" in the names of others.
+    """
+
+    def __init__(self, root: int, probes: Mapping[str, Sequence[str]]) -> None:
+        self._root = root
+        self.group = f"coldseek_{_namespace()}_{os.getpid()}_{_started(os.getpid())}_{next(_numbers)}"
+        self._events: list[str] = []
+        for event, what in ((event, what) for event, all_ in probes.items() for what in all_):
+            try:
+                _write(root, _PROBES, f"p:{self.group}/{event} {what}", os.O_APPEND)
+            except OSError as error:
+                self.close()
+                raise ColdseekError(
+                    f"the kernel takes no probe of {what.split(' ')[0]}: {os.strerror(error.errno or 0)}"
+                ) from error
+            self._events.append(event)
+
+    def close(self) -> None:
+        """Remove them."""
+        for event in dict.fromkeys(self._events):
+            _remove_probe(self._root, f"{self.group}/{event}")
+
+
 def has_event(root: int, event: str) -> bool:
     """Whether this kernel has an event, named "system/event"."""
     return _exists(root, f"events/{event}/enable")
@@ -187,11 +218,32 @@ def _told(root: int, path: str) -> str:
 
 
 def remove_stale(root: int) -> None:
-    """Remove the instances of coldseeks that are no more."""
+    """Remove the instances, and then the probes, of coldseeks that are no more."""
     for name in _names(root):
-        namespace, pid, started = (int(part) for part in _NAME.fullmatch(name).groups())  # type: ignore[union-attr]
-        if namespace == _namespace() and _started(pid) != started:
+        if _is_stale(_NAME.fullmatch(name)):
             _remove(root, f"instances/{name}", 0)
+    for name in _probes(root):
+        if _is_stale(_GROUP.fullmatch(name.partition("/")[0])):
+            _remove_probe(root, name, 0)
+
+
+def _is_stale(name: re.Match[str] | None) -> bool:
+    """Whether what is named so was made by one that is no more, in this namespace."""
+    if name is None:
+        return False
+    namespace, pid, started = map(int, name.groups())
+    return namespace == _namespace() and _started(pid) != started
+
+
+def _probes(root: int) -> list[str]:
+    """The events that are probes of coldseeks, as "group/event"."""
+    try:
+        lines = _read(root, _PROBES).splitlines()
+    except OSError:
+        return []  # this kernel has none
+    # p:GROUP/EVENT PLACE ARGUMENTS
+    names = [line.partition(":")[2].partition(" ")[0] for line in lines]
+    return [name for name in names if _GROUP.fullmatch(name.partition("/")[0])]
 
 
 def _names(root: int) -> list[str]:
@@ -208,21 +260,32 @@ def guard(root: int) -> contextlib.AbstractContextManager[None]:
 
 
 def _clear(root: int, watched: int) -> None:
-    """Remove the instances of a process that has been killed, which takes a moment to be gone."""
+    """Remove what is left of a process that has been killed, which takes a moment to be gone."""
     deadline = time.monotonic() + _BUSY_S
     while time.monotonic() < deadline:
         remove_stale(root)  # leaves alone those of the living
-        if not any(name.split("-")[2] == str(watched) for name in _names(root)):
+        instances, probes = _names(root), _probes(root)
+        left = {*(name.split("-")[2] for name in instances), *(name.split("_")[2] for name in probes)}
+        if str(watched) not in left:
             return
         time.sleep(0.05)
 
 
 def _remove(root: int, name: str, patience_s: float = _BUSY_S) -> None:
     """Remove an instance; its events stop. Left alone where it stays busy, or is gone already."""
+    _until_gone(functools.partial(os.rmdir, name, dir_fd=root), patience_s)
+
+
+def _remove_probe(root: int, name: str, patience_s: float = _BUSY_S) -> None:
+    """The same of a probe, which is busy while an instance records it."""
+    _until_gone(functools.partial(_write, root, _PROBES, f"-:{name}", os.O_APPEND), patience_s)
+
+
+def _until_gone(remove: Callable[[], None], patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            os.rmdir(name, dir_fd=root)
+            remove()
             return
         except FileNotFoundError:
             return
@@ -259,8 +322,8 @@ def _read(top: int, path: str) -> str:
         return source.read().decode()
 
 
-def _write(top: int, path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY, dir_fd=top)
+def _write(top: int, path: str, text: str, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_WRONLY | flags, dir_fd=top)
     try:
         os.write(descriptor, text.encode())
     finally:

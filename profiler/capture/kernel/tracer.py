@@ -11,17 +11,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from profiler.capture.calls.positions import Positions
+from profiler.capture.finish.finish import Finish
 from profiler.capture.journal import History, Journal
-from profiler.capture.kernel import numbers, pagecache, requests, syscalls, tracefs
+from profiler.capture.kernel import blocking, numbers, pagecache, requests, settling, syscalls, tracefs
 from profiler.capture.kernel.drain import Drain
 from profiler.capture.kernel.formats import check_header_event, parse_format, parse_header_page
 from profiler.capture.kernel.pages import LAST_NS, Decoder
+from profiler.capture.kernel.probed import stand_ins
+from profiler.capture.kernel.switches import Switches
 from profiler.capture.kernel.tracefs import Instance
 from profiler.capture.kernel.windows import Tables, Window, cuts
 from profiler.capture.leaving import Leaving
@@ -29,6 +33,7 @@ from profiler.capture.ptrace import Ptrace
 from profiler.capture.recorder import EVENT_DTYPE, Recorder
 from profiler.capture.spill import Spill, budget_bytes
 from profiler.capture.tracer import Over, Probe
+from profiler.capture.watch.whom.sleeps import Sleep, Sleeps
 from profiler.errors import ColdseekError
 from profiler.free_memory import available_bytes
 from profiler.trace import Meta, Trace
@@ -79,12 +84,28 @@ class Observer:
     request is often issued by a worker of the kernel's. A context manager.
 
     kib: room for each processor; 0: as the machine allows. also: further events of the observed tasks,
-    name -> fields. layers: which of "cache" and "device" this kernel can show.
+    name -> fields; filters: of some of these, in the kernel's words; by_workers: those that io_uring's
+    threads have too, in `all`; probes: those that are no events of the kernel's own, as `tracefs.Probes` has
+    them. layers: which of "cache" and "device" this kernel can show; faults: whether page faults on mapped
+    files, too.
     """
 
-    def __init__(self, root: int, kib: int = 0, also: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        root: int,
+        kib: int = 0,
+        also: Mapping[str, Sequence[str]] | None = None,
+        filters: Mapping[str, str] | None = None,
+        by_workers: Collection[str] = (),
+        probes: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._root = root
-        self._also = {name: fields for name, fields in (also or {}).items() if self._has(_path(name))}
+        self._probes = {**stand_ins.for_faults(root), **(probes or {})}
+        self._also = {name: fields for name, fields in (also or {}).items() if self._can(name)}
+        self._cache = {name: fields for name, fields in pagecache.FIELDS.items() if self._can(name)}
+        self.faults = stand_ins.FAULTED in self._cache
+        self._filters = filters or {}
+        self._by_workers = frozenset(by_workers).intersection(self._also)
         free = available_bytes()
         self._kib = kib or _buffer_kib(free)
         self._window_bytes = _window_bytes(free)
@@ -100,9 +121,11 @@ class Observer:
         check_header_event(tracefs.headers(self._root)[1])
         with contextlib.ExitStack() as stack:
             stack.enter_context(tracefs.guard(self._root))
+            probes = stack.enter_context(contextlib.closing(tracefs.Probes(self._root, self._probes)))
+            self._group = probes.group
             self._mine = self._instance("mine", self._kib, stack)
             self._all = self._instance("all", self._kib // 4, stack)  # a request serves many reads
-            if self._has(f"filemap/{pagecache.ADDED}"):
+            if pagecache.ADDED in self._cache:
                 self.layers += ("cache",)
             if all(self._has(f"block/{event}") for event in requests.FIELDS):
                 self.layers += ("device",)
@@ -127,21 +150,37 @@ class Observer:
     def _has(self, event: str) -> bool:
         return tracefs.has_event(self._root, event)
 
+    def _can(self, event: str) -> bool:
+        return event in self._probes or self._has(path_of(event))
+
+    def _path(self, event: str) -> str:
+        return f"{self._group}/{event}" if event in self._probes else path_of(event)
+
     # -- recording ---------------------------------------------------------------------------------------
 
     def follow(self, *tasks: int) -> None:
         """Record what these tasks do from now on, and all that they make."""
         self._mine.set("options/event-fork", "1")
         self._mine.set("set_event_pid", " ".join(map(str, tasks)))
-        for event in pagecache.FIELDS:
-            if self._has(f"filemap/{event}"):
-                self._mine.enable(f"filemap/{event}")
-                self._all.enable(f"filemap/{event}", _WORKERS_ONLY)
+        self._begin()
+
+    def follow_all(self) -> None:
+        """Record what all tasks of the machine do from now on, but for the threads of this process."""
+        own = " ".join(os.listdir("/proc/self/task"))
+        self._mine.set("set_event_notrace_pid", own)  # to empty the buffers must not fill them
+        self._begin()
+
+    def _begin(self) -> None:
+        for event in self._cache:
+            self._mine.enable(self._path(event))
+            self._all.enable(self._path(event), _WORKERS_ONLY)
         if "device" in self.layers:
             for event in requests.FIELDS:
                 self._all.enable(f"block/{event}", _READS_ONLY)
         for event in self._also:
-            self._mine.enable(_path(event))
+            self._mine.enable(self._path(event), self._filters.get(event, ""))
+            if event in self._by_workers:
+                self._all.enable(self._path(event), _WORKERS_ONLY)
         self._enable(syscalls.READS)
 
     def follow_more(self, *tasks: int) -> None:
@@ -192,14 +231,16 @@ class Observer:
         for drain in self._drains:
             drain.close()
 
-    def windows(self) -> Iterator[Window]:
-        """All that was recorded, decoded window by window; as often as it is asked for."""
+    def windows(self, only: Collection[str] = ()) -> Iterator[Window]:
+        """All that was recorded, decoded window by window; as often as it is asked for. only: some of the
+        events that were given as `also`, and nothing else."""
         calls = syscalls.wanted(self.calls)
-        cache = {name: fields for name, fields in pagecache.FIELDS.items() if self._has(f"filemap/{name}")}
         block = requests.FIELDS if "device" in self.layers else {}
-        decoders = [
-            self._decoder({**calls, **cache, **self._also}), self._decoder({**cache, **block})
-        ]  # fmt: skip
+        workers = {name: self._also[name] for name in self._by_workers}
+        mine, all_ = {**calls, **self._cache, **self._also}, {**self._cache, **workers, **block}
+        if only:
+            mine, all_ = {name: mine[name] for name in only if name in self._also}, {}
+        decoders = [self._decoder(mine), self._decoder(all_)]
         begins = [spool.begins for drain in self._drains for spool in drain.spools]
         for start_ns, end_ns in cuts(begins, self._window_bytes // self._drains[0].page_bytes):
             for decoder, drain in zip(decoders, self._drains, strict=True):
@@ -215,7 +256,7 @@ class Observer:
         return decoder.take()
 
     def _decoder(self, wanted: Mapping[str, Sequence[str]]) -> Decoder:
-        formats = [parse_format(tracefs.format_of(self._root, _path(event))) for event in wanted]
+        formats = [parse_format(tracefs.format_of(self._root, self._path(event))) for event in wanted]
         present = {
             format_.name: [name for name in wanted[format_.name] if name in format_.fields]
             for format_ in formats
@@ -229,9 +270,11 @@ def _decode(decoder: Decoder, drain: Drain, start_ns: int, end_ns: int) -> None:
             decoder.feed(pages, drain.page_bytes)
 
 
-def _path(event: str) -> str:
-    systems = {"sys": "syscalls", "mm": "filemap", "block": "block", "sched": "sched"}
-    return f"{systems[event.partition('_')[0]]}/{event}"
+def path_of(event: str) -> str:
+    """Where tracefs has an event: "system/event"."""
+    system = event.partition("_")[0]
+    folder = {"sys": "syscalls", "mm": "filemap"}.get(system, system)
+    return f"{folder}/{event}"
 
 
 def _window_bytes(free: int | None) -> int:
@@ -261,12 +304,14 @@ class Kernel:
         silent: bool = False,
         over: Over | None = None,
         leaving: Leaving | None = None,
+        finish: Finish | None = None,
     ) -> Trace:
         """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
         with contextlib.ExitStack() as stack:
             root = stack.enter_context(opened_root())
             nested = numbers.nested()
-            observer = stack.enter_context(Observer(root, also=numbers.FIELDS if nested else None))
+            also = numbers.FIELDS if nested else blocking.EVENTS  # of switches numbers cannot be told
+            observer = stack.enter_context(Observer(root, also=also, filters=blocking.FILTERS))
             marker = stack.enter_context(contextlib.closing(numbers.Marker(root))) if nested else None
             main = 0
 
@@ -280,10 +325,13 @@ class Kernel:
                 leave=observer.calls, journal=journal, attached=follow, owner=self._owner,
                 born=(lambda: None) if marker is None else marker.write,
             )  # fmt: skip
+            sleeps = Sleeps(control.running)
             try:
-                meta = control.run(
-                    command, started, silent=silent, over=over, leaving=leaving, observed=observer.stop
-                )
+                with sleeps:
+                    meta = control.run(
+                        command, started, silent=silent, over=over, leaving=leaving, finish=finish,
+                        observed=observer.stop,
+                    )  # fmt: skip
             finally:
                 observer.stop()
             births = None
@@ -292,7 +340,7 @@ class Kernel:
                 births = numbers.matched(control.main, main, control.forks, forked)
             return assemble(
                 observer, journal.history(), control.recorder, control.processes, control.start_ns, meta,
-                main=control.main, births=births,
+                main=control.main, births=births, sleeps=sleeps.found,
             )  # fmt: skip
 
 
@@ -306,27 +354,32 @@ def assemble(
     *,
     main: int = 0,
     births: numbers.Births | None = None,
-    made: Callable[[syscalls.Pairs], None] = lambda _: None,
+    plane: Plane | None = None,
+    sleeps: Sequence[Sleep] = (),
 ) -> Trace:
     """All layers on one time line. recorder: holds what was seen otherwise, and the files. processes: task
     -> process, of all observed tasks. start_ns: the zero of the trace's times. main: the program's process,
-    of which there has to be something. births: where the kernel's numbers of tasks are not ours. made:
-    called with the calls of each window."""
+    of which there has to be something. births: where the kernel's numbers of tasks are not ours. plane: what
+    the calls are placed by; None: by `history` alone. sleeps: what tasks were seen to sleep in."""
+    plane = plane or Plane(history, processes, start_ns)
     control = recorder.take()
     ends = control["time_ns"] + np.maximum(control["duration_ns"], 0) + start_ns
     pairing, placing = syscalls.Pairing(), Positions(history, start_ns)
-    devices, cache = requests.DeviceLayer(recorder, start_ns), pagecache.CacheLayer(recorder, start_ns)
+    devices = requests.DeviceLayer(recorder, start_ns)
+    cache = pagecache.CacheLayer(recorder, start_ns, plane.named)
     pages = Spill(budget_bytes() // 4)
     known, heard, strangers = dict(processes), not main, Strangers()
+    switches, over_ns = Switches(processes), start_ns + round((meta.wall_s or 0) * 1e9)
     for window in observer.windows():
+        switches.feed(window.mine, over_ns if window.last else -1)
         if births is not None:
             window = numbers.renumbered(window, births)
             strangers.meet(window.mine)
+        window = plane.watched(window)
         heard = heard or any((table["tid"] == main).any() for table in window.mine.values())
         calls = pairing.feed(window.mine, window.last)
-        made(calls)
         ended = control[(ends >= window.start_ns) & ((ends < window.end_ns) | window.last)]
-        log = placing.place(np.concatenate([ended, syscalls.rows(calls, history, processes, start_ns)]))
+        log = placing.place(np.concatenate([ended, plane.rows(window, calls, pairing.begun)]))
         recorder.append(log)
         if "device" in observer.layers:
             known |= requests.workers(window.all, known)
@@ -341,18 +394,47 @@ def assemble(
     del rows
     pages.close()
     seen = {"mmap", "exec", "readahead"} if len(observer.layers) == 2 else set()
+    if not observer.faults:
+        seen -= {"mmap"}
+        recorder.unseen.add("mmap")
     recorder.unseen -= seen
     lost, failures = observer.lost(), observer.failures()
-    return recorder.trace(
+    waits = switches.rows()
+    trace = recorder.trace(
         dataclasses.replace(
             meta,
             tracer="kernel",
             lost_events=meta.lost_events + sum(lost.values()) + strangers.events,
             partial=meta.partial or ("" if heard else _UNHEARD),
             unseen=tuple(set(meta.unseen) - seen),
-            notes=(*meta.notes, *strangers.notes(), *failures, *_losses(lost)),
+            notes=(*meta.notes, *strangers.notes(), *failures, *_losses(lost), *switches.notes()),
         )
     )
+    return dataclasses.replace(
+        trace, waits=settling.settled(waits, trace, sleeps, processes, start_ns, over_ns)
+    )
+
+
+class Plane:
+    """How calls become reads of files. processes: task -> process. start_ns: the zero of the rows' times."""
+
+    def __init__(self, history: History, processes: Mapping[int, int], start_ns: int) -> None:
+        self.history = history
+        self.processes = processes
+        self.start_ns = start_ns
+
+    def watched(self, window: Window) -> Window:
+        """The window without what others did than those who are watched."""
+        return window
+
+    def named(self, device: int, inode: int) -> int | None:
+        """The recorder's file of an inode, where that is known otherwise than by its opens."""
+        return None
+
+    def rows(self, window: Window, calls: syscalls.Pairs, begun: Mapping[int, int]) -> npt.NDArray[np.void]:
+        """The calls as rows of the log. begun: task -> since when it has been in a call at the window's
+        end (ns)."""
+        return syscalls.rows(calls, self.history, self.processes, self.start_ns)
 
 
 _ROWS_A_TURN = 1 << 17

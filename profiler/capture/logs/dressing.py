@@ -114,9 +114,6 @@ _TIME_FIRST = re.compile(
     rb"(\[pid +\d+(?:<[^\n>]{0,64}>)?\] +|\d{1,12}(?:<[^\n>]{0,64}>)? +(?=" + _TEXT + rb"))",
     re.MULTILINE,
 )  # fmt: skip
-_COMM = re.compile(
-    rb"^(?:(\[pid +\d{1,12})<[^\n>]{0,64}>(?=\] )|(\d{1,12})<[^\n>]{0,64}>(?= ))", re.MULTILINE
-)
 _CONTEXT = re.compile(rb" \[" + _CONTEXT_BODY + rb"\](?=[ ,)\]}]|$)", re.MULTILINE)
 
 Step = Callable[[bytes], bytes]
@@ -147,7 +144,7 @@ class Undresser:
             step = _replacer(re.compile(rb"^(?:" + layer.pattern + rb")", re.MULTILINE), b"")
             self._take(step, layer.words)
             head = step(head)
-        for pattern, by in ((_TIME_FIRST, rb"\2\1"), (_COMM, rb"\1\2"), (_CONTEXT, b"")):
+        for pattern, by in ((_TIME_FIRST, rb"\2\1"), (_CONTEXT, b"")):
             if pattern.search(head):
                 step = _replacer(pattern, by)
                 self._take(step, "")

@@ -1,0 +1,117 @@
+"""Where in the files a start reads, against time: a small grid of marks, for a terminal to show.
+
+One file is shown by its offsets. Of all files together, what is brought in of each is stacked, in the order
+of first touch: a file that costs much is a broad band, and one that is never touched takes no room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from profiler.analysis.intervals import Ints, fresh, spans
+
+COLUMNS, ROWS = 512, 128
+"""The grid. A terminal of 99 columns has 172 dots of Braille side by side, a picture of 12 lines 48 above
+each other."""
+
+MOST_GROUPS = 4
+"""Kinds of marks that are told apart; the rest are one more."""
+
+HIT, REST = "hit", "the rest"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """file: the row of `files` that is shown, -1: all of them, `files` in number. groups: what the marks are
+    for, the most bytes last, as it is drawn on top; HIT, all reads of the file, first. marks: int64, a row
+    each: column of the grid (time), row (0: the lowest offset), group; each once. low, high: bytes at the
+    lower and the upper edge, of one file its offsets, of all 0 and their sum. begin_s, end_s: seconds from
+    the start of the trace at the left and the right edge.
+    """
+
+    file: int
+    files: int
+    groups: tuple[str, ...]
+    marks: Ints = field(repr=False, compare=False)
+    low: float
+    high: float
+    begin_s: float
+    end_s: float
+
+
+def picture(requests: pd.DataFrame, reads: pd.DataFrame, file: int) -> Picture | None:
+    """The picture of one file, or of all (-1); None where there is nothing to show.
+
+    requests: time_ns, file, offset, size, how and structure of each request of a cold start. reads:
+    `trace.reads()`; those of the one file are drawn below its requests.
+    """
+    shown = requests[((requests["file"] == file) if file >= 0 else (requests["file"] >= 0)).to_numpy(bool)]
+    time, which, start, end = _columns(shown)
+    names, group = _groups(shown, end - start, file >= 0)
+    if file >= 0:
+        hits = reads[((reads["file"] == file) & reads["offset"].notna()).to_numpy(bool)]
+        more = _columns(hits)
+        time, start, end = (
+            np.concatenate(pair) for pair in ((more[0], time), (more[2], start), (more[3], end))
+        )
+        group = np.concatenate([np.zeros(len(hits), np.int64), group + 1])
+        names = [HIT, *names]
+        low, high = start.astype(np.float64), end.astype(np.float64)
+        files = 1
+    else:
+        order = pd.factorize(which)[0].astype(np.int64)  # rows come by time
+        pieces = fresh(order, start, end)
+        files = len(np.unique(order))
+        stacked = np.lexsort((pieces.start, order[pieces.row]))
+        row = pieces.row[stacked]
+        high = np.cumsum((pieces.end - pieces.start)[stacked], dtype=np.float64)
+        low = high - (pieces.end - pieces.start)[stacked]
+        time, group = time[row], group[row]
+    if not len(time):
+        return None
+    bottom, top = float(low.min()), float(high.max())
+    begin, until = int(time.min()), int(time.max())
+    column = ((time - begin) / max(until - begin, 1) * (COLUMNS - 1)).astype(np.int64)
+    scale = ROWS / max(top - bottom, 1.0)
+    first, last = (
+        np.minimum((edge - bottom) * scale, ROWS - 1).astype(np.int64) for edge in (low, high - 1)
+    )
+    grid = _grid(column, first, np.maximum(last, first), group, len(names))
+    return Picture(
+        file, files, tuple(names), np.argwhere(grid)[:, [1, 2, 0]], bottom, top, begin / 1e9, until / 1e9
+    )
+
+
+def _columns(rows: pd.DataFrame) -> tuple[Ints, Ints, Ints, Ints]:
+    """Times, files, starts and ends."""
+    offset, size = (rows[name].to_numpy(np.int64, na_value=0) for name in ("offset", "size"))
+    start, end = spans(np.maximum(offset, 0), np.maximum(size, 1))
+    return rows["time_ns"].to_numpy(np.int64), rows["file"].to_numpy(np.int64), start, end
+
+
+def _groups(rows: pd.DataFrame, size: Ints, by_structure: bool) -> tuple[list[str], Ints]:
+    """Names of the groups, those of most bytes last, and the group of each row: the structures of an image,
+    else how it came in."""
+    structure, how = (rows[name].to_numpy(object) for name in ("structure", "how"))
+    labels = np.where((structure != "") & by_structure, structure, how)
+    names, found = np.unique(labels.astype(str), return_inverse=True)
+    found = found.reshape(-1)
+    most = np.argsort(-np.bincount(found, size.astype(np.float64), len(names)), kind="stable")
+    rank = np.empty(len(names), np.int64)
+    rank[most] = np.arange(len(names))
+    rank = np.minimum(rank, MOST_GROUPS)
+    kept = [str(names[number]) for number in most[:MOST_GROUPS]] + [REST] * (len(names) > MOST_GROUPS)
+    return kept[::-1], len(kept) - 1 - rank[found]
+
+
+def _grid(column: Ints, first: Ints, last: Ints, group: Ints, groups: int) -> npt.NDArray[np.bool_]:
+    """group x column x row: whether there is a mark. first, last: rows of the grid that each mark covers."""
+    ends = np.zeros((groups, COLUMNS, ROWS + 1), np.int64)
+    np.add.at(ends, (group, column, first), 1)
+    np.add.at(ends, (group, column, last + 1), -1)
+    marked: npt.NDArray[np.bool_] = np.cumsum(ends, axis=2)[:, :, :ROWS] > 0
+    return marked

@@ -1,0 +1,74 @@
+"""The disk image that a trace is about, as far as the trace tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from profiler.trace import Trace
+
+MAX_DISK = 2**56
+"""Bytes of a guest's disk; a qcow2 image cannot map more, whatever a trace claims."""
+
+COMPRESSED = ("compressed cluster", "compressed grain")
+DATA = (*COMPRESSED, "data cluster", "data", "data block", "payload block", "grain")
+"""Kinds of structures that hold what the guest wrote, apart from any other kind of known place in its
+disk."""
+
+
+@dataclass(frozen=True)
+class TracedImage:
+    """The disk image that a trace is about, as far as the trace tells.
+
+    file: its number. files: of all files of its chain, itself first. format: QEMU's name. facts: as in
+    `Meta.images`. virtual: bytes of the guest's disk. cluster: bytes, 0 where the format has none.
+    """
+
+    file: int
+    files: tuple[int, ...]
+    format: str
+    facts: dict[str, Any]
+    virtual: int
+    cluster: int
+
+
+def image_of(trace: Trace) -> TracedImage | None:
+    """The image that the trace is about: of those with known facts that nothing lies in front of, the one
+    with the most reads, of its extents and of what is behind it too. None: there is none."""
+    known = {int(number): facts for number, facts in trace.meta.images.items()}
+    behind = {number: facts.get("in_front") for number, facts in known.items()}
+    reads = trace.reads()["file"].value_counts()
+    fronts = [number for number, front in behind.items() if front not in known]
+    if not fronts:
+        return None
+    chains = [_chain(front, behind) for front in fronts]
+    top, *_ = files = max(chains, key=lambda found: sum(int(reads.get(number, 0)) for number in found))
+    facts = known[top]
+    size = trace.files["size"].iloc[top]
+    virtual = facts.get("virtual_size") or (0 if size is pd.NA else int(size))
+    return TracedImage(
+        top, tuple(files), str(facts.get("format", "")), facts, min(max(virtual, 0), MAX_DISK),
+        facts.get("cluster_size") or 0,
+    )  # fmt: skip
+
+
+def _chain(top: int, behind: dict[int, Any]) -> list[int]:
+    """The files of an image, by number, itself first."""
+    files = [top]
+    for number in files:
+        files += [one for one, front in behind.items() if front == number and one not in files]
+    return files
+
+
+def extents_of(trace: Trace, image: TracedImage) -> int:
+    """In how many runs the image lies on its device: extents that do not go on where the one before ends,
+    distances in the file taken into account."""
+    runs = 0
+    for number in image.files:
+        rows = trace.extents[(trace.extents["file"] == number).to_numpy(bool)].sort_values("logical")
+        shift = rows["physical"].to_numpy(np.int64) - rows["logical"].to_numpy(np.int64)
+        runs += int((np.diff(shift) != 0).sum()) + (len(rows) > 0)
+    return runs

@@ -1,0 +1,1 @@
+"""Events that a kernel has not got, by probes of its functions."""

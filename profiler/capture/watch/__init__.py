@@ -1,0 +1,1 @@
+"""Observing what others start, and what never ends: nothing is stopped."""

@@ -1,0 +1,97 @@
+"""The options that several commands have, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profiler.cli import completion
+from profiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from profiler.capture.finish.finish import Finish
+
+WITH = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        help="Watch these too: pid:N, unit:NAME, container:NAME, cgroup:PATH, user:NAME, all; "
+        "none: no daemon of a known client. Repeatable.",
+        metavar="TARGET",
+        autocompletion=completion.targets,
+    ),
+]
+UNTIL = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--until",
+        help="It is over when all these hold: end, exit, tcp:HOST:PORT, unix:PATH, http://URL, "
+        "file:PATH[~REGEX], output:REGEX. Repeatable; default: end.",
+        metavar="CONDITION",
+    ),
+]
+FOR = Annotated[
+    float | None,
+    typer.Option("--for", help="It is over after this time.", metavar="SECONDS", min=0.1, max=1e9),
+]
+TIMEOUT = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", help="It has failed if it is not over by then.", metavar="SECONDS", min=0.1, max=1e9
+    ),
+]
+STOP = Annotated[
+    bool, typer.Option("--stop", help="When it is over, end what it started: SIGTERM, then SIGKILL.")
+]
+GRACE = Annotated[
+    float,
+    typer.Option("--grace", help="Time between the two signals.", metavar="SECONDS", min=0, max=1e6),
+]
+GRACE_S = 3.0
+OWN = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--own",
+        help="With --copies: files of these names each start has for itself, all others are shared; none: "
+        "all are. Repeatable.",
+        metavar="GLOB",
+    ),
+]
+
+
+def finish_of(
+    until: Sequence[str] | None,
+    seconds: float | None,
+    timeout: float | None,
+    stop: bool = False,
+    grace: float = GRACE_S,
+) -> Finish | None:
+    """What these options ask for; None: the run goes on to its end, as without them. Raises UsageError."""
+    if not until and seconds is None and timeout is None:
+        if stop:
+            raise UsageError("--stop ends what runs when it is over; say when that is with --until or --for")
+        return None
+    from profiler.capture.finish.conditions import parse
+    from profiler.capture.finish.finish import Finish
+
+    return Finish([parse(one) for one in until or ()], seconds, timeout, stop, grace)
+
+
+GUEST_FILES = Annotated[
+    bool,
+    typer.Option(
+        "--guest-files",
+        help="Name the guest's files that were read of a disk image (ext and xfs; nothing is mounted).",
+    ),
+]
+EVICT = Annotated[
+    str,
+    typer.Option(
+        "--evict",
+        help="What a cold start drops: its own files, or the whole page cache; auto: all if no others read.",
+        metavar="auto|files|all",
+        autocompletion=completion.values("auto", "files", "all"),
+    ),
+]

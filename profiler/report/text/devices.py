@@ -1,0 +1,20 @@
+"""The device models there are, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from profiler.devices.model import Device
+from profiler.report.text.page import DIM, WIDTH, Page
+from profiler.units import show_path
+
+
+def devices(known: Sequence[Device], width: int = WIDTH) -> Text:
+    """Names and titles, and where the numbers come from."""
+    page = Page(width, max((len(device.name) for device in known), default=0) + 1)
+    for device in known:
+        page.row(device.name, show_path(device.title), lines=None)
+        page.row("", " ".join(show_path(" ".join(device.source.split())).split()), DIM, lines=None)
+    return page.text()
