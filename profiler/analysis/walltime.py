@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from profiler.analysis.intervals import group_sums
-from profiler.analysis.measured import copies_of, measured, median_s
+from profiler.analysis.measured import Run, copies_of, measured, median_s
 from profiler.trace import WAIT_REASONS, Trace
 from profiler.units import show_path
 
@@ -24,8 +25,13 @@ DISK_S = 0.005
 
 CONTRADICTS = 0.5
 """Of what cold runs take longer than warm ones, the traced one has to have waited at least this part for the
-device. Our own choice: a cold read costs more than its wait (the system call, the copy, threads that are
-woken), so some of the difference is the disk's without being a wait for it; half leaves room for that."""
+device, else something else may have made the difference. Our own choice: a cold read costs more than its
+wait (the system call, the copy, threads that are woken), so some of the difference is the disk's without
+being a wait for it; half leaves room for that."""
+
+TOLD_APART = 3
+"""With at least so many cold and warm runs, of which the fastest cold one took longer than the slowest warm
+one, the difference is none of chance: of runs of one kind that happens in 1 of 20 draws (3! 3! / 6!)."""
 
 _WORDS = {
     "processor": "a processor", "socket": "a socket", "pipe": "a pipe", "lock": "a lock", "timer": "a timer",
@@ -251,12 +257,14 @@ def _accounted(trace: Trace) -> WallTime | None:
 def answer(trace: Trace, time: WallTime | None) -> Answer:
     """Whether it is the disk.
 
-    What the disk costs is what a cold start takes longer than a warm one, of the untraced runs; but where a
-    traced cold run waited for the device for much less than that, it is no more than that share, as the rest
-    is no wait for a disk. Without a pair of cold and warm runs the waits of the traced one tell, whatever
-    was cached.
+    What the disk costs is what a cold start takes longer than a warm one, of the untraced runs. Where a
+    traced cold run waited for the device for much less than that, it is no more than that share, if the
+    difference may be chance, or if the run waited long enough for something else to explain it; what is left
+    then is the processor's part of cold reads, which many fast ones are made of. Without a pair of cold and
+    warm runs the waits of the traced one tell, whatever was cached.
     """
-    cold, warm = (median_s(measured(trace.meta, state)[0]) for state in ("cold", "warm"))
+    cold_runs, warm_runs = (measured(trace.meta, state)[0] for state in ("cold", "warm"))
+    cold, warm = median_s(cold_runs), median_s(warm_runs)
     known = time is not None and time.device_s is not None and time.wall_s > 0
     share = (time.device_s or 0.0) / time.wall_s if time is not None and known else None
     if cold is None or warm is None:
@@ -269,9 +277,16 @@ def answer(trace: Trace, time: WallTime | None) -> Answer:
         # who waits for the disk wakes up more often, and waits for a processor then where others run
         ready = sum(one.seconds for one in time.waited_for if one.what == _WORDS["processor"])
         of_its_own = (time.device_s or 0.0) / (time.wall_s - ready) if ready < time.wall_s else 0.0
-        if of_its_own * cold < CONTRADICTS * disk:
+        elsewhere = ((time.other_s or 0.0) + time.unknown_s - ready) / time.wall_s
+        explained = not _told_apart(cold_runs, warm_runs) or (share + elsewhere) * cold > disk
+        if of_its_own * cold < CONTRADICTS * disk and explained:
             disk = share * cold
     return Answer(cold, warm, disk, disk / cold if cold else None, _is_disk(disk, cold), measured=True)
+
+
+def _told_apart(cold: Sequence[Run], warm: Sequence[Run]) -> bool:
+    cold_s, warm_s = ([run.wall_s for run in runs if not run.failed] for runs in (cold, warm))
+    return min(len(cold_s), len(warm_s)) >= TOLD_APART and min(cold_s) > max(warm_s)
 
 
 def _is_disk(disk_s: float, whole_s: float) -> bool:

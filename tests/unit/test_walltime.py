@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import trace, waiting
 
-from profiler.analysis.walltime import DISK_S, DISK_SHARE, Answer, WallTime, answer, wall_time
+from profiler.analysis.walltime import DISK_S, DISK_SHARE, TOLD_APART, Answer, WallTime, answer, wall_time
 from profiler.trace import WAIT_REASONS, Trace
 
 S = 1_000_000_000
@@ -201,6 +201,34 @@ def test_that_others_ran_contradicts_nothing() -> None:
     )  # fmt: skip
     got = answer(made, wall_time(made))
     assert got.is_disk is True and got.disk_s == 4.0
+
+
+def fast_disk(runs: int, elsewhere_s: float) -> Trace:
+    """As of qemu-img check on a disk of 50 us a read: half of a cold read's cost is no wait."""
+    return waiting(
+        trace(wall_s=1.0, cache="cold", measured={"cold": [run(1.0)] * runs, "warm": [run(0.4)] * runs}),
+        (1, 0, S // 5, "device"), (1, S // 2, round(elsewhere_s * S), "pipe"),
+    )  # fmt: skip
+
+
+def test_fast_reads_cost_more_than_their_waits() -> None:
+    made = fast_disk(TOLD_APART, 0.1)
+    got = answer(made, wall_time(made))
+    assert got.is_disk is True and got.disk_s == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("runs", "elsewhere_s"), [(TOLD_APART - 1, 0.1), (TOLD_APART, 0.45)])
+def test_what_may_be_chance_or_something_else_is_no_more_than_the_waits(
+    runs: int, elsewhere_s: float
+) -> None:
+    made = fast_disk(runs, elsewhere_s)
+    assert answer(made, wall_time(made)).disk_s == pytest.approx(0.2)
+
+
+def test_runs_of_one_kind_that_overlap_those_of_the_other_are_chance() -> None:
+    made = fast_disk(TOLD_APART, 0.1)
+    made.meta.measured["warm"] = [run(0.4), run(0.4), run(1.1)]
+    assert answer(made, wall_time(made)).disk_s == pytest.approx(0.2)
 
 
 def test_without_untraced_runs_the_waits_tell() -> None:
