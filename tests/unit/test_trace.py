@@ -684,6 +684,24 @@ def test_a_field_of_the_meta_that_cannot_be_is_named(saved: Path, name: str, tex
     assert name in said and len(said) < 300
 
 
+@pytest.mark.parametrize("version", range(1, FORMAT_VERSION + 1))
+def test_a_trace_of_every_version_loads(version: int) -> None:
+    """Each was saved by the code of its time."""
+    old = load(FIXTURES / f"version{version}.trace.parquet")
+    assert old.meta.version == version and len(old.reads()) == 3
+    assert old.files["path"].tolist() == [b"/vm/disk0.qcow2", b"/lib/a\xff.so"]
+
+
+def test_a_trace_of_version_1_has_no_places_in_the_guest() -> None:
+    assert load(FIXTURES / "version1.trace.parquet").structures["guest"].isna().all()
+
+
+def test_a_trace_of_version_4_has_waits_and_contents() -> None:
+    old = load(FIXTURES / "version4.trace.parquet")
+    assert old.waits["what"].tolist() == [b"", b"/run/x\xff"]
+    assert old.contents["path"].tolist() == [b"/boot/initrd\xff"]
+
+
 def test_a_trace_of_version_2_has_no_tasks_and_all_its_files_lie_where_they_are_said_to() -> None:
     old = load(FIXTURES / "version2.trace.parquet")
     assert old.meta.version == 2
