@@ -1,4 +1,4 @@
-"""Opening a disk image with qemu-img: which command does it, and whether qemu-img takes the image at all."""
+"""Opening a disk image with QEMU's tools: which command does it, and whether they take the image at all."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ import shutil
 import stat
 import subprocess
 
+from profiler.capture.refusals import refused
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.images.names import named
 from profiler.units import show_path
 
-WAYS = ("info", "check", "map", "read")
-"""What `coldseek open --by` takes: three commands of qemu-img, and reading all of the guest's data."""
+WAYS = ("info", "check", "map", "read", "vm")
+"""What `coldseek open --by` takes: three commands of qemu-img, reading all of the guest's data, and opening
+the image with all that is behind it, as a virtual machine does."""
+
+_FIRST, _STEP = 2**20, 2**16
+"""Bytes of the guest's disk that firmware and boot loader read first - partition table, boot loader up to
+where the first partition begins, as partitioning tools align it - and how many at a time."""
+
+_LAST = 33 * 512
+"""Bytes of the second copy of a GUID partition table, at the end (UEFI specification, 5.3.1)."""
 
 _PERHAPS_UNCHECKED = ("raw", "vpc", "vmdk", "vhdx", "dmg", "luks", "qcow", "cloop", "bochs")
 _NO_CHECK = 63  # exit status of `qemu-img check` for formats that have nothing to check (qemu-img(1))
@@ -54,20 +63,41 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     # machine may be running on the image.
     name = name or path
     facts = json.loads(_ask(qemu_img, ["info", "--force-share", "--output=json", name], shown))
+    size, told = int(facts["virtual-size"]), () if name.startswith("json:") else ("-f", str(facts["format"]))
+    if way == "vm":
+        return path, _as_a_machine(name, told, size, shown)
     command = {
         "info": ["info", "--force-share", name],
         "check": ["check", "--force-share", name],
         # as text, map refuses what is compressed, encrypted, or not one stretch of a file
         "map": ["map", "--force-share", "--output=json", name],
         "read": [
-            "convert", "--force-share", "-n", "--target-image-opts",
-            *(() if name.startswith("json:") else ("-f", str(facts["format"]))), name,
-            f"driver=null-co,size={int(facts['virtual-size'])}",
+            "convert", "--force-share", "-n", "--target-image-opts", *told, name,
+            f"driver=null-co,size={size}",
         ],
     }  # fmt: skip
     if way == "check" and facts.get("format") in _PERHAPS_UNCHECKED:
         _refuse_unchecked(qemu_img, name, shown)
     return path, [qemu_img, *command[way]]
+
+
+def _as_a_machine(name: str, told: tuple[str, ...], size: int, shown: str) -> list[str]:
+    """The command that opens the image and what is behind it, to read only, and reads what a boot reads
+    first. size: of the guest's disk, in bytes."""
+    qemu_io = shutil.which("qemu-io")
+    if qemu_io is None:
+        raise CommandNotFoundError(
+            "qemu-io: command not found; install qemu-utils (Debian) or qemu-img (Fedora)"
+        )
+    opened = [qemu_io, "-r", "-U", *told]
+    _ask(qemu_io, [*opened[1:], "-c", "length", name], shown)
+    first = min(size, _FIRST)
+    places = [(start, min(_STEP, first - start)) for start in range(0, first, _STEP)]
+    if size > first:
+        last = min(_LAST, size - first) // 512 * 512
+        places.append((size // 512 * 512 - last, last))
+    reads = [word for start, length in places for word in ("-c", f"read -q {start} {length}")]
+    return [*opened, *reads, name]
 
 
 def _of_qemu(image: str, path: str) -> tuple[str, str]:
@@ -93,10 +123,8 @@ def _refuse_unchecked(qemu_img: str, name: str, shown: str) -> None:
         raise ColdseekError(f"qemu-img cannot check the format of {shown}; use --by map, info or read")
 
 
-def _ask(qemu_img: str, arguments: list[str], shown: str) -> bytes:
-    done = subprocess.run([qemu_img, *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+def _ask(tool: str, arguments: list[str], shown: str) -> bytes:
+    done = subprocess.run([tool, *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
-        words = done.stderr.decode("utf-8", "surrogateescape").strip().splitlines() or ["no reason given"]
-        reason = show_path(words[-1].removeprefix("qemu-img: "))
-        raise ColdseekError(f"qemu-img refuses {shown}: {reason}")
+        raise ColdseekError(refused(os.path.basename(tool), done.stderr, shown))
     return done.stdout

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from profiler.trace import Trace
 
 
-_WAYS = ("info", "check", "map", "read")
+_WAYS = ("info", "check", "map", "read", "vm")
 """As --with they mean --by, which had that name before."""
 
 _COLD, _WARM = "cold.trace.parquet", "warm.trace.parquet"
@@ -60,8 +60,9 @@ def open_image(
         str,
         typer.Option(
             "--by",
-            help="How to open it: by qemu-img info, check or map, or reading all its data.",
-            metavar="info|check|map|read",
+            help="How to open it: by qemu-img info, check or map; reading all its data; or as a virtual machine "
+            "does, with all that is behind it, up to the boot loader.",
+            metavar="info|check|map|read|vm",
             autocompletion=values(*_WAYS),
         ),
     ] = "info",

@@ -1,0 +1,34 @@
+"""QEMU's tools refuse an image: what they said, and what would help."""
+
+from __future__ import annotations
+
+import re
+
+from profiler.units import show_path
+
+_MOST = 1000
+"""Characters of what a tool said that are shown: it may quote names from the image."""
+
+_REMEDIES = (
+    (r"could not open backing file.*no such file",
+     "bring back the file behind it, or name where it lies now: qemu-img rebase -u -F FORMAT -b FILE IMAGE"),
+    (r"permission denied", "run as a user who may read it and all that is behind it, with sudo --as-root"),
+    (r"key-secret|encrypt|luks|passphrase",
+     "it is encrypted; --by info, check and map need no key, or record the command that you open it with"),
+    (r"failed to get .*lock", "another process has it open for itself: stop the virtual machine, or look at a copy"),
+    (r"unsupported|unknown (driver|incompatible)|not supported",
+     "it needs another QEMU (a newer one, or a package of more formats, as qemu-block-extra), or it is damaged"),
+    (r"corrupt|invalid|not in .* format|bad signature|truncated|too (large|small|big)",
+     "it is damaged, or of another format than it is taken for: try qemu-img check -r all on a copy"),
+)  # fmt: skip
+"""What QEMU 7.2 to 10 say (block/*.c, block.c), and what helps; the first that fits."""
+
+
+def refused(tool: str, said: bytes, shown: str) -> str:
+    """One line: all that the tool said of the image, escaped, and what would help, where that is known."""
+    text = " ".join(said.decode("utf-8", "surrogateescape").split())
+    text = text.removeprefix(f"{tool}: ")
+    remedy = next((words for way, words in _REMEDIES if re.search(way, text, re.IGNORECASE)), "")
+    cut = "..." if len(text) > _MOST else ""
+    reason = show_path(text[:_MOST]) + cut if text else "it does not say why"
+    return f"{tool} refuses {shown}: {reason}" + (f"; {remedy}" if remedy else "")

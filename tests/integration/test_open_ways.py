@@ -1,0 +1,165 @@
+"""An image opened as a machine opens it, and what QEMU's tools say where they refuse one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import need_root, need_tool
+from test_cache import as_nobody
+from test_images import create_encrypted
+
+from profiler.capture.image import open_command
+from profiler.capture.record import record
+from profiler.errors import ColdseekError
+
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def tools() -> None:
+    need_tool("qemu-img")
+    need_tool("qemu-io")
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def images(folder: Path, count: int) -> list[Path]:
+    """A chain of so many images, the last in front; each holds the first MiB of its own, and none the rest."""
+    made: list[Path] = []
+    for number in range(count):
+        path = folder / f"{number}.qcow2"
+        behind = ("-b", made[-1], "-F", "qcow2") if made else ()
+        run("qemu-img", "create", "-q", "-f", "qcow2", *behind, path, "64M")
+        made.append(path)
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 1M", "-c", "write -P 8 63M 1M", made[0])
+    return made
+
+
+def test_a_machine_reads_through_the_whole_chain_and_changes_nothing(tmp_path: Path) -> None:
+    chain = images(tmp_path, 4)
+    before = [hashlib.sha256(path.read_bytes()).digest() for path in chain]
+    meant, command = open_command(str(chain[-1]), "vm")
+    assert meant == os.path.realpath(chain[-1])
+    trace = record(command, tracer="ptrace")
+    assert trace.meta.exit_status == 0
+    reads = trace.reads()
+    read = {os.path.basename(os.fsdecode(path)): rows for path, rows in reads.groupby("path")}
+    assert {path.name for path in chain} <= set(read)  # info would look at the first alone
+    data = read["0.qcow2"]
+    assert int(data.loc[data["size"] >= 33 * 512, "size"].sum()) >= MIB + 33 * 512
+    assert [hashlib.sha256(path.read_bytes()).digest() for path in chain] == before
+
+
+FORMATS = {
+    "qcow2": "64M", "raw": "1536", "qed": "2M", "vdi": "1M", "vhdx": "3M", "vmdk": "100M", "vpc": "5M",
+    "parallels": "4M", "qcow": "1000k",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_images_of_every_format_and_of_odd_sizes(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "image"
+    run("qemu-img", "create", "-q", "-f", format, path, FORMATS[format])
+    _, command = open_command(str(path), "vm")
+    assert run(*command) == ""  # nothing was refused, and nothing said
+
+
+def test_an_image_that_a_running_machine_has_open(tmp_path: Path) -> None:
+    (path,) = images(tmp_path, 1)
+    machine = subprocess.Popen(
+        ["qemu-io", "-f", "qcow2", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert machine.stdin is not None and machine.stdout is not None
+    try:
+        machine.stdin.write(b"length\n")
+        machine.stdin.flush()
+        machine.stdout.readline()  # it has opened the image
+        _, command = open_command(str(path), "vm")
+        run(*command)
+    finally:
+        machine.communicate(b"quit\n")
+
+
+# ---- refused ---------------------------------------------------------------------------------------------
+
+
+def refusal(image: Path | str, way: str) -> str:
+    with pytest.raises(ColdseekError) as caught:
+        open_command(str(image), way)
+    text = str(caught.value)
+    assert "\n" not in text and text.isprintable()
+    return text
+
+
+def changed(path: Path, offset: int, value: bytes) -> Path:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(value)
+    return path
+
+
+def test_a_backing_file_that_is_gone(tmp_path: Path) -> None:
+    base, front = images(tmp_path, 2)
+    base.unlink()
+    text = refusal(front, "vm")
+    assert "Could not open backing file" in text and "0.qcow2" in text  # all of the message
+    assert "qemu-img rebase -u" in text
+
+
+def test_a_backing_file_that_may_not_be_read(tmp_path: Path) -> None:
+    base, front = images(tmp_path, 2)
+    need_root()
+    base.chmod(0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    text = as_nobody(lambda: refusal(front, "vm"))
+    assert "Permission denied" in text and "--as-root" in text
+
+
+def test_a_version_and_a_feature_that_this_qemu_does_not_know(tmp_path: Path) -> None:
+    (path,) = images(tmp_path, 1)
+    assert "another QEMU" in refusal(changed(path, 72, b"\x80"), "info")
+    text = refusal(changed(path, 4, b"\0\0\0\x09"), "info")
+    assert "Unsupported qcow2 version 9" in text and "another QEMU" in text
+
+
+def test_an_encrypted_image_without_its_key(tmp_path: Path) -> None:
+    path = create_encrypted(tmp_path / "image", "encrypt.format=luks,encrypt.key-secret=key", "2M", "qcow2")
+    assert re.search(r"key-secret.*it is encrypted; --by info", refusal(path, "vm"))
+    open_command(str(path), "info")
+
+
+def test_a_damaged_image_and_a_driver_that_there_is_none_of(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(os.urandom(4096))
+    by_name = 'json:{"driver":"%s","file":{"driver":"file","filename":"%s"}}'
+    assert "qemu-img check -r all" in refusal(by_name % ("vmdk", path), "info")
+    assert "Unknown driver" in refusal(by_name % ("nothing", path), "info")
+
+
+def test_what_an_image_makes_qemu_say_is_escaped_and_not_endless(tmp_path: Path) -> None:
+    base, front = images(tmp_path, 2)
+    base.unlink()
+    name = "\x1b[31m" + "x" * 900
+    run("qemu-img", "rebase", "-u", "-b", name, "-F", "qcow2", front)
+    text = refusal(front, "vm")
+    assert "\x1b" not in text and "x" * 100 in text and len(text) < 2000
+
+
+def test_a_tool_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = images(tmp_path, 1)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    found = subprocess.run(["which", "qemu-img"], capture_output=True, text=True, check=True).stdout.strip()
+    (folder / "qemu-img").symlink_to(found)
+    monkeypatch.setenv("PATH", str(folder))
+    assert "qemu-io: command not found" in refusal(path, "vm")
