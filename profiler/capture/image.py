@@ -24,6 +24,7 @@ where the first partition begins, as partitioning tools align it - and how many 
 _LAST = 33 * 512
 """Bytes of the second copy of a GUID partition table, at the end (UEFI specification, 5.3.1)."""
 
+_PACKAGES = "install qemu-utils (Debian) or qemu-img (Fedora)"
 _PERHAPS_UNCHECKED = ("raw", "vpc", "vmdk", "vhdx", "dmg", "luks", "qcow", "cloop", "bochs")
 _NO_CHECK = 63  # exit status of `qemu-img check` for formats that have nothing to check (qemu-img(1))
 
@@ -56,9 +57,7 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
         raise ColdseekError(f"{shown} is neither a file nor a block device; name a disk image")
     qemu_img = shutil.which("qemu-img")
     if qemu_img is None:
-        raise CommandNotFoundError(
-            "qemu-img: command not found; install qemu-utils (Debian) or qemu-img (Fedora)"
-        )
+        raise CommandNotFoundError(f"qemu-img: command not found; {_PACKAGES}")
     # The path is absolute, so nothing in it is taken for a protocol or an option. --force-share: a virtual
     # machine may be running on the image.
     name = name or path
@@ -86,9 +85,7 @@ def _as_a_machine(name: str, told: tuple[str, ...], size: int, shown: str) -> li
     first. size: of the guest's disk, in bytes."""
     qemu_io = shutil.which("qemu-io")
     if qemu_io is None:
-        raise CommandNotFoundError(
-            "qemu-io: command not found; install qemu-utils (Debian) or qemu-img (Fedora)"
-        )
+        raise CommandNotFoundError(f"qemu-io: command not found; {_PACKAGES}")
     opened = [qemu_io, "-r", "-U", *told]
     _ask(qemu_io, [*opened[1:], "-c", "length", name], shown)
     first = min(size, _FIRST)

@@ -60,8 +60,8 @@ def open_image(
         str,
         typer.Option(
             "--by",
-            help="How to open it: by qemu-img info, check or map; reading all its data; or as a virtual machine "
-            "does, with all that is behind it, up to the boot loader.",
+            help="How to open it: by qemu-img info, check or map; reading all its data; or as a virtual "
+            "machine does, with all that is behind it, up to the boot loader.",
             metavar="info|check|map|read|vm",
             autocompletion=values(*_WAYS),
         ),

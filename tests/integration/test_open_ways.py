@@ -33,7 +33,7 @@ def run(*command: str | Path) -> str:
 
 
 def images(folder: Path, count: int) -> list[Path]:
-    """A chain of so many images, the last in front; each holds the first MiB of its own, and none the rest."""
+    """A chain of so many images, the last in front; the first has all the data."""
     made: list[Path] = []
     for number in range(count):
         path = folder / f"{number}.qcow2"
