@@ -10,7 +10,7 @@ import subprocess
 
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.images.names import named
-from profiler.units import show_path
+from profiler.units import show_path, show_status
 
 WAYS = ("info", "check", "map", "read")
 """What `coldseek open --by` takes: three commands of qemu-img, and reading all of the guest's data."""
@@ -96,7 +96,8 @@ def _refuse_unchecked(qemu_img: str, name: str, shown: str) -> None:
 def _ask(qemu_img: str, arguments: list[str], shown: str) -> bytes:
     done = subprocess.run([qemu_img, *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
-        words = done.stderr.decode("utf-8", "surrogateescape").strip().splitlines() or ["no reason given"]
-        reason = show_path(words[-1].removeprefix("qemu-img: "))
+        words = done.stderr.decode("utf-8", "surrogateescape").strip().splitlines()
+        ended = f"exit status {show_status(done.returncode)}"
+        reason = show_path(words[-1].removeprefix("qemu-img: ")) if words else ended
         raise ColdseekError(f"qemu-img refuses {shown}: {reason}")
     return done.stdout
