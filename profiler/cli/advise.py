@@ -11,9 +11,10 @@ import typer
 
 from profiler.cli.app import app
 from profiler.cli.consent import ask, check_author
+from profiler.cli.options import AS_ROOT, DEVICE, FORMAT, TRACE, TRACER
 from profiler.cli.output import Format, Progress, find_devices, reading, say, width
-from profiler.cli.record import AS_ROOT, TRACER, runs_as
-from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
+from profiler.cli.record import runs_as
+from profiler.cli.report import emit_json
 from profiler.cli.traces import named_or_newest
 from profiler.errors import UsageError
 from profiler.units import show_path, show_plural

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler.cli.app import app
+from profiler.cli.options import QUIET
 from profiler.cli.output import Progress, can_be_made, keep, say, sum_up
 from profiler.units import show_path
 
@@ -38,7 +39,7 @@ def attach(
     output: Annotated[
         str, typer.Option("-o", "--output", help="Where to save the trace.", metavar="TRACE")
     ] = "",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    quiet: QUIET = False,
 ) -> None:
     """Record the file reads of those who run already, or of all.
 
