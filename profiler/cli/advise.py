@@ -151,9 +151,7 @@ def _verify(
         if here is None:
             progress.say(f"measuring the device here, about {MEASURED_FOR:.0f} s (--device names one)")
             here = _measured(scratch or _folder(trace, advice))
-        stretches = plan(trace)
-        written = trace.writes()["file"].unique()  # each run writes it anew, and what changed is refused
-        wanted = plan_of(stretches[~stretches["file"].isin(written).to_numpy(bool)], trace.files)
+        wanted = plan_of(plan(trace), trace.files)
         subjects = [Subject("now"), Subject("prefetch", before=lambda: prefetch(wanted))]
         for option in advice.options:
             if option.convert or option.key == "defragmented":

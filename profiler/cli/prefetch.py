@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from profiler.plan import Plan
 
 MOST_SHOWN = 20
+MOST_NAMED = 3
 
 
 @app.command(epilog="Example: coldseek prefetch boot.trace.parquet && qemu-system-x86_64 ...")
@@ -86,7 +88,7 @@ def prefetch(
 
 
 def _planned(trace: str, order: str, save: str) -> Plan:
-    from profiler.analysis.prefetch import plan
+    from profiler.analysis.prefetch import plan, written
     from profiler.plan import plan_of
     from profiler.trace import load
 
@@ -94,7 +96,18 @@ def _planned(trace: str, order: str, save: str) -> Plan:
         can_be_made(save, trace)
     with reading(trace):
         found = load(trace)
-        return plan_of(plan(found, order), found.files)
+        wanted = plan_of(plan(found, order), found.files)
+        wrote = sorted({*written(found)}.intersection(found.reads()["file"]))
+        _tell_left_out([found.files["path"].iloc[number] for number in wrote])
+    return wanted
+
+
+def _tell_left_out(paths: Sequence[bytes]) -> None:
+    """What was read and is not in the plan, in one line."""
+    if paths:
+        more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+        names = ", ".join(map(show_path, paths[:MOST_NAMED]))
+        say(f"left out, as the start itself writes to it: {names}{more}")
 
 
 def _total(plan: Plan) -> str:
