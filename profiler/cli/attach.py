@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,10 +56,15 @@ def attach(
 
         def started(recorder: Recorder) -> None:
             if not quiet:
-                say(f"observing {', '.join(map(show_path, targets))}; Ctrl-C ends that and nothing else")
+                say(begins(targets))
             progress.started(recorder)
 
         trace = complete(observe(targets, seconds, started))
     keep(trace, path, follow=bool(output))
     if not quiet:
         sum_up(trace, path)
+
+
+def begins(targets: Sequence[str]) -> str:
+    """What is said when those are watched."""
+    return f"observing {', '.join(map(show_path, targets))}; Ctrl-C ends that and nothing else"

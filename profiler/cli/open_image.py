@@ -116,10 +116,10 @@ def open_image(
             finish=[finish], targets=watched, ready=beside.wait_loaded,
             guest_files=guest_files,
         )  # fmt: skip
-        comparison, page = _report(cold, warm, folder)
+        comparison, page = report_of(cold, warm, folder)
         drawn = beside.draw()  # which begins with the first of them that is asked for
         try:
-            _tell(page, folder, drawn)
+            tell(page, folder, drawn)
         except BrokenPipeError:
             for _ in drawn:  # nobody reads our words any more; the figures are wanted all the same
                 pass
@@ -128,7 +128,7 @@ def open_image(
         raise typer.Exit(FAILED)
 
 
-def _report(cold: Trace, warm: Trace, folder: str) -> tuple[Comparison, Text]:
+def report_of(cold: Trace, warm: Trace, folder: str) -> tuple[Comparison, Text]:
     """Work out the report, leave all of it beside the traces, and give the screen of it."""
     from profiler.report import json, text
     from profiler.report.comparison import compare_summary
@@ -141,7 +141,7 @@ def _report(cold: Trace, warm: Trace, folder: str) -> tuple[Comparison, Text]:
     return comparison, text.screen(summary, shows, trace=os.path.join(folder, _COLD))
 
 
-def _tell(page: Text, folder: str, drawn: Iterable[str]) -> None:
+def tell(page: Text, folder: str, drawn: Iterable[str]) -> None:
     """Print the report and where things lie: the figures as they are drawn, each in a line."""
     from profiler.report import text
 

@@ -47,9 +47,8 @@ def _speed(mb_per_s: float) -> str:
 def _model(fitted: Fitted) -> str:
     model = fitted.model
     if isinstance(model, Disk):
-        words = (
-            f"disk: {model.rpm:,.0f} rpm, {model.average_seek_ms:g} ms average seek, "
-            f"{model.transfer_mb_per_s:g} MB/s"
+        words = f"disk: {model.rpm:,.0f} rpm, {model.average_seek_ms:g} ms average seek, " + _speed(
+            model.transfer_mb_per_s
         )
     else:
         latency = show_seconds(model.latency_us[0][1] / 1e6)
@@ -58,7 +57,7 @@ def _model(fitted: Fitted) -> str:
             part
             for part in (
                 f"flash: {latency} for 4 KiB", held or f"{model.channels:g} at once",
-                f"{model.transfer_mb_per_s:g} MB/s",
+                _speed(model.transfer_mb_per_s),
             )
         )  # fmt: skip
     return f"{words}; a start takes {fitted.low_ratio:g} to {fitted.high_ratio:g} times the projection"
