@@ -59,13 +59,24 @@ def show_plural(count: int, noun: str) -> str:
 
 
 def show_status(status: int | None) -> str:
-    """An exit status as a shell gives it: 3 -> "3", 139 -> "139 (killed by SIGSEGV)"; None: not known."""
+    """An exit status as a shell gives it: 3 -> "3", 139 -> "139 (killed by SIGSEGV)", and so is
+    -11, as Python gives it; None: not known."""
     if status is None:
         return "not known"
+    status = 128 - status if status < 0 else status
+    name = show_signal(status - 128)
+    return f"{status} (killed by {name})" if name.startswith("SIG") else str(status)
+
+
+def show_signal(number: int) -> str:
+    """A signal's name, as kill -l gives it: 11 -> "SIGSEGV", 36 -> "SIGRTMIN+2"; "signal 99" if there is
+    none."""
+    if signal.SIGRTMIN < number < signal.SIGRTMAX:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
     try:
-        return f"{status} (killed by {signal.Signals(status - 128).name})"
-    except ValueError:  # no signal has this number
-        return str(status)
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def show_path(path: bytes | str) -> str:

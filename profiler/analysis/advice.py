@@ -23,7 +23,7 @@ from profiler.analysis.traced_image import TracedImage, image_of
 from profiler.devices.model import Device
 from profiler.errors import ColdseekError
 from profiler.trace import Meta, Trace
-from profiler.units import show_bytes, show_plural
+from profiler.units import show_bytes, show_plural, show_status
 
 MIB = 2**20
 
@@ -167,7 +167,8 @@ def _unknown(trace: Trace) -> str:
     if meta.lost_events:
         return f"{show_plural(meta.lost_events, 'event')} of the recording were lost"
     if meta.exit_status and not meta.partial and not _says_by_status(meta):
-        return f"the recorded run ended with exit status {meta.exit_status}, and may have read too little"
+        status = show_status(meta.exit_status)
+        return f"the recorded run ended with exit status {status}, and may have read too little"
     if any(_is_in_pieces(meta, number) for number in meta.images):
         return "the image lies in several files (VMDK), and which of its data is in which is not known"
     return ""

@@ -19,7 +19,7 @@ from profiler.capture.tracer import Over
 from profiler.capture.warden import watched
 from profiler.errors import ColdseekError, UsageError
 from profiler.owner import Owner
-from profiler.units import show_path
+from profiler.units import show_path, show_status
 
 _LAST_LINES = 3  # of what a failed command wrote to stderr
 
@@ -148,7 +148,8 @@ class Around:
         if done.exit_status:
             wrote = last_lines(done.stderr) or "it wrote nothing to stderr"
             shown = show_path(shlex.join(command))
-            raise ColdseekError(f"{option} {shown} ended with exit status {done.exit_status}: {wrote}")
+            status = show_status(done.exit_status)
+            raise ColdseekError(f"{option} {shown} ended with exit status {status}: {wrote}")
 
     def end(self, running: leftovers.Running, kill: Callable[[], None] | None = None) -> None:
         """End what still runs, and say so. Raises ColdseekError if that cannot be ended."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from profiler.capture import user_namespace
 from profiler.capture.environment import MEMORY_FILESYSTEMS, filesystem_of
 from profiler.capture.tracer import Probe
 from profiler.errors import ColdseekError
@@ -276,8 +277,9 @@ def _cachestat(descriptor: int) -> tuple[int, int] | None:
 
 
 def _may_know(descriptor: int) -> bool:
-    """Whether mincore tells the truth about this file: to its owner, to who may write it, and to root."""
-    if os.geteuid() in (0, os.fstat(descriptor).st_uid):
+    """Whether mincore tells the truth about this file (`can_do_mincore` in mm/mincore.c): to its owner, to
+    who may write it, and to root, but not to root of a user namespace of which its owner is no user."""
+    if user_namespace.is_own(descriptor):
         return True
     return os.access(f"/proc/self/fd/{descriptor}", os.W_OK, effective_ids=True)
 
@@ -436,7 +438,15 @@ def _judge(method: str, found: Residency, must: list[bytes], known: frozenset[by
 
 def remedy(found: Residency) -> list[str]:
     """What to do where too little could be looked at, if anything."""
-    return ["run coldseek with sudo: root may look at all"] if found.unchecked and os.geteuid() else []
+    if not found.unchecked or _is_root():
+        return []
+    if os.geteuid() == 0:
+        return ["run coldseek as root outside of this user namespace: that one may look at all"]
+    return ["run coldseek with sudo: root may look at all"]
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0 and user_namespace.is_whole()
 
 
 def unlooked(found: Residency) -> str:
@@ -539,10 +549,12 @@ def _directory_on_disk() -> str:
 def _probe_drop() -> Probe:
     if can_drop_all():
         return Probe(True, f"{_DROP_CACHES} may be written: cold starts are cold with names and inodes too")
-    why = "it is read-only here" if os.geteuid() == 0 else "only root may"
-    return Probe(
-        False, why, "run as root; without it each file is evicted by fadvise, names and inodes stay"
-    )
+    how, why = "run as root", "only root may"
+    if _is_root():
+        how, why = "run outside of this container", "it is read-only here"
+    elif os.geteuid() == 0:
+        how, why = "run outside of this user namespace", "only root of the machine may"
+    return Probe(False, why, f"{how}; without it each file is evicted by fadvise, names and inodes stay")
 
 
 def _probe_fadvise(descriptor: int) -> Probe:
@@ -580,4 +592,4 @@ def _probe_mincore(descriptor: int) -> Probe:
 
 def _looked(pages: int) -> str:
     found = f"tells {show_bytes(pages * _PAGE)} of {show_bytes(_SAMPLE)} cached"
-    return found if os.geteuid() == 0 else f"{found}; of files you own or may write only"
+    return found if tells_of_others() else f"{found}; of files you own or may write only"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from profiler.capture.interrupts import SAME_S
+from profiler.units import show_signal
 
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -97,4 +98,4 @@ class Halt:
 
 def words(number: int) -> str:
     """What has happened."""
-    return "interrupted by Ctrl-C" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    return "interrupted by Ctrl-C" if number == signal.SIGINT else f"ended by {show_signal(number)}"

@@ -123,5 +123,5 @@ def _refuse_unchecked(qemu_img: str, name: str, shown: str) -> None:
 def _ask(tool: str, arguments: list[str], shown: str) -> bytes:
     done = subprocess.run([tool, *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
-        raise ColdseekError(refused(os.path.basename(tool), done.stderr, shown))
+        raise ColdseekError(refused(os.path.basename(tool), done.returncode, done.stderr, shown))
     return done.stdout

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from profiler.units import show_signal
+
 _HANDLED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 SAME_S = 0.1
 """Two of a signal within that are one: sent to a process group it reaches the process in front, too, which
@@ -69,7 +71,7 @@ class Interrupts:
         self._latest[number] = now
         if now - twice < SAME_S:
             return
-        name = signal.Signals(number).name
+        name = show_signal(number)
         self.number = self.number or number
         if self._only_others_left and self._leaves and number != signal.SIGQUIT:
             self._stop()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from profiler.capture import keeper, leftovers
+from profiler.units import show_signal, show_status
 
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
@@ -49,8 +50,8 @@ class Leaving:
         names = leftovers.show(running())
         if names and not self.left:
             self.say(
-                f"the command has ended with exit status {status}; still running, and recorded: {names}. "
-                f"Ctrl-C ends the recording and leaves them running"
+                f"the command has ended with exit status {show_status(status)}; still running, and "
+                f"recorded: {names}. Ctrl-C ends the recording and leaves them running"
             )
 
     def let_go(
@@ -150,7 +151,7 @@ def wait_in_front(worker: int, told: int, wanted: set[signal.Signals]) -> int:
         if pid:
             code = os.waitstatus_to_exitcode(how)
             if -code in FATAL:
-                name = signal.Signals(-code).name
+                name = show_signal(-code)
                 sys.stderr.write(f"coldseek: ended by {name}, and the program with it; nothing was saved\n")
             return code if code >= 0 else 128 - code
         if lost > 2:

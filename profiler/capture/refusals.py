@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from profiler.units import show_path
+from profiler.units import show_path, show_status
 
 _MOST = 1000
 """Characters of what a tool said that are shown: it may quote names from the image."""
@@ -25,11 +25,12 @@ _REMEDIES = (
 """What QEMU 7.2 to 10 say (block/*.c, block.c), and what helps; the first that fits."""
 
 
-def refused(tool: str, said: bytes, shown: str) -> str:
-    """One line: all that the tool said of the image, escaped, and what would help, where that is known."""
+def refused(tool: str, status: int, said: bytes, shown: str) -> str:
+    """One line: all that the tool said of the image, escaped, or how it ended where it said nothing;
+    and what would help, where that is known."""
     text = " ".join(said.decode("utf-8", "surrogateescape").split())
     text = text.removeprefix(f"{tool}: ")
     remedy = next((words for way, words in _REMEDIES if re.search(way, text, re.IGNORECASE)), "")
     cut = "..." if len(text) > _MOST else ""
-    reason = show_path(text[:_MOST]) + cut if text else "it does not say why"
+    reason = show_path(text[:_MOST]) + cut if text else f"exit status {show_status(status)}"
     return f"{tool} refuses {shown}: {reason}" + (f"; {remedy}" if remedy else "")

@@ -33,6 +33,7 @@ from profiler.capture.tracer import Over, Probe
 from profiler.errors import ColdseekError
 from profiler.owner import Owner
 from profiler.trace import Trace
+from profiler.units import show_status
 
 _CALLS = sorted({*HANDLERS, *CLONES, *EXECS, *IO_URING, *confined.CALLS})
 _SHOWN_WHOLE = ",".join(("io_submit", "io_getevents", "io_pgetevents", "recvmsg", "recvmmsg",
@@ -97,7 +98,9 @@ def _try(program: str, *options: str) -> str:
     lines = result.stderr.decode(errors="replace").strip().splitlines()
     if result.returncode == 0 and not lines:
         return ""
-    return lines[0].removeprefix("strace: ")[:200] if lines else f"exit status {result.returncode}"
+    if lines:
+        return lines[0].removeprefix("strace: ")[:200]
+    return f"exit status {show_status(result.returncode)}"
 
 
 @functools.lru_cache

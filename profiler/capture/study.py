@@ -31,7 +31,7 @@ from profiler.capture.watch.choose import chosen
 from profiler.errors import ColdseekError
 from profiler.owner import Owner
 from profiler.trace import Trace
-from profiler.units import show_plural
+from profiler.units import show_plural, show_status
 
 _TRACED = 3  # runs before the untraced ones: one to see which files are read, one cold, one warm
 
@@ -216,4 +216,4 @@ def _failed(status: int | None, first: int | None) -> str:
     """What to say of a run with this exit status; "": nothing."""
     if first is None or status in (first, None):
         return ""
-    return f", FAILED: exit status {status}, the first run's was {first}"
+    return f", FAILED: exit status {show_status(status)}, the first run's was {show_status(first)}"

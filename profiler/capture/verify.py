@@ -36,7 +36,7 @@ from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.owner import Owner, acting_as
 from profiler.plan import known_files
 from profiler.trace import Trace, host_path, read_bytes
-from profiler.units import device_name, show_bytes, show_path
+from profiler.units import device_name, show_bytes, show_path, show_signal, show_status
 
 SPARE = 64 * 2**20
 """Bytes that are left free on the file system at least, besides a twentieth of what the copy takes."""
@@ -379,8 +379,8 @@ def _run(command: list[str], owner: Owner | None) -> str:
         raise
     if child.returncode == 0:
         return ""
-    lines = words.decode("utf-8", "surrogateescape").strip().splitlines() or ["no reason given"]
-    return show_path(lines[-1])
+    lines = words.decode("utf-8", "surrogateescape").strip().splitlines()
+    return show_path(lines[-1]) if lines else f"exit status {show_status(child.returncode)}"
 
 
 @contextlib.contextmanager
@@ -425,7 +425,7 @@ def _ending(ignored: bool = False) -> Iterator[None]:
     """SIGTERM and SIGHUP end it as Ctrl-C does, with everything cleaned up; or none of them does."""
 
     def end(number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(f"ended by {signal.Signals(number).name}")
+        raise KeyboardInterrupt(f"ended by {show_signal(number)}")
 
     numbers = (signal.SIGTERM, signal.SIGHUP, *((signal.SIGINT,) if ignored else ()))
     former: dict[int, object] = {}
@@ -479,7 +479,8 @@ def _pair(one: _Ready, files: Sequence[bytes], status: int, owner: Owner | None)
         warm = timed.run(one.command, output=False, stdin=False, owner=owner)
     for run in (cold, warm):
         if run.exit_status != status:
-            one.failed = f"the command ended with exit status {run.exit_status}, recorded was {status}"
+            ended = show_status(run.exit_status)
+            one.failed = f"the command ended with exit status {ended}, recorded was {show_status(status)}"
             return
     one.cold.append(spent + cold.wall_s)
     one.warm.append(warm.wall_s)

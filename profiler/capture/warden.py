@@ -21,6 +21,7 @@ from types import FrameType
 from profiler.capture import leftovers
 from profiler.capture.leaving import FATAL, SIGNALS, wait_in_front
 from profiler.errors import ColdseekError
+from profiler.units import show_signal
 
 _PR_SET_PDEATHSIG = 1
 _BEGINS, _ENDS, _HEARD = b"1", b"0", b"."
@@ -121,7 +122,7 @@ class _Warden:
                 leftovers.end(self._run.running)
         code = os.waitstatus_to_exitcode(how)
         if -code in FATAL:
-            sys.stderr.write(f"coldseek: ended by {signal.Signals(-code).name}, and what it ran with it\n")
+            sys.stderr.write(f"coldseek: ended by {show_signal(-code)}, and what it ran with it\n")
             sys.stderr.flush()
         return code if code >= 0 else 128 - code
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import stat
 import sys
-from contextlib import suppress
 from importlib import import_module
 
 from profiler.cli.app import app
@@ -35,6 +35,10 @@ _COMMANDS = (
 """The modules of the commands, in the order of the help. Each imports what is slow only when it runs."""
 
 
+class _Unread(SystemExit):
+    """The end where nobody reads what is printed."""
+
+
 def main() -> None:
     """Run the command line. The one place where failures are caught and printed, in one line each."""
     try:
@@ -42,9 +46,14 @@ def main() -> None:
     except SystemExit as end:
         from profiler.capture import leaving
 
-        with suppress(OSError):
+        try:
             sys.stdout.flush()
+        except OSError:  # it has been said why, and Python would say it again
+            _drop_output()
         leaving.done(end.code if isinstance(end.code, int) else int(end.code is not None))
+        if isinstance(end, _Unread):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGPIPE)  # as of any program that goes on writing to a closed pipe
         raise
 
 
@@ -54,14 +63,10 @@ def _run() -> None:
     try:
         _hold_closed_streams()
         _register()
-        app(prog_name="coldseek")
+        _call()
     except ColdseekError as error:
         say(str(error))
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # whoever read our output has seen enough; Python must not complain when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except KeyboardInterrupt as error:
         say(str(error) or "interrupted")
         sys.exit(143 if "SIGTERM" in str(error) else 129 if "SIGHUP" in str(error) else 130)
@@ -69,6 +74,9 @@ def _run() -> None:
         say("out of memory; record a shorter run")
         sys.exit(ColdseekError.exit_code)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _unread():  # whoever read our output has seen enough
+            _drop_output()
+            raise _Unread(128 + signal.SIGPIPE) from error
         say(_words(error))
         sys.exit(ColdseekError.exit_code)
     except Exception as error:
@@ -77,6 +85,30 @@ def _run() -> None:
         words = show_path(f"{type(error).__name__}: {error}")
         say(f"failed by a mistake of its own ({words}); COLDSEEK_DEBUG=1 shows where")
         sys.exit(ColdseekError.exit_code)
+
+
+def _call() -> None:
+    """Run the command, and print all that it has to print. Raises SystemExit, and OSError where that cannot
+    be printed."""
+    try:
+        app(prog_name="coldseek")
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # of which typer makes a 1
+            raise end.__context__ from None
+        sys.stdout.flush()
+        raise
+
+
+def _unread() -> bool:
+    """Whether our output goes to a pipe or a socket that nobody reads any more."""
+    output = select.poll()
+    output.register(1, 0)  # what has ended is told without being asked for
+    return any(told & (select.POLLERR | select.POLLHUP) for _, told in output.poll(0))
+
+
+def _drop_output() -> None:
+    """What could not be printed is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
 
 
 def _words(error: OSError) -> str:

@@ -11,9 +11,10 @@ import typer
 
 from profiler.cli.app import app
 from profiler.cli.consent import ask, check_author
+from profiler.cli.options import AS_ROOT, DEVICE, FORMAT, TRACE, TRACER
 from profiler.cli.output import Format, Progress, find_devices, reading, say, width
-from profiler.cli.record import AS_ROOT, TRACER, runs_as
-from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
+from profiler.cli.record import runs_as
+from profiler.cli.report import emit_json
 from profiler.cli.traces import named_or_newest
 from profiler.errors import UsageError
 from profiler.units import show_path, show_plural
@@ -150,9 +151,7 @@ def _verify(
         if here is None:
             progress.say(f"measuring the device here, about {MEASURED_FOR:.0f} s (--device names one)")
             here = _measured(scratch or _folder(trace, advice))
-        stretches = plan(trace)
-        written = trace.writes()["file"].unique()  # each run writes it anew, and what changed is refused
-        wanted = plan_of(stretches[~stretches["file"].isin(written).to_numpy(bool)], trace.files)
+        wanted = plan_of(plan(trace), trace.files)
         subjects = [Subject("now"), Subject("prefetch", before=lambda: prefetch(wanted))]
         for option in advice.options:
             if option.convert or option.key == "defragmented":

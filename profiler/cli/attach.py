@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler.cli.app import app
+from profiler.cli.options import QUIET
 from profiler.cli.output import Progress, can_be_made, keep, say, sum_up
 from profiler.units import show_path
 
@@ -38,7 +40,7 @@ def attach(
     output: Annotated[
         str, typer.Option("-o", "--output", help="Where to save the trace.", metavar="TRACE")
     ] = "",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    quiet: QUIET = False,
 ) -> None:
     """Record the file reads of those who run already, or of all.
 
@@ -54,10 +56,15 @@ def attach(
 
         def started(recorder: Recorder) -> None:
             if not quiet:
-                say(f"observing {', '.join(map(show_path, targets))}; Ctrl-C ends that and nothing else")
+                say(begins(targets))
             progress.started(recorder)
 
         trace = complete(observe(targets, seconds, started))
     keep(trace, path, follow=bool(output))
     if not quiet:
         sum_up(trace, path)
+
+
+def begins(targets: Sequence[str]) -> str:
+    """What is said when those are watched."""
+    return f"observing {', '.join(map(show_path, targets))}; Ctrl-C ends that and nothing else"

@@ -89,11 +89,16 @@ def _calibrate(path: str, output: str, seconds: float, quiet: bool) -> None:
         file.write(text.encode())
     if not quiet:
         page.write(calibration(fitted, where, width()), sys.stdout)
-        usable = saved if saved.isprintable() and " " not in saved else f"'{show_path(saved)}'"
-        say(f"saved {show_path(saved)}; use it: coldseek project TRACE --device {usable}")
+        say(use_of(saved))
     if found.interrupted:
         say("interrupted: made of the rounds that were complete")
         raise typer.Exit(130)
+
+
+def use_of(saved: str) -> str:
+    """What is said of a device file."""
+    usable = saved if saved.isprintable() and " " not in saved else f"'{show_path(saved)}'"
+    return f"saved {show_path(saved)}; use it: coldseek project TRACE --device {usable}"
 
 
 def _where(found: Measured) -> str:

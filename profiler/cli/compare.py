@@ -13,21 +13,28 @@ import typer
 from profiler.cli.ahead import REPORT, load_ahead
 from profiler.cli.app import app
 from profiler.cli.options import (
+    AFTER,
+    AS_ROOT,
+    BEFORE,
     EVICT,
     FOR,
+    FORMAT,
     GRACE,
     GRACE_S,
     GUEST_FILES,
+    MOST_RUNS,
     OWN,
+    RUNS,
     STOP,
     TIMEOUT,
+    TRACER,
     UNTIL,
     WITH,
     finish_of,
 )
 from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, reading, say, width
-from profiler.cli.record import AS_ROOT, TRACER, runs_as
-from profiler.cli.report import FORMAT, emit_json
+from profiler.cli.record import runs_as
+from profiler.cli.report import emit_json
 from profiler.errors import ColdseekError, UsageError
 from profiler.owner import Owner, invoker, make_folder
 from profiler.units import show_path
@@ -36,20 +43,6 @@ if TYPE_CHECKING:
     from profiler.capture.finish.finish import Finish
     from profiler.capture.halt import Halt
     from profiler.trace import Trace
-
-BEFORE = Annotated[
-    str, typer.Option("--before", help="Run this before each run, untimed; no shell.", metavar="CMD")
-]
-AFTER = Annotated[
-    str,
-    typer.Option(
-        "--after",
-        help="Run this after each run, untimed: to stop what it started, say; no shell.",
-        metavar="CMD",
-    ),
-]
-RUNS = 3
-"""Untraced runs of each kind, at most, where nobody says how many."""
 
 FAILED = 1
 """The exit status where runs failed."""
@@ -63,15 +56,7 @@ def compare(
         list[str],
         typer.Argument(metavar="TRACE TRACE | -- COMMAND", help="Two traces, or a program to run."),
     ],
-    runs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1000,
-            help="Untraced runs of each kind, for the times; default: 3, or 2 that agree.",
-            metavar="N",
-        ),
-    ] = None,
+    runs: RUNS = None,
     copies: Annotated[
         int,
         typer.Option(
@@ -138,9 +123,8 @@ def compare(
     else:
         with stoppable(output) as kept:
             pair = run_both(
-                words, runs or RUNS, tracer, kept, runs_as(as_root), before=before, after=after, evict=evict,
-                finish=finishes, targets=targets, copies=copies, own=own, settle=runs is None,
-                guest_files=guest_files,
+                words, runs, tracer, kept, runs_as(as_root), before=before, after=after, evict=evict,
+                finish=finishes, targets=targets, copies=copies, own=own, guest_files=guest_files,
             )  # fmt: skip
             from profiler.report.comparison import compare_summary  # loaded with what it needs: see `ahead`
 
@@ -196,7 +180,7 @@ def stoppable(folder: str) -> Iterator[Kept]:
 
 def run_both(
     words: list[str],
-    runs: int,
+    runs: int | None,
     tracer: str,
     kept: Kept,
     owner: Owner | None,
@@ -209,13 +193,12 @@ def run_both(
     targets: Sequence[str] | None,
     copies: int = 1,
     own: Sequence[str] | None = None,
-    settle: bool,
     ready: Callable[[], None] = lambda: None,
     guest_files: bool = False,
 ) -> tuple[Trace, Trace]:
     """Study a command, which runs as `owner`; cold.trace.parquet and warm.trace.parquet go to the folder, if
-    there is one, as they come. finish: when each copy is over. settle: fewer than `runs` where they agree.
-    ready: see `study`; what makes reports is loaded by then."""
+    there is one, as they come. finish: when each copy is over. runs: of each kind;
+    None: MOST_RUNS, or fewer that agree. ready: see `study`; what makes reports is loaded by then."""
     with Progress() as progress:
         progress.begins("loading")
         from profiler.capture.around import words_of
@@ -249,9 +232,9 @@ def run_both(
                     kept.names = list(dict.fromkeys([*kept.names, f"{name}.trace.parquet"]))
 
         found = study(
-            words, runs, tracer, image=image, owner=owner, started=progress.started, say=progress.say,
-            keep=save, check=kept.halt.check, evict=evict, **commands, finish=finish[0],
-            targets=tuple(targets or ()), copies=several, settle=settle, begins=progress.begins,
+            words, runs or MOST_RUNS, tracer, image=image, owner=owner, started=progress.started,
+            say=progress.say, keep=save, check=kept.halt.check, evict=evict, **commands, finish=finish[0],
+            targets=tuple(targets or ()), copies=several, settle=runs is None, begins=progress.begins,
             ready=loaded, guest_files=guest_files,
         )  # fmt: skip
     if kept.folder and not image:

@@ -28,18 +28,22 @@ def doctor() -> None:
     works = {name for name, probe in [*tracers, *methods] if probe.works}
     can_trace = bool(works.intersection(tracer.NAMES))
     can_empty = bool(works & {"drop_caches", "fadvise"}) and bool(works & {"cachestat", "mincore"})
-    answers = [("yes" if can_trace else "NO", "a start can be traced"), _cold(can_empty)]
+    told = answers(can_trace, can_empty, cache.tells_of_others())
     sections = (("tracers", tracers), ("watching", others), ("page cache", methods))
-    text.write(text.doctor(sections, answers, width()), sys.stdout)
+    text.write(text.doctor(sections, told, width()), sys.stdout)
     raise typer.Exit(0 if can_trace and can_empty else 1)
 
 
-def _cold(can_empty: bool) -> tuple[str, str]:
-    """Whether a start can be made and proved cold, and of which files."""
-    from profiler.capture import cache
+def answers(can_trace: bool, can_empty: bool, of_others: bool) -> list[tuple[str, str]]:
+    """What the probes come to: a word, and to what it is the answer. of_others: whether the kernel tells
+    what of other users' files is cached."""
+    return [("yes" if can_trace else "NO", "a start can be traced"), _cold(can_empty, of_others)]
 
+
+def _cold(can_empty: bool, of_others: bool) -> tuple[str, str]:
+    """Whether a start can be made and proved cold, and of which files."""
     proved = "a start can be made and proved cold"
-    if not can_empty or cache.tells_of_others():
+    if not can_empty or of_others:
         return "yes" if can_empty else "NO", proved
     return (
         "in part",

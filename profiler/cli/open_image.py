@@ -11,23 +11,28 @@ import typer
 
 from profiler.cli.ahead import STUDY, load_ahead
 from profiler.cli.app import app
-from profiler.cli.compare import AFTER, BEFORE, FAILED, RUNS, run_both, stoppable
+from profiler.cli.compare import FAILED, run_both, stoppable
 from profiler.cli.completion import values
 from profiler.cli.drawing import Plots, drawer
 from profiler.cli.options import (
+    AFTER,
+    AS_ROOT,
+    BEFORE,
     EVICT,
     FOR,
     GRACE,
     GRACE_S,
     GUEST_FILES,
+    RUNS,
     STOP,
     TIMEOUT,
+    TRACER,
     UNTIL,
     WITH,
     finish_of,
 )
 from profiler.cli.output import width
-from profiler.cli.record import AS_ROOT, TRACER, runs_as
+from profiler.cli.record import runs_as
 from profiler.cli.report import to_file
 from profiler.owner import acting_as
 from profiler.units import show_path
@@ -75,15 +80,7 @@ def open_image(
             metavar="DIR",
         ),
     ] = "",
-    runs: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=1000,
-            help="Untraced runs of each kind, at most: fewer where they agree.",
-            metavar="N",
-        ),
-    ] = RUNS,
+    runs: RUNS = None,
     before: BEFORE = "",
     after: AFTER = "",
     targets: WITH = None,
@@ -117,13 +114,13 @@ def open_image(
     with stoppable(folder) as kept, drawer(folder, PLOTS) as beside:
         cold, warm = run_both(
             command, runs, tracer, kept, owner, path, before=before, after=after, evict=evict,
-            finish=[finish], targets=watched, settle=True, ready=beside.wait_loaded,
+            finish=[finish], targets=watched, ready=beside.wait_loaded,
             guest_files=guest_files,
         )  # fmt: skip
-        comparison, page = _report(cold, warm, folder)
+        comparison, page = report_of(cold, warm, folder)
         drawn = beside.draw()  # which begins with the first of them that is asked for
         try:
-            _tell(page, folder, drawn)
+            tell(page, folder, drawn)
         except BrokenPipeError:
             for _ in drawn:  # nobody reads our words any more; the figures are wanted all the same
                 pass
@@ -132,7 +129,7 @@ def open_image(
         raise typer.Exit(FAILED)
 
 
-def _report(cold: Trace, warm: Trace, folder: str) -> tuple[Comparison, Text]:
+def report_of(cold: Trace, warm: Trace, folder: str) -> tuple[Comparison, Text]:
     """Work out the report, leave all of it beside the traces, and give the screen of it."""
     from profiler.report import json, text
     from profiler.report.comparison import compare_summary
@@ -145,7 +142,7 @@ def _report(cold: Trace, warm: Trace, folder: str) -> tuple[Comparison, Text]:
     return comparison, text.screen(summary, shows, trace=os.path.join(folder, _COLD))
 
 
-def _tell(page: Text, folder: str, drawn: Iterable[str]) -> None:
+def tell(page: Text, folder: str, drawn: Iterable[str]) -> None:
     """Print the report and where things lie: the figures as they are drawn, each in a line."""
     from profiler.report import text
 

@@ -8,11 +8,47 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler.cli import completion
+from profiler.cli.output import Format
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
     from profiler.capture.finish.finish import Finish
 
+TRACE = Annotated[
+    str,
+    typer.Argument(
+        help="A trace (.trace.parquet); default: your newest one here.",
+        metavar="[TRACE]",
+        autocompletion=completion.traces,
+        show_default=False,
+    ),
+]
+DEVICE = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        help="A device of coldseek devices or a preset file; repeatable.",
+        metavar="NAME",
+        autocompletion=completion.devices,
+    ),
+]
+FORMAT = Annotated[Format, typer.Option("--format", help="How to print it.")]
+QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")]
+TRACER = Annotated[
+    str,
+    typer.Option(
+        help="auto, kernel, ptrace or strace; see doctor.",
+        metavar="NAME",
+        autocompletion=completion.values("auto", "kernel", "ptrace", "strace"),
+    ),
+]
+AS_ROOT = Annotated[
+    bool,
+    typer.Option(
+        "--as-root",
+        help="With sudo: run the program as root too, not as the user who called sudo.",
+    ),
+]
 WITH = Annotated[
     list[str] | None,
     typer.Option(
@@ -59,6 +95,45 @@ OWN = Annotated[
         metavar="GLOB",
     ),
 ]
+GUEST_FILES = Annotated[
+    bool,
+    typer.Option(
+        "--guest-files",
+        help="Name the guest's files that were read of a disk image (ext and xfs; nothing is mounted).",
+    ),
+]
+EVICT = Annotated[
+    str,
+    typer.Option(
+        "--evict",
+        help="What a cold start drops: its own files, or the whole page cache; auto: all if no others read.",
+        metavar="auto|files|all",
+        autocompletion=completion.values("auto", "files", "all"),
+    ),
+]
+BEFORE = Annotated[
+    str, typer.Option("--before", help="Run this before each run, untimed; no shell.", metavar="CMD")
+]
+AFTER = Annotated[
+    str,
+    typer.Option(
+        "--after",
+        help="Run this after each run, untimed: to stop what it started, say; no shell.",
+        metavar="CMD",
+    ),
+]
+RUNS = Annotated[
+    int | None,
+    typer.Option(
+        "--runs",
+        min=1,
+        max=1000,
+        help="Untraced runs of each kind, for the times; default: 3, or 2 that agree.",
+        metavar="N",
+    ),
+]
+MOST_RUNS = 3
+"""Untraced runs of each kind where nobody says how many, unless fewer agree."""
 
 
 def finish_of(
@@ -77,21 +152,3 @@ def finish_of(
     from profiler.capture.finish.finish import Finish
 
     return Finish([parse(one) for one in until or ()], seconds, timeout, stop, grace)
-
-
-GUEST_FILES = Annotated[
-    bool,
-    typer.Option(
-        "--guest-files",
-        help="Name the guest's files that were read of a disk image (ext and xfs; nothing is mounted).",
-    ),
-]
-EVICT = Annotated[
-    str,
-    typer.Option(
-        "--evict",
-        help="What a cold start drops: its own files, or the whole page cache; auto: all if no others read.",
-        metavar="auto|files|all",
-        autocompletion=completion.values("auto", "files", "all"),
-    ),
-]

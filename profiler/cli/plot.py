@@ -11,8 +11,8 @@ import typer
 from profiler.cli.app import app
 from profiler.cli.completion import traces as offered
 from profiler.cli.completion import values
+from profiler.cli.options import DEVICE
 from profiler.cli.output import can_be_made, find_devices, reading, say
-from profiler.cli.report import DEVICE
 from profiler.cli.traces import SUFFIX, named_or_newest
 from profiler.units import show_path
 

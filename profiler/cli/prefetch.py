@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,9 +19,11 @@ from profiler.errors import UsageError
 from profiler.units import show_bytes, show_path, show_plural, show_seconds
 
 if TYPE_CHECKING:
+    from profiler.capture.prefetch import Prefetched
     from profiler.plan import Plan
 
 MOST_SHOWN = 20
+MOST_NAMED = 3
 
 
 @app.command(epilog="Example: coldseek prefetch boot.trace.parquet && qemu-system-x86_64 ...")
@@ -75,18 +78,16 @@ def prefetch(
         plans.save(wanted, save)
         say(f"{_total(wanted)}; see coldseek prefetch {show_path(save)}")
     if dry_run:
-        _show(wanted)
+        show(wanted)
     elif not save:
         began = time.monotonic()
         got = read(wanted)
-        took = show_seconds(time.monotonic() - began)
-        for one in got.left_out:
-            say(f"{show_path(one.path)}: {one.why}; without the file system's own blocks on it")
-        say(f"prefetched {show_bytes(got.bytes)} of {show_plural(len(wanted.files), 'file')} in {took}")
+        for line in done(wanted, got, time.monotonic() - began):
+            say(line)
 
 
 def _planned(trace: str, order: str, save: str) -> Plan:
-    from profiler.analysis.prefetch import plan
+    from profiler.analysis.prefetch import plan, written
     from profiler.plan import plan_of
     from profiler.trace import load
 
@@ -94,14 +95,33 @@ def _planned(trace: str, order: str, save: str) -> Plan:
         can_be_made(save, trace)
     with reading(trace):
         found = load(trace)
-        return plan_of(plan(found, order), found.files)
+        wanted = plan_of(plan(found, order), found.files)
+        wrote = sorted({*written(found)}.intersection(found.reads()["file"]))
+        tell_left_out([found.files["path"].iloc[number] for number in wrote])
+    return wanted
+
+
+def tell_left_out(paths: Sequence[bytes]) -> None:
+    """What was read and is not in the plan, in one line."""
+    if paths:
+        more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+        names = ", ".join(map(show_path, paths[:MOST_NAMED]))
+        say(f"left out, as the start itself writes to it: {names}{more}")
 
 
 def _total(plan: Plan) -> str:
     return f"{show_bytes(plan.size)} in {show_plural(len(plan.stretches), 'piece')}"
 
 
-def _show(plan: Plan) -> None:
+def done(plan: Plan, got: Prefetched, seconds: float) -> Iterator[str]:
+    """What is said of a prefetch."""
+    for one in got.left_out:
+        yield f"{show_path(one.path)}: {one.why}; without the file system's own blocks on it"
+    files = show_plural(len(plan.files), "file")
+    yield f"prefetched {show_bytes(got.bytes)} of {files} in {show_seconds(seconds)}"
+
+
+def show(plan: Plan) -> None:
     """What would be read of which files, the most first. Raises ColdseekError for files that changed."""
     from profiler.capture.prefetch import changes, refusal
 

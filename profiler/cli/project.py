@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.options import OWN
+from profiler.cli.options import DEVICE, FORMAT, OWN, TRACE
 from profiler.cli.output import Format, find_devices, reading, width
-from profiler.cli.report import DEVICE, FORMAT, TRACE, emit_json
+from profiler.cli.report import emit_json
 from profiler.cli.traces import named_or_newest
 from profiler.errors import UsageError
 

@@ -13,13 +13,16 @@ from profiler.cli.ahead import RECORD, load_ahead
 from profiler.cli.app import app
 from profiler.cli.completion import values
 from profiler.cli.options import (
+    AS_ROOT,
     EVICT,
     FOR,
     GRACE,
     GRACE_S,
     GUEST_FILES,
+    QUIET,
     STOP,
     TIMEOUT,
+    TRACER,
     UNTIL,
     WITH,
     finish_of,
@@ -34,21 +37,6 @@ if TYPE_CHECKING:
     from profiler.trace import Trace
 
 COMMAND = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The program and its arguments.")]
-TRACER = Annotated[
-    str,
-    typer.Option(
-        help="auto, kernel, ptrace or strace; see doctor.",
-        metavar="NAME",
-        autocompletion=values("auto", "kernel", "ptrace", "strace"),
-    ),
-]
-AS_ROOT = Annotated[
-    bool,
-    typer.Option(
-        "--as-root",
-        help="With sudo: run the program as root too, not as the user who called sudo.",
-    ),
-]
 RUNS_A_PROGRAM = {"allow_interspersed_args": False}
 """Options end where the command begins: what follows is the command's own."""
 
@@ -91,7 +79,7 @@ def record(
     grace: GRACE = GRACE_S,
     guest_files: GUEST_FILES = False,
     as_root: AS_ROOT = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")] = False,
+    quiet: QUIET = False,
 ) -> None:
     """Run a program, record every file read, and save the trace.
 

@@ -8,29 +8,10 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.completion import devices, traces
+from profiler.cli.options import DEVICE, FORMAT, TRACE
 from profiler.cli.output import Format, can_be_made, find_devices, reading, width
 from profiler.cli.traces import named_or_newest
 
-TRACE = Annotated[
-    str,
-    typer.Argument(
-        help="A trace (.trace.parquet); default: your newest one here.",
-        metavar="[TRACE]",
-        autocompletion=traces,
-        show_default=False,
-    ),
-]
-DEVICE = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--device",
-        help="A device of coldseek devices or a preset file; repeatable.",
-        metavar="NAME",
-        autocompletion=devices,
-    ),
-]
-FORMAT = Annotated[Format, typer.Option("--format", help="How to print it.")]
 INTO = Annotated[str, typer.Option("-o", "--output", help="Write to this file instead.", metavar="FILE")]
 FULL = Annotated[
     bool,

@@ -103,6 +103,15 @@ def test_a_prefetch_is_verified_by_real_cold_runs(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_a_run_that_is_killed_is_said_with_its_signal(tmp_path: Path) -> None:
+    flag, trace = tmp_path / "flag", tmp_path / "cold.trace.parquet"
+    save(record(["sh", "-c", f"test -e {flag} && kill -SEGV $$; exit 0"], "ptrace"), trace)
+    flag.touch()
+    made = advise(trace, "--verify", "--yes", "--runs", "1", "--device", "hdd-7200", "--tracer", "ptrace")
+    for one in made["verified"]["results"]:
+        assert one["failed"] == "the command ended with exit status 139 (killed by SIGSEGV), recorded was 0"
+
+
 def test_what_is_verified_is_the_program_that_was_recorded(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nexit 0\n")

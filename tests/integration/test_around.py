@@ -200,6 +200,11 @@ def test_a_command_that_fails_is_said_in_one_line(way: Way, option: str, tmp_pat
     assert ran.exists() == (option == "after")
 
 
+def test_a_command_that_is_killed_is_said_with_its_signal() -> None:
+    with pytest.raises(ColdseekError, match=r"ended with exit status 139 \(killed by SIGSEGV\): it wrote"):
+        untraced(Around(before=("sh", "-c", "kill -SEGV $$")), ["true"])
+
+
 @both_ways
 def test_the_command_after_is_run_for_a_run_that_could_not_be(way: Way, tmp_path: Path) -> None:
     with pytest.raises(CommandNotFoundError):

@@ -39,6 +39,14 @@ def daemon(tmp_path: Path) -> Iterator[Path]:
             os.kill(int(told.read_text().partition("\n")[0]), signal.SIGKILL)
 
 
+def test_how_a_command_was_killed_is_said(name: str, daemon: Path, tmp_path: Path) -> None:
+    script = '"$@"; kill -SEGV $$'
+    recorded = Recorded(name, tmp_path, "sh", "-c", script, "sh", sys.executable, "-S", DAEMON, str(daemon))
+    assert until(lambda: "still running" in recorded.words), "nothing was said of what goes on"
+    assert "has ended with exit status 139 (killed by SIGSEGV); still running" in recorded.words
+    assert recorded.end(signal.SIGINT) == 139
+
+
 def dots(told: Path) -> int:
     return told.read_bytes().count(b".") if told.exists() else 0
 

@@ -81,6 +81,23 @@ def test_files_that_changed_are_refused(recorded: tuple[Path, Path]) -> None:
     assert why() == ["is no regular file any more"]
 
 
+def test_what_a_start_writes_itself_is_no_reason_to_refuse_the_rest(disk_directory: Path) -> None:
+    file, state, trace = (disk_directory / name for name in ("data", "state\n", "x.trace.parquet"))
+    for one in (file, state):
+        one.write_bytes(os.urandom(1 << 16))
+    start = 'cat "$1"; head -c 9 "$2"; printf x 1<> "$2"'
+    command = ["sh", "-c", start, "sh", file, state]
+    assert coldseek("record", "-o", trace, "--", *command).returncode == 0
+    subprocess.run(command, check=True)  # the next start, which changes it again
+    subprocess.run(["sync"], check=True)
+    need(evict([os.fsencode(file)]).resident_bytes == 0, "the file system does not let go of its pages")
+    done = coldseek("prefetch", trace)
+    assert done.returncode == 0, done.stderr
+    told = done.stderr.splitlines()[0]
+    assert told == f"coldseek: left out, as the start itself writes to it: {disk_directory}/state\\x0a"
+    assert residency([os.fsencode(file)]).resident_bytes == 1 << 16
+
+
 def test_bad_arguments(recorded: tuple[Path, Path]) -> None:
     done = coldseek("prefetch", "--order", "fast", recorded[1])
     assert done.returncode == 2 and "there are device, time" in done.stderr

@@ -61,6 +61,15 @@ def test_runs_that_all_fail_but_the_first_are_no_times(tmp_path: Path) -> None:
     assert coldseek("report", traces[1]).stdout.startswith("FAILED: ")
 
 
+def test_a_run_that_is_killed_is_said_with_its_signal(tmp_path: Path) -> None:
+    script = "test -e started && kill -SEGV $$; touch started"
+    done = compare(tmp_path, "--runs", 1, "--", "sh", "-c", script)
+    assert done.returncode == 1
+    assert "FAILED: exit status 139 (killed by SIGSEGV), the first run's was 0" in done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "ended with exit status 139 (killed by SIGSEGV), the first run with 0" in shown
+
+
 def test_what_a_run_left_behind_is_undone_by_the_command_after(tmp_path: Path) -> None:
     done = compare(
         tmp_path, "--runs", 2, "--before", "sh -c 'echo before >> log'",

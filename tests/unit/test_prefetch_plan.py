@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made import GIB, MIB, below, trace
 from report_cases import kernel
 
-from profiler.analysis.prefetch import GAP, ORDERS, plan
+from profiler.analysis.prefetch import GAP, ORDERS, plan, written
 from profiler.capture.recorder import FileFacts
 from profiler.errors import UsageError
 from profiler.trace import Trace
@@ -62,6 +62,16 @@ def test_what_needs_no_prefetch() -> None:
     hole = trace([(0, GIB, PAGE)], extents=[(0, 0, 0, PAGE, 1)])
     assert planned(hole) == []
     assert planned(trace()) == []
+
+
+def test_what_the_start_itself_wrote_is_left_out() -> None:
+    """All of it: it is another file then. A disk stays the same disk."""
+    disk = FileFacts(b"/dev/sdb", "8:16", size=GIB, kind="block")
+    reads = trace([(0, 0, PAGE), (1, 0, PAGE), (2, 0, PAGE)], [b"/a", b"/b", disk])
+    made = below(reads, [(9, "pwrite64", 1, MIB, 1), (9, "pwrite64", 2, MIB, 1)])
+    assert written(made) == [1]
+    assert planned(made) == [(0, 0, PAGE), (2, 0, PAGE)]
+    assert written(trace()) == []
 
 
 def test_nothing_beyond_the_end_of_the_file() -> None:

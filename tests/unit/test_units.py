@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import unicodedata
 
 import pytest
@@ -16,6 +17,8 @@ from profiler.units import (
     show_plural,
     show_seconds,
     show_short,
+    show_signal,
+    show_status,
 )
 
 
@@ -65,6 +68,25 @@ def test_counts() -> None:
     assert show_plural(1, "read") == "1 read"
     assert show_plural(0, "read") == "0 reads"
     assert show_plural(1935, "seek") == "1,935 seeks"
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (None, "not known"), (0, "0"), (3, "3"), (127, "127"), (128, "128"), (255, "255"), (193, "193"),
+        (139, "139 (killed by SIGSEGV)"), (-11, "139 (killed by SIGSEGV)"), (-2, "130 (killed by SIGINT)"),
+        (164, "164 (killed by SIGRTMIN+2)"), (192, "192 (killed by SIGRTMAX)"),
+    ],
+)  # fmt: skip
+def test_an_exit_status_names_the_signal(status: int | None, text: str) -> None:
+    assert show_status(status) == text
+
+
+@given(st.integers(-(2**31), 2**31))
+def test_every_number_of_a_signal_can_be_shown(number: int) -> None:
+    shown = show_signal(number)
+    known = number in {int(one) for one in signal.valid_signals()}
+    assert shown.startswith("SIG") == known and (known or shown == f"signal {number}")
 
 
 @given(st.floats(0, 1e18))
