@@ -37,6 +37,7 @@ _MAX_L2_TABLES = 1 << 19
 _MAX_REFCOUNT_BYTES = 512 << 20
 _MAX_REFCOUNT_BLOCKS = 1 << 18
 _MAX_CLUSTER_BITS = 21
+_MAX_NAMES = 10  # of snapshots and of bitmaps that are told, to name one in a command
 _CHUNK = 2 << 20  # bytes of tables that are held at once
 
 _OFFSET = np.uint64(0x00FF_FFFF_FFFF_FE00)
@@ -110,8 +111,8 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     active = _l1(image, builder, header, "L1 table", *header.l1, tables)
     facts["active_l2_tables"] = active
     blocks = _refcount_table(image, builder, header)
-    facts["snapshots"] = _snapshots(image, builder, header, tables)
-    facts["bitmaps"] = _bitmaps(image, builder, header)
+    facts["snapshots"], facts["snapshot_names"] = _snapshots(image, builder, header, tables)
+    facts["bitmaps"], facts["bitmap_names"] = _bitmaps(image, builder, header)
     _encryption(builder, header)
     outside = Runs()
     facts |= _l2(image, builder, header, tables, active, outside)
@@ -124,6 +125,12 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
         data_file=text(header.extensions.get("data file", b"")[:4096]) if header.external else "",
         outside=outside.placed(),
     )
+
+
+def marked_dirty(first: bytes) -> bool:
+    """Whether the header, the first bytes of an image, says that it was not closed cleanly: its refcounts
+    are rebuilt by whoever opens it for writing. Version 2 has no such mark."""
+    return int.from_bytes(first[4:8], "big") >= 3 and bool(int.from_bytes(first[72:80], "big") & 1)
 
 
 # ---- header ----------------------------------------------------------------------------------------------
@@ -393,17 +400,19 @@ def _joined(parts: list[Offsets]) -> Offsets:
 # ---- snapshots, bitmaps, encryption ----------------------------------------------------------------------
 
 
-def _snapshots(image: Image, builder: Builder, header: _Header, tables: _Tables) -> int:
+def _snapshots(image: Image, builder: Builder, header: _Header, tables: _Tables) -> tuple[int, list[str]]:
+    """Claim the snapshot table and what it points to; how many snapshots there are, and the first names."""
     offset, count = header.snapshots
     if not count:
-        return 0
+        return 0, []
     if offset % header.cluster or offset >= builder.size:
         builder.lacks(f"there is no snapshot table at offset {offset:,}")
-        return 0
+        return 0, []
     if count > MAX_SNAPSHOTS:
         builder.lacks(f"{show_count(count)} snapshots are not possible; {show_count(MAX_SNAPSHOTS)} at most")
         count = MAX_SNAPSHOTS
     found: list[tuple[int, int]] = []
+    names: list[str] = []
     at = offset
     for _ in range(count):
         raw = take(image, at, _SNAPSHOT.size)
@@ -412,32 +421,36 @@ def _snapshots(image: Image, builder: Builder, header: _Header, tables: _Tables)
             break
         l1_offset, l1_entries, id_size, name_size, *_, extra = _SNAPSHOT.unpack(raw)
         found.append((l1_offset, l1_entries))
+        if len(names) < _MAX_NAMES:
+            names.append(safe(text(take(image, at + _SNAPSHOT.size + extra + id_size, name_size))))
         at += -(-(_SNAPSHOT.size + extra + id_size + name_size) // 8) * 8
     builder.claim("snapshot table", offset, min(at, builder.size) - offset)
     for l1_offset, l1_entries in found:
         _l1(image, builder, header, "snapshot L1 table", l1_offset, l1_entries, tables)
-    return len(found)
+    return len(found), names
 
 
-def _bitmaps(image: Image, builder: Builder, header: _Header) -> int:
+def _bitmaps(image: Image, builder: Builder, header: _Header) -> tuple[int, list[str]]:
+    """Claim the bitmap directory and what it points to; how many bitmaps there are, and the first names."""
     raw = header.extensions.get("bitmaps")
     if raw is None:
-        return 0
+        return 0, []
     if len(raw) < 24:
         builder.note("the extension for bitmaps is too short")
-        return 0
+        return 0, []
     if not header.autoclear & 1:
         # no longer looked after: what the extension points to may have become something else
         builder.lacks("the bitmaps are not consistent any more and left out")
-        return 0
+        return 0, []
     count, _, size, offset = struct.unpack_from(">IIQQ", raw)
     if offset % header.cluster or offset >= builder.size or not size:
         builder.lacks(f"there is no bitmap directory at offset {offset:,}")
-        return 0
+        return 0, []
     if count > MAX_BITMAPS or size > _MAX_LIST_BYTES:
         builder.lacks(f"{show_count(count)} bitmaps in {show_count(size)} bytes are not possible")
         count, size = min(count, MAX_BITMAPS), min(size, _MAX_LIST_BYTES)
     builder.claim("bitmap directory", offset, size)
+    names: list[str] = []
     at, found, left = offset, 0, _MAX_ENTRIES
     for _ in range(count):
         raw = take(image, at, min(_BITMAP.size, offset + size - at))
@@ -446,9 +459,11 @@ def _bitmaps(image: Image, builder: Builder, header: _Header) -> int:
             break
         table, entries, _, _, _, name_size, extra = _BITMAP.unpack(raw)
         found += 1
+        if len(names) < _MAX_NAMES:
+            names.append(safe(text(take(image, at + _BITMAP.size + extra, name_size))))
         at += -(-(_BITMAP.size + name_size + extra) // 8) * 8
         left -= _bitmap(image, builder, header, table, entries, left)
-    return found
+    return found, names
 
 
 def _bitmap(image: Image, builder: Builder, header: _Header, offset: int, entries: int, left: int) -> int:
