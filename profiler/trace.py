@@ -416,7 +416,7 @@ def _are_facts(facts: Any) -> bool:
     name = facts.get("format") if isinstance(facts, dict) else None
     if not isinstance(name, str) or not _FORMAT.fullmatch(name):
         return False
-    bounds = {"virtual_size": 2**64, "cluster_size": 2**32, "in_front": 2**31}
+    bounds = {"virtual_size": 2**64, "cluster_size": 2**32, "in_front": 2**31, "layers": 2**31}
     return all(
         type(facts.get(key, 0)) is int and 0 <= facts.get(key, 0) < end for key, end in bounds.items()
     )

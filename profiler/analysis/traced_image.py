@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from profiler.trace import Trace
+from profiler.units import show_plural
 
 MAX_DISK = 2**56
 """Bytes of a guest's disk; a qcow2 image cannot map more, whatever a trace claims."""
@@ -20,11 +21,28 @@ disk."""
 
 
 @dataclass(frozen=True)
+class Chain:
+    """The images behind each other, the first included; the extents and the external data file of one are no
+    images of their own. files: how many there are. read: how many of them the start read. complete: False
+    where there may be more."""
+
+    files: int = 1
+    read: int = 1
+    complete: bool = True
+
+    @property
+    def words(self) -> str:
+        least = "" if self.complete else "at least "
+        return f"a chain of {least}{show_plural(self.files, 'file')}"
+
+
+@dataclass(frozen=True)
 class TracedImage:
     """The disk image that a trace is about, as far as the trace tells.
 
-    file: its number. files: of all files of its chain, itself first. format: QEMU's name. facts: as in
-    `Meta.images`. virtual: bytes of the guest's disk. cluster: bytes, 0 where the format has none.
+    file: its number. files: of all files of its chain that were read, itself first. format: QEMU's name.
+    facts: as in `Meta.images`. virtual: bytes of the guest's disk. cluster: bytes, 0 where the format has
+    none.
     """
 
     file: int
@@ -33,6 +51,7 @@ class TracedImage:
     facts: dict[str, Any]
     virtual: int
     cluster: int
+    chain: Chain = Chain()
 
 
 def image_of(trace: Trace) -> TracedImage | None:
@@ -48,10 +67,12 @@ def image_of(trace: Trace) -> TracedImage | None:
     top, *_ = files = max(chains, key=lambda found: sum(int(reads.get(number, 0)) for number in found))
     facts = known[top]
     size = trace.files["size"].iloc[top]
+    read, layers = sum(known[number].get("part") is not True for number in files), facts.get("layers")
+    chain = Chain(max(read, layers or 1), read, facts.get("layers_complete") is not False)
     virtual = facts.get("virtual_size") or (0 if size is pd.NA else int(size))
     return TracedImage(
         top, tuple(files), str(facts.get("format", "")), facts, min(max(virtual, 0), MAX_DISK),
-        facts.get("cluster_size") or 0,
+        facts.get("cluster_size") or 0, chain,
     )  # fmt: skip
 
 

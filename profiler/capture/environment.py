@@ -373,6 +373,7 @@ def complete(trace: Trace) -> Trace:
     mapped = events["file"][events["op"].isin(MAPPING_OPS)].drop_duplicates()
     found_mapped = [file for file in mapped if file >= 0 and file not in read.index]
     layout, images, more = structures(trace)
+    images = {number: trace.meta.images.get(number, {}) | facts for number, facts in images.items()}
     files = _with_filesystems(trace.files)
     above, all_above = directories(files, _NOWHERE)
     files = pd.concat([files, _with_filesystems(above)], ignore_index=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from profiler.calls import READ_OPS
-from profiler.capture import cache, environment, eviction
+from profiler.capture import cache, environment, eviction, image_heads
 from profiler.capture.around import Around
 from profiler.capture.finish.finish import Finish
 from profiler.capture.launch import find_program
@@ -198,9 +198,12 @@ def traced(
     leaving: Leaving | None = None,
     finish: Finish | None = None,
 ) -> Trace:
-    """`Tracer.record`, with somebody who looks out for when the run is over; what came after is left out."""
+    """`Tracer.record`, with somebody who looks out for when the run is over; what came after is left out. Of
+    qcow2 images the headers are looked at before."""
+    marks = image_heads.marked(named_files(command))
     if finish is None:
-        return tracer.record(command, started, silent=silent, over=over, leaving=leaving)
+        found = tracer.record(command, started, silent=silent, over=over, leaving=leaving)
+        return image_heads.with_marks(found, marks)
     try:
         with open(os.devnull, "wb") as null:
             finish.prepare({1: null.fileno(), 2: null.fileno()} if silent else None)
@@ -214,7 +217,7 @@ def traced(
     if finish.reason in ("ready", "for", "timeout") and meta.wall_s is not None:
         last = int(events["time_ns"].searchsorted(round(meta.wall_s * 1e9), side="right"))
         events = events.iloc[:last]
-    return dataclasses.replace(found, meta=meta, events=events)
+    return image_heads.with_marks(dataclasses.replace(found, meta=meta, events=events), marks)
 
 
 def _proved(

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from profiler.capture import eviction
+from profiler.capture import eviction, image_heads
 from profiler.capture import runs as timed
 from profiler.capture.around import Around, last_lines
 from profiler.capture.contents import with_guest_files
@@ -32,6 +32,11 @@ from profiler.errors import ColdseekError
 from profiler.owner import Owner
 from profiler.trace import Trace
 from profiler.units import show_plural, show_status
+
+REPAIRED = (
+    "the image was marked as not closed cleanly, and the first run repaired it: what that takes is in none "
+    "of the runs that were measured"
+)
 
 _TRACED = 3  # runs before the untraced ones: one to see which files are read, one cold, one warm
 
@@ -98,6 +103,7 @@ def study(
     say(why)
     eviction.check(evict)
     own = again()
+    layers = image_heads.layers(image, owner) if image else None
     last = _TRACED + 2 * runs
     of = f"of at most {last}" if settle else f"of {last}"
     begins(f"run 1 {of}, to see which files are read")
@@ -137,6 +143,10 @@ def study(
                     )  # fmt: skip
                 kept = (*missing, *found.meta.notes)
                 found = _with(found, targets=watched, notes=kept, measured={"first_exit_status": status})
+                if layers is not None:
+                    found = image_heads.with_layers(found, image, layers)
+                if image_heads.was_dirty(first) and not image_heads.was_dirty(found):
+                    found = _with(found, notes=(*found.meta.notes, REPAIRED))
                 if guest_files:
                     found = with_guest_files(found)
                 if copies is not None:

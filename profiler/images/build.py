@@ -26,6 +26,7 @@ MAX_CELLS = 64 << 20
 MAX_RUNS = 200_000
 """So many runs of the guest's data are kept: as many as a trace holds ranges."""
 MAX_NOTES = 30
+"""So many faults are told, a sentence each, and that there are more; what the map lacks, always."""
 
 _PAGE = 4096  # cells: of a file with more cells than there is memory for, what is claimed gets pages
 _BLOCK = 1 << 20  # cells that are looked at together
@@ -156,14 +157,25 @@ class Builder:
         self._last_fold = len(folds)
         self.cells = Cells(max(0, -(-(self.size - base) // unit)))
         self.notes: dict[str, None] = {}
+        self._lacks: dict[str, None] = {}
+        self._untold = False
         self._twice: dict[tuple[int, int], int] = {}
         self._exact: list[tuple[Offsets, Offsets, int]] = []
         self._left = 2 * min(self.cells.count, MAX_CELLS) + _BLOCK
         self._guest = Runs(wanted)
 
     def note(self, sentence: str) -> None:
+        """Something is wrong with the image. Of such there may be as many as it has structures, so no more
+        than MAX_NOTES are kept."""
         if len(self.notes) < MAX_NOTES:
             self.notes[sentence] = None
+        elif sentence not in self.notes:
+            self._untold = True
+
+    def lacks(self, sentence: str) -> None:
+        """Something of the image is not in the map. No bound drops it, so a sentence names nothing of which
+        an image may have many: no offset, no number of a structure."""
+        self._lacks[sentence] = None
 
     def claim(self, kind: str, start: int, length: int) -> bool:
         """Claim the cells of one structure; whether it is all there and was free.
@@ -182,7 +194,7 @@ class Builder:
         # tables that overlap again and again would take more time than any file is worth
         self._left -= last - first + 1
         if self._left < 0:
-            self.note(f"there is more of {kind}s than any file holds; the others are left out")
+            self.lacks(f"there is more of {kind}s than any file holds; the others are left out")
             return False
         before = self.cells.fill(first, min(last, self.cells.count), self.code[kind])
         self._count_twice(before, kind, same=True)
@@ -270,7 +282,7 @@ class Builder:
             self.note(f"{_several(count, 'cluster', 'is', 'are')} claimed more than once, {kinds}")
         starts, ends, codes = self._all()
         if self.cells.dropped:
-            self.note(
+            self.lacks(
                 f"the image points to more places than are told apart ({show_count(MAX_CELLS)}); "
                 "the others are called unallocated"
             )
@@ -278,9 +290,11 @@ class Builder:
         lengths = np.minimum(found.lengths, self.size - found.starts)
         placed = Placed(found.starts, lengths, found.guest, not self._guest.cut)
         if self._guest.cut:
-            self.note("the guest's offsets are not known throughout: the data lies in too many pieces")
+            self.lacks("the guest's offsets are not known throughout: the data lies in too many pieces")
+        if self._untold:
+            self.lacks(f"more than {MAX_NOTES} things are wrong with the image; the rest is not told")
         layout = Layout(starts, ends, codes, self.kinds)
-        return Map(format, facts, layout, placed, tuple(self.notes), **more)
+        return Map(format, facts, layout, placed, (*self._lacks, *self.notes), **more)
 
     def _all(self) -> tuple[Offsets, Offsets, Codes]:
         parts: list[tuple[Offsets, Offsets, Codes]] = []
@@ -298,11 +312,13 @@ class Builder:
             starts, ends, codes = self._fold(starts, ends, codes)
             folding = True
         if folding:
-            self.note("data lies in so many pieces that it is shown with the free space between them as one")
+            self.lacks(
+                "data lies in so many pieces that it is shown with the free space between them as one"
+            )
         if len(starts) > MAX_RANGES:
             starts, ends, codes = starts[:MAX_RANGES], ends[:MAX_RANGES], codes[:MAX_RANGES]
         if len(ends) and int(ends[-1]) < self.size:
-            self.note(f"the map ends after {show_count(len(ends))} ranges, at offset {int(ends[-1]):,}")
+            self.lacks(f"the map ends after {show_count(len(ends))} ranges, at offset {int(ends[-1]):,}")
         return starts, ends, codes
 
     def _parts(self) -> Iterator[tuple[Offsets, Offsets, Codes]]:
@@ -404,7 +420,7 @@ class Runs:
 def cut_short(image: Image, format: str, kinds: Sequence[str], folds: Sequence[str]) -> Map:
     """The map of a file that ends within its header."""
     builder = Builder(image, kinds, folds)
-    builder.note("the file ends within its header")
+    builder.lacks("the file ends within its header")
     return builder.finish(format, {})
 
 

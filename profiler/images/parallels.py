@@ -50,7 +50,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     if not 0 < cluster <= _MAX_CLUSTER:
         builder = Builder(image, KINDS, _FOLDS)
         builder.claim("header", 0, _HEADER.size)
-        builder.note(f"clusters of {show_count(tracks)} sectors are not possible")
+        builder.lacks(f"clusters of {show_count(tracks)} sectors are not possible")
         return builder.finish("parallels", facts)
     table, short = _table(image, entries)
     unit = _SECTOR if old else cluster
@@ -62,7 +62,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     builder.claim_bytes("block allocation table", np.array([_HEADER.size]),
                         np.array([_HEADER.size + 4 * entries]))  # fmt: skip
     if short:
-        builder.note(short)
+        builder.lacks(short)
     if facts["dirty"]:
         builder.note("the image was not closed as it should be, or is in use")
     if extension:

@@ -39,7 +39,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     if bits not in _CLUSTER_BITS or l2_bits not in _L2_BITS:
         builder = Builder(image, KINDS, _FOLDS)
         builder.claim("header", 0, _HEADER.size)
-        builder.note(f"clusters of 2^{bits} bytes and L2 tables of 2^{l2_bits} entries are not possible")
+        builder.lacks(f"clusters of 2^{bits} bytes and L2 tables of 2^{l2_bits} entries are not possible")
         return builder.finish("qcow", facts)
     cluster = 1 << bits
     builder = Builder(image, KINDS, _FOLDS, unit=cluster, wanted=wanted)
@@ -65,14 +65,14 @@ def _l1(image: Image, builder: Builder, at: int, entries: int, table: int) -> tu
     """Claim the L1 table and the L2 tables, of `table` bytes each: where these lie, rising, and their
     numbers."""
     if at >= image.size:
-        builder.note("the L1 table lies past the end of the file")
+        builder.lacks("the L1 table lies past the end of the file")
     if entries * 8 > _MAX_L1_BYTES:
-        builder.note(f"an L1 table of {show_count(entries)} entries is too long; the first 32 MiB are used")
+        builder.lacks(f"an L1 table of {show_count(entries)} entries is too long; the first 32 MiB are used")
         entries = _MAX_L1_BYTES // 8
     _claim(builder, "L1 table", at, entries * 8)
     raw = take(image, at, entries * 8)
     if len(raw) < entries * 8:
-        builder.note("the file ends within its L1 table")
+        builder.lacks("the file ends within its L1 table")
     words = np.frombuffer(raw, ">u8", len(raw) // 8).astype(np.uint64)
     index = np.flatnonzero(words)
     offsets = words[index].view(np.int64)  # beyond 2^63 they are negative, so outside
@@ -81,7 +81,7 @@ def _l1(image: Image, builder: Builder, at: int, entries: int, table: int) -> tu
     index = index[good][once]
     room = _MAX_L2_BYTES // table
     if len(offsets) > room:
-        builder.note(f"of {show_count(len(offsets))} L2 tables the first {show_count(room)} are read")
+        builder.lacks(f"of {show_count(len(offsets))} L2 tables the first {show_count(room)} are read")
         offsets, index = offsets[:room], index[:room]
     builder.claim_bytes("L2 table", offsets, offsets + table)
     return offsets, index
@@ -97,7 +97,7 @@ def _l2(
     for first in range(0, len(offsets), step):
         rows, short = gather(image, offsets[first : first + step], table)
         if short:
-            builder.note("the file ends within its L2 tables")
+            builder.lacks("the file ends within its L2 tables")
         words = rows.reshape(-1).view(">u8").astype(np.uint64)
         at = np.flatnonzero(words)
         words = words[at]
@@ -116,7 +116,7 @@ def _l2(
             builder.claim_bytes("compressed cluster", starts, starts + sizes)
             builder.place(starts[sizes > 0], sizes[sizes > 0], guest[sizes > 0])
             if packed + len(some) > _MAX_COMPRESSED:
-                builder.note("there are too many compressed clusters; the others are not labelled")
+                builder.lacks("there are too many compressed clusters; the others are not labelled")
         packed += int(np.count_nonzero(compressed))
         host, guest = words[~compressed].view(np.int64), number[~compressed] << bits
         good = builder.within("data cluster", host)

@@ -37,6 +37,7 @@ _MAX_L2_TABLES = 1 << 19
 _MAX_REFCOUNT_BYTES = 512 << 20
 _MAX_REFCOUNT_BLOCKS = 1 << 18
 _MAX_CLUSTER_BITS = 21
+_MAX_NAMES = 10  # of snapshots and of bitmaps that are told, to name one in a command
 _CHUNK = 2 << 20  # bytes of tables that are held at once
 
 _OFFSET = np.uint64(0x00FF_FFFF_FFFF_FE00)
@@ -100,7 +101,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
         builder = Builder(image, KINDS, _FOLDS, wanted=wanted)
         builder.claim("header", 0, min(image.size, _HEADER.size))
         builder.notes.update(dict.fromkeys(notes))
-        builder.note("nothing but the header is labelled, as it cannot be made out")
+        builder.lacks("nothing but the header is labelled, as it cannot be made out")
         return builder.finish("qcow2", {})
     builder = Builder(image, KINDS, _FOLDS, unit=header.cluster, wanted=wanted)
     builder.notes.update(dict.fromkeys(notes))
@@ -110,8 +111,8 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     active = _l1(image, builder, header, "L1 table", *header.l1, tables)
     facts["active_l2_tables"] = active
     blocks = _refcount_table(image, builder, header)
-    facts["snapshots"] = _snapshots(image, builder, header, tables)
-    facts["bitmaps"] = _bitmaps(image, builder, header)
+    facts["snapshots"], facts["snapshot_names"] = _snapshots(image, builder, header, tables)
+    facts["bitmaps"], facts["bitmap_names"] = _bitmaps(image, builder, header)
     _encryption(builder, header)
     outside = Runs()
     facts |= _l2(image, builder, header, tables, active, outside)
@@ -124,6 +125,12 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
         data_file=text(header.extensions.get("data file", b"")[:4096]) if header.external else "",
         outside=outside.placed(),
     )
+
+
+def marked_dirty(first: bytes) -> bool:
+    """Whether the header, the first bytes of an image, says that it was not closed cleanly: its refcounts
+    are rebuilt by whoever opens it for writing. Version 2 has no such mark."""
+    return int.from_bytes(first[4:8], "big") >= 3 and bool(int.from_bytes(first[72:80], "big") & 1)
 
 
 # ---- header ----------------------------------------------------------------------------------------------
@@ -249,13 +256,13 @@ def _l1(
         builder.note(f"the {kind} at offset {offset:,} does not start where a cluster does")
         return 0
     if entries * 8 > MAX_L1_BYTES:
-        builder.note(f"an {kind} of {show_count(entries)} entries is too long; the first 32 MiB are used")
+        builder.lacks(f"{kind}s of more than 32 MiB are too long; the first 32 MiB of each are used")
         entries = MAX_L1_BYTES // 8
     builder.claim(kind, offset, entries * 8)
     new = 0
     for first in range(0, entries, _CHUNK // 8):
         if tables.entries <= 0 or tables.room <= 0:
-            builder.note("there are more L1 and L2 tables than are read; the others are left out")
+            builder.lacks("there are more L1 and L2 tables than are read; the others are left out")
             break
         words = _entries(image, offset, entries, first)
         if not len(words):
@@ -310,7 +317,7 @@ def _l2(
                 for name, count in counts.items():
                     facts[name] += count
     if short:
-        builder.note(f"the file ends within its L2 tables ({show_count(short)} of them)")
+        builder.lacks(f"the file ends within its L2 tables ({show_count(short)} of them)")
     return facts
 
 
@@ -393,62 +400,70 @@ def _joined(parts: list[Offsets]) -> Offsets:
 # ---- snapshots, bitmaps, encryption ----------------------------------------------------------------------
 
 
-def _snapshots(image: Image, builder: Builder, header: _Header, tables: _Tables) -> int:
+def _snapshots(image: Image, builder: Builder, header: _Header, tables: _Tables) -> tuple[int, list[str]]:
+    """Claim the snapshot table and what it points to; how many snapshots there are, and the first names."""
     offset, count = header.snapshots
     if not count:
-        return 0
+        return 0, []
     if offset % header.cluster or offset >= builder.size:
-        builder.note(f"there is no snapshot table at offset {offset:,}")
-        return 0
+        builder.lacks(f"there is no snapshot table at offset {offset:,}")
+        return 0, []
     if count > MAX_SNAPSHOTS:
-        builder.note(f"{show_count(count)} snapshots are not possible; {show_count(MAX_SNAPSHOTS)} at most")
+        builder.lacks(f"{show_count(count)} snapshots are not possible; {show_count(MAX_SNAPSHOTS)} at most")
         count = MAX_SNAPSHOTS
     found: list[tuple[int, int]] = []
+    names: list[str] = []
     at = offset
     for _ in range(count):
         raw = take(image, at, _SNAPSHOT.size)
         if len(raw) < _SNAPSHOT.size or not any(raw) or at - offset > _MAX_LIST_BYTES:
-            builder.note(f"the snapshot table ends after {show_count(len(found))} of its snapshots")
+            builder.lacks(f"the snapshot table ends after {show_count(len(found))} of its snapshots")
             break
         l1_offset, l1_entries, id_size, name_size, *_, extra = _SNAPSHOT.unpack(raw)
         found.append((l1_offset, l1_entries))
+        if len(names) < _MAX_NAMES:
+            names.append(safe(text(take(image, at + _SNAPSHOT.size + extra + id_size, name_size))))
         at += -(-(_SNAPSHOT.size + extra + id_size + name_size) // 8) * 8
     builder.claim("snapshot table", offset, min(at, builder.size) - offset)
     for l1_offset, l1_entries in found:
         _l1(image, builder, header, "snapshot L1 table", l1_offset, l1_entries, tables)
-    return len(found)
+    return len(found), names
 
 
-def _bitmaps(image: Image, builder: Builder, header: _Header) -> int:
+def _bitmaps(image: Image, builder: Builder, header: _Header) -> tuple[int, list[str]]:
+    """Claim the bitmap directory and what it points to; how many bitmaps there are, and the first names."""
     raw = header.extensions.get("bitmaps")
     if raw is None:
-        return 0
+        return 0, []
     if len(raw) < 24:
         builder.note("the extension for bitmaps is too short")
-        return 0
+        return 0, []
     if not header.autoclear & 1:
         # no longer looked after: what the extension points to may have become something else
-        builder.note("the bitmaps are not consistent any more and left out")
-        return 0
+        builder.lacks("the bitmaps are not consistent any more and left out")
+        return 0, []
     count, _, size, offset = struct.unpack_from(">IIQQ", raw)
     if offset % header.cluster or offset >= builder.size or not size:
-        builder.note(f"there is no bitmap directory at offset {offset:,}")
-        return 0
+        builder.lacks(f"there is no bitmap directory at offset {offset:,}")
+        return 0, []
     if count > MAX_BITMAPS or size > _MAX_LIST_BYTES:
-        builder.note(f"{show_count(count)} bitmaps in {show_count(size)} bytes are not possible")
+        builder.lacks(f"{show_count(count)} bitmaps in {show_count(size)} bytes are not possible")
         count, size = min(count, MAX_BITMAPS), min(size, _MAX_LIST_BYTES)
     builder.claim("bitmap directory", offset, size)
+    names: list[str] = []
     at, found, left = offset, 0, _MAX_ENTRIES
     for _ in range(count):
         raw = take(image, at, min(_BITMAP.size, offset + size - at))
         if len(raw) < _BITMAP.size or not any(raw):
-            builder.note(f"the bitmap directory ends after {show_count(found)} of its bitmaps")
+            builder.lacks(f"the bitmap directory ends after {show_count(found)} of its bitmaps")
             break
         table, entries, _, _, _, name_size, extra = _BITMAP.unpack(raw)
         found += 1
+        if len(names) < _MAX_NAMES:
+            names.append(safe(text(take(image, at + _BITMAP.size + extra, name_size))))
         at += -(-(_BITMAP.size + name_size + extra) // 8) * 8
         left -= _bitmap(image, builder, header, table, entries, left)
-    return found
+    return found, names
 
 
 def _bitmap(image: Image, builder: Builder, header: _Header, offset: int, entries: int, left: int) -> int:
@@ -460,7 +475,7 @@ def _bitmap(image: Image, builder: Builder, header: _Header, offset: int, entrie
         return 0
     whole = builder.claim("bitmap table", offset, entries * 8)
     if entries > left:
-        builder.note("there are more entries in bitmap tables than are read; the others are left out")
+        builder.lacks("there are more entries in bitmap tables than are read; the others are left out")
         entries = left
     if not whole:  # it overlaps something: what it holds is no list of bitmap data
         return 0
@@ -499,14 +514,16 @@ def _refcount_table(image: Image, builder: Builder, header: _Header) -> tuple[Of
     nothing = np.empty(0, np.int64), np.empty(0, np.int64)
     offset, clusters = header.refcounts
     if not clusters:
-        builder.note("the image has no refcount table")
+        builder.lacks("the image has no refcount table")
         return nothing
     if offset % header.cluster:
         builder.note(f"the refcount table at offset {offset:,} does not start where a cluster does")
         return nothing
     length = clusters * header.cluster
     if length > MAX_REFCOUNT_TABLE_BYTES:
-        builder.note(f"a refcount table of {show_count(length)} bytes is too long; the first 8 MiB are used")
+        builder.lacks(
+            f"a refcount table of {show_count(length)} bytes is too long; the first 8 MiB are used"
+        )
         length = MAX_REFCOUNT_TABLE_BYTES
     builder.claim("refcount table", offset, length)
     words = _entries(image, offset, length // 8, 0)
@@ -538,7 +555,7 @@ def _refcounts(
     used = numbers < -(-builder.cells.count // per_block)
     offsets, numbers = offsets[used], numbers[used]
     if len(offsets) * header.cluster > _MAX_REFCOUNT_BYTES or len(offsets) > _MAX_REFCOUNT_BLOCKS:
-        builder.note("there are more refcounts than are read; what has leaked is not known throughout")
+        builder.lacks("there are more refcounts than are read; what has leaked is not known throughout")
         return
     labelled, counted, leaked = builder.cells.claimed(), 0, 0
     step = max(1, min(_CHUNK // header.cluster, _CHUNK // per_block))

@@ -37,7 +37,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     powers = all(value and not value & (value - 1) for value in (cluster, tables))
     if not (powers and 4096 <= cluster <= 64 << 20 and tables <= 16 and header):
         builder = Builder(image, KINDS, _FOLDS)
-        builder.note("the header does not hold the sizes of a QED image")
+        builder.lacks("the header does not hold the sizes of a QED image")
         builder.claim("header", 0, _HEADER.size)
         return builder.finish("qed", facts)
     builder = Builder(image, KINDS, _FOLDS, unit=cluster, wanted=wanted)
@@ -69,7 +69,7 @@ def _tables(image: Image, builder: Builder, cluster: int, tables: int, l1: int) 
     index = index[good][once]
     room = _MAX_L2_BYTES // length
     if len(offsets) > room:
-        builder.note(f"of {show_count(len(offsets))} L2 tables the first {show_count(room)} are read")
+        builder.lacks(f"of {show_count(len(offsets))} L2 tables the first {show_count(room)} are read")
         offsets, index = offsets[:room], index[:room]
     free = builder.claim_blocks("L2 table", offsets // cluster, tables)
     offsets, index = offsets[free], index[free]
@@ -81,7 +81,7 @@ def _tables(image: Image, builder: Builder, cluster: int, tables: int, l1: int) 
     for first in range(0, len(places), step):
         rows, short = gather(image, places[first : first + step], piece)
         if short:
-            builder.note("the file ends within its L2 tables")
+            builder.lacks("the file ends within its L2 tables")
         # bit 0 alone: the cluster reads as zeros and lies nowhere
         host, at = _entries(rows.tobytes(), but=1)
         allocated += len(host)

@@ -46,7 +46,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
         facts["parent_id"] = str(uuid.UUID(bytes_le=raw[0x1A8:0x1B8]))
     if not 4096 <= block <= 1 << 30 or extra > 1 << 20 or data < 512:
         builder = Builder(image, KINDS, _FOLDS)
-        builder.note(f"blocks of {show_count(block)} bytes from offset {show_count(data)} are not possible")
+        builder.lacks(f"blocks of {show_count(block)} bytes from offset {show_count(data)} are not possible")
         builder.claim("header", 0, 512)
         return builder.finish("vdi", facts)
     unit = block + extra
@@ -55,7 +55,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     builder.claim_bytes("header", np.array([0]), np.array([header_end]))
     builder.claim_bytes("block map", np.array([table]), np.array([min(table + 4 * count, data)]))
     if count > _MAX_BLOCKS or table + 4 * count > data:
-        builder.note(f"a block map of {show_count(count)} entries does not fit; the first are used")
+        builder.lacks(f"a block map of {show_count(count)} entries does not fit; the first are used")
         count = max(0, min(count, _MAX_BLOCKS, (data - table) // 4))
     found_blocks = 0
     for first in range(0, count, _CHUNK):
@@ -63,7 +63,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
         found = take(image, table + 4 * first, 4 * wanted_entries)
         entries = np.frombuffer(found, "<u4", len(found) // 4).astype(np.int64)
         if len(entries) < wanted_entries:
-            builder.note("the file ends within its block map")
+            builder.lacks("the file ends within its block map")
         at = np.flatnonzero(entries < _NO_BLOCK)
         cells = entries[at]
         good = builder.within("data block", cells * unit + data, aligned=False)

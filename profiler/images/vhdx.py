@@ -62,7 +62,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     if _BAT in regions and {"block_size", "virtual_size", "sector_size"} <= set(facts):
         _bat(image, builder, facts, *regions[_BAT])
     else:
-        builder.note("the block allocation table cannot be made out; the blocks are not labelled")
+        builder.lacks("the block allocation table cannot be made out; the blocks are not labelled")
     return builder.finish("vhdx", facts, backing=backing, backing_format="vhdx" if backing else "")
 
 
@@ -74,14 +74,14 @@ def _log(image: Image, builder: Builder) -> dict[str, Any]:
     headers = [take(image, offset, 80) for offset in (_KIB_64, 2 * _KIB_64)]
     found = [raw for raw in headers if len(raw) == 80 and raw[:4] == b"head"]
     if not found:
-        builder.note("neither of the two headers is there")
+        builder.lacks("neither of the two headers is there")
         return {}
     newest = max(found, key=lambda raw: struct.unpack_from("<Q", raw, 8))
     length, offset = struct.unpack_from("<IQ", newest, 68)
     builder.claim("log", offset, length)
     dirty = any(newest[48:64])
     if dirty:
-        builder.note("the log holds changes that are not made yet: the map shows what was before them")
+        builder.lacks("the log holds changes that are not made yet: the map shows what was before them")
     return {"id": str(uuid.UUID(bytes_le=newest[32:48])), "dirty": dirty}
 
 
@@ -91,11 +91,11 @@ def _regions(image: Image, builder: Builder) -> dict[bytes, tuple[int, int]]:
         if len(raw) == _KIB_64 and raw[:4] == b"regi":
             break
     else:
-        builder.note("neither of the two region tables is there")
+        builder.lacks("neither of the two region tables is there")
         return {}
     count = struct.unpack_from("<I", raw, 8)[0]
     if count > 2047:
-        builder.note(f"a region table of {show_count(count)} entries is not possible")
+        builder.lacks(f"a region table of {show_count(count)} entries is not possible")
     found: dict[bytes, tuple[int, int]] = {}
     for number in range(min(count, 2047)):
         name, offset, length = struct.unpack_from("<16sQI", raw, 16 + 32 * number)
@@ -156,7 +156,7 @@ def _bat(image: Image, builder: Builder, facts: dict[str, Any], offset: int, len
     chunks = -(-blocks // ratio)
     count = chunks * (ratio + 1) if facts.get("has_parent") else blocks + max(0, chunks - 1)
     if count > min(length // 8, _MAX_ENTRIES):
-        builder.note(f"a block allocation table of {show_count(count)} entries does not fit")
+        builder.lacks(f"a block allocation table of {show_count(count)} entries does not fit")
         count = min(length // 8, _MAX_ENTRIES)
     allocated = 0
     for first in range(0, count, _CHUNK):
@@ -164,7 +164,7 @@ def _bat(image: Image, builder: Builder, facts: dict[str, Any], offset: int, len
         raw = take(image, offset + 8 * first, 8 * expected)
         words = np.frombuffer(raw, "<u8", len(raw) // 8)
         if len(words) < expected:
-            builder.note("the file ends within its block allocation table")
+            builder.lacks("the file ends within its block allocation table")
         present = np.flatnonzero(np.isin(words & np.uint64(7), _PRESENT))
         number = present + first
         places = (words[present] & ~np.uint64(_MIB - 1)).view(np.int64)

@@ -75,7 +75,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     grain = extent.grain * _SECTOR if extent else 0
     if extent is None or not _SMALLEST_GRAIN <= grain <= 64 << 20 or not 0 < extent.entries <= 8192:
         builder = Builder(image, KINDS, _FOLDS)
-        builder.note("nothing but the header is labelled, as it cannot be made out")
+        builder.lacks("nothing but the header is labelled, as it cannot be made out")
         builder.claim("header", 0, _SECTOR)
         return builder.finish("vmdk", {})
     facts: dict[str, Any] = {
@@ -146,11 +146,11 @@ def _tables(
     start, count = sector * _SECTOR, extent.length
     _bytes(builder, f"{which}grain directory", start, count * 4)
     if count > _MAX_DIRECTORY:
-        builder.note(f"of {show_count(count)} grain tables the first {show_count(_MAX_DIRECTORY)} are used")
+        builder.lacks(f"of {show_count(count)} grain tables the first {show_count(_MAX_DIRECTORY)} are used")
         count = _MAX_DIRECTORY
     raw = take(image, start, count * 4)
     if len(raw) < count * 4:
-        builder.note(f"the file ends within its {which}grain directory")
+        builder.lacks(f"the file ends within its {which}grain directory")
     sectors = np.frombuffer(raw, "<u4", len(raw) // 4).astype(np.int64)
     index = np.flatnonzero(sectors)
     offsets = sectors[index] * _SECTOR
@@ -159,7 +159,7 @@ def _tables(
     index = index[good][once]
     room = _MAX_TABLE_BYTES // (extent.entries * 4)
     if len(offsets) > room:
-        builder.note(f"of {show_count(len(offsets))} grain tables the first {show_count(room)} are read")
+        builder.lacks(f"of {show_count(len(offsets))} grain tables the first {show_count(room)} are read")
         offsets, index = offsets[:room], index[:room]
     builder.claim_bytes(f"{which}grain table", offsets, offsets + extent.entries * 4)
     if extent.at_end:  # a stream that was written in one go: a sector before each table tells what comes
@@ -178,7 +178,7 @@ def _chunks(
     for first in range(0, len(offsets), step):
         rows, short = gather(image, offsets[first : first + step], length)
         if short:
-            builder.note("the file ends within its grain tables")
+            builder.lacks("the file ends within its grain tables")
         sectors = rows.reshape(-1).view("<u4").astype(np.int64)
         at = np.flatnonzero(sectors > least)
         table = at // extent.entries
@@ -196,7 +196,7 @@ def _grains(image: Image, builder: Builder, extent: _Extent, offsets: Offsets, i
         if crooked.any():
             odd += int(np.count_nonzero(crooked))
             if odd > _MAX_GRAINS:
-                builder.note("there are too many grains at odd places; the others are not labelled")
+                builder.lacks("there are too many grains at odd places; the others are not labelled")
                 break
             starts = np.unique(host[crooked])
             breaks = np.flatnonzero(np.diff(starts) != grain) + 1
@@ -220,7 +220,7 @@ def _stream(image: Image, builder: Builder, extent: _Extent, offsets: Offsets, i
         guests.append(guest[good])
         held += len(starts[-1])
         if held > _MAX_GRAINS:
-            builder.note("there are too many compressed grains; the others are not labelled")
+            builder.lacks("there are too many compressed grains; the others are not labelled")
             break
     begin, once = np.unique(np.concatenate(starts), return_index=True)
     guest = np.concatenate(guests)[once]

@@ -45,7 +45,7 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
             or size & (size - 1) or not 0 < table <= 8192:  # fmt: skip
         builder = Builder(image, KINDS, _FOLDS)
         builder.claim("header", 0, _SECTOR)
-        builder.note("nothing but the header is labelled, as it cannot be made out")
+        builder.lacks("nothing but the header is labelled, as it cannot be made out")
         return builder.finish("vmdk", {})
     regions = {kind: (words[at] * _SECTOR, words[at + 1] * _SECTOR) for kind, at in (
         ("volatile header", 10), ("journal header", 12), ("journal", 14), ("grain directory", 16),
@@ -63,7 +63,9 @@ def read(image: Image, wanted: Wanted | None = None) -> Map:
     if len(volatile) < 32 or int.from_bytes(volatile[:8], "little") != _VOLATILE_MAGIC:
         builder.note("the volatile header is not where the header says")
     elif any(volatile[24:32]):
-        builder.note("the journal is to be replayed: the map shows what was before; QEMU does not open this")
+        builder.lacks(
+            "the journal is to be replayed: the map shows what was before; QEMU does not open this"
+        )
     facts["dirty"] = len(volatile) == 32 and any(volatile[24:32])
     offsets, index = _directory(image, builder, *regions["grain directory"], *regions["grain tables"],
                                 table * _SECTOR)  # fmt: skip
@@ -76,11 +78,11 @@ def _directory(
 ) -> tuple[Offsets, Offsets]:
     """Claim the grain tables, of `table` bytes each: where these lie, rising, and the number of each."""
     if length > _MAX_DIRECTORY_BYTES:
-        builder.note("the grain directory is too long; the first 32 MiB are used")
+        builder.lacks("the grain directory is too long; the first 32 MiB are used")
         length = _MAX_DIRECTORY_BYTES
     raw = take(image, start, length)
     if len(raw) < length:
-        builder.note("the file ends within its grain directory")
+        builder.lacks("the file ends within its grain directory")
     words = np.frombuffer(raw, "<u8", len(raw) // 8)
     index = np.flatnonzero(words)
     good = words[index] >> np.uint64(32) == _ALLOCATED_TABLE
@@ -96,7 +98,7 @@ def _directory(
     index = index[inside][once]
     most = _MAX_TABLE_BYTES // table
     if len(offsets) > most:
-        builder.note(f"of {show_count(len(offsets))} grain tables the first {show_count(most)} are read")
+        builder.lacks(f"of {show_count(len(offsets))} grain tables the first {show_count(most)} are read")
         offsets, index = offsets[:most], index[:most]
     builder.claim_bytes("grain table", offsets, offsets + table)
     return offsets, index
@@ -108,7 +110,7 @@ def _grains(image: Image, builder: Builder, offsets: Offsets, index: Offsets, ta
     for first in range(0, len(offsets), step):
         rows, short = gather(image, offsets[first : first + step], table)
         if short:
-            builder.note("the file ends within its grain tables")
+            builder.lacks("the file ends within its grain tables")
         words = rows.reshape(-1).view("<u8").astype(np.uint64)
         at = np.flatnonzero(words >> _TOP == _ALLOCATED_GRAIN)
         words = words[at]

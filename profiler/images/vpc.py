@@ -160,7 +160,7 @@ def _dynamic(image: Image, builder: Builder, footer: _Footer, facts: dict[str, A
         builder.note(NO_PARENT)
     _batmap(image, builder, table, entries)
     if block % _SECTOR or not 4096 <= block <= 1 << 30:
-        builder.note(f"blocks of {show_count(block)} bytes are not possible")
+        builder.lacks(f"blocks of {show_count(block)} bytes are not possible")
         return backing
     facts["allocated_blocks"] = _blocks(image, builder, table, entries, block)
     return backing
@@ -181,12 +181,12 @@ def _batmap(image: Image, builder: Builder, table: int, entries: int) -> None:
 
 def _blocks(image: Image, builder: Builder, table: int, entries: int, block: int) -> int:
     if entries > _MAX_BLOCKS:
-        builder.note(f"of {show_count(entries)} blocks the first {show_count(_MAX_BLOCKS)} are looked up")
+        builder.lacks(f"of {show_count(entries)} blocks the first {show_count(_MAX_BLOCKS)} are looked up")
         entries = _MAX_BLOCKS
     raw = take(image, table, 4 * entries)
     words = np.frombuffer(raw, ">u4", len(raw) // 4).astype(np.int64)
     if len(words) < entries:
-        builder.note("the file ends within its block allocation table")
+        builder.lacks("the file ends within its block allocation table")
     number = np.flatnonzero(words != _FREE)
     starts = words[number] * _SECTOR
     # a bit for each sector, whole sectors of them: before the block
@@ -205,7 +205,7 @@ def _blocks(image: Image, builder: Builder, table: int, entries: int, block: int
         builder.claim_bytes("block bitmap", starts, starts + bitmap)
         builder.claim_bytes("data block", starts + bitmap, starts + bitmap + block)
     elif len(starts):
-        builder.note("there are so many blocks that their bitmaps are shown with them as one")
+        builder.lacks("there are so many blocks that their bitmaps are shown with them as one")
         fresh = np.flatnonzero(np.concatenate([[True], np.diff(starts) != bitmap + block]))
         last = np.append(fresh[1:], len(starts)) - 1
         builder.claim_bytes("data block", starts[fresh], starts[last] + bitmap + block)

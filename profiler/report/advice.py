@@ -10,7 +10,8 @@ from typing import Any
 
 from profiler.analysis.advice import Advice, Estimate, Option
 from profiler.analysis.contributors import Contributor, in_words
-from profiler.analysis.findings import CONTRIBUTORS, Finding
+from profiler.analysis.evidence import Finding
+from profiler.analysis.program_rules import CONTRIBUTORS
 from profiler.analysis.traced_image import TracedImage
 from profiler.report.json import _path as path_json
 from profiler.report.json import _text as text_json
@@ -107,7 +108,7 @@ def text(
 def _image(image: TracedImage, path: bytes) -> str:
     facts = [show_path(image.format), *([show_bytes(image.virtual)] if image.virtual else [])]
     facts += [f"clusters of {show_bytes(image.cluster)}"] if image.cluster else []
-    facts += [f"a chain of {len(image.files)} files"] if len(image.files) > 1 else []
+    facts += [image.chain.words] if image.chain.files > 1 else []
     return f"{show_path(path)}: {', '.join(facts)}"
 
 

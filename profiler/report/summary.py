@@ -15,12 +15,14 @@ from profiler import devices as device_models
 from profiler.analysis import access, attribution, contents, findings, observed, readers, walltime
 from profiler.analysis.charges import charges
 from profiler.analysis.costs import Cost, by_file, ranking
+from profiler.analysis.evidence import Finding
 from profiler.analysis.intervals import exact_sum
 from profiler.analysis.measured import Run, copies_of, measured, median_s
 from profiler.analysis.pagecache import PSEUDO_FILESYSTEMS
 from profiler.analysis.picture import Picture, picture
 from profiler.analysis.projection import Cold, Projection, project, requests
 from profiler.analysis.roles import named_image, roles
+from profiler.analysis.traced_image import Chain, image_of
 from profiler.devices.model import Device
 from profiler.report.focus import focus as focus_of
 from profiler.trace import TASK_COLUMNS, Meta, Trace
@@ -187,7 +189,8 @@ class Summary:
     rules of `findings`. readers: who read, by name and program, most reads first. tasks: those that were
     observed, in the order of their starts, at most MAX_TASKS. time: where the wall time of the observed run
     went, answer: whether a cold start is slow because of the disk. costs: what files and structures cost,
-    the dearest first. picture: where in the files it reads, against time.
+    the dearest first. picture: where in the files it reads, against time. chain: of the image, None where
+    there is none.
     """
 
     meta: Meta
@@ -207,7 +210,7 @@ class Summary:
     page_cache: observed.PageCache | None
     device: observed.DeviceRequests | None
     projections: tuple[Projection, ...]
-    findings: tuple[findings.Finding, ...]
+    findings: tuple[Finding, ...]
     readers: tuple[readers.Reader, ...] = ()
     tasks: tuple[Task, ...] = ()
     time: walltime.WallTime | None = None
@@ -217,6 +220,7 @@ class Summary:
     parts: tuple[Part, ...] = ()
     pseudo: Pseudo = Pseudo(0, 0, 0)
     picture: Picture | None = None
+    chain: Chain | None = None
 
 
 def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 0) -> Summary:
@@ -230,7 +234,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
     charged = charges(trace, reads, cold_start)
     ranked = ranking(trace, charged)
     summaries = _files(trace, every, *_of_images(trace, every, cold_start), ranked)
-    in_focus, image = focus_of(trace, ranked), named_image(trace)
+    in_focus, image, traced = focus_of(trace, ranked), named_image(trace), image_of(trace)
     focus = None if in_focus is None else summaries[in_focus]
     order = sorted(summaries, key=lambda file: (file != in_focus, is_pseudo[file]))
     files = tuple(summaries[file] for file in order)
@@ -270,6 +274,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         parts=_parts(trace, ranked),
         picture=picture(charged.requests, reads, -1 if in_focus is None else in_focus),
         pseudo=_pseudo(every[is_pseudo[every["file"].to_numpy(np.int64)]]),
+        chain=None if traced is None else traced.chain,
     )
 
 

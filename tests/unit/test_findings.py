@@ -10,7 +10,8 @@ import pytest
 from image_cases import FACTS, PAGE, image_trace
 from made import GIB, MIB, below, trace
 
-from profiler.analysis.findings import Finding, find
+from profiler.analysis.evidence import Finding
+from profiler.analysis.findings import find
 from profiler.analysis.projection import requests
 from profiler.trace import FILE_COLUMNS, Trace
 
@@ -51,9 +52,12 @@ def test_a_cache_of_l2_tables_that_is_too_small() -> None:
     large: dict[str, Any] = {"virtual_size": 32 * GIB}  # needs 64 MiB
     one = found(image_trace(of_all(rows, 2), rows, large, size=8 * MIB))["l2-cache"]
     assert one.numbers == {"reads_again": 200, "needed_bytes": 64 * MIB, "cache_bytes": 32 * MIB}
-    assert one.remedy.endswith(",l2-cache-size=67108864")
+    assert ",l2-cache-size=67108864 " in one.remedy and "cluster_size=64k" in one.remedy
+    # of its usual size it would hold these, and was told to be smaller
     fitting: dict[str, Any] = {"virtual_size": 16 * GIB}
-    assert "l2-cache" not in found(image_trace(of_all(rows, 2), rows, fitting, size=8 * MIB))
+    one = found(image_trace(of_all(rows, 2), rows, fitting, size=8 * MIB))["l2-cache"]
+    assert one.numbers == {"reads_again": 200, "needed_bytes": 32 * MIB, "read_bytes": 200 * PAGE}
+    assert "800 KiB of L2 tables" in one.words and "l2-cache-size=33554432" in one.remedy
     once = image_trace(of_all(rows), rows, large, size=8 * MIB)
     assert "l2-cache" not in found(once)
     check = image_trace(of_all(rows, 2), rows, large, size=8 * MIB, command=("qemu-img", "check", "x"))
@@ -78,7 +82,7 @@ def test_a_deep_chain() -> None:
     deeper = dataclasses.replace(made, files=files.astype(FILE_COLUMNS))
     chain = {"0": FACTS, "1": {"format": "qcow2", "in_front": 0}, "2": {"format": "raw", "in_front": 1}}
     one = found(with_images(deeper, chain))["backing-chain"]
-    assert one.numbers == {"files": 3, "reads_behind": 1}
+    assert one.numbers == {"files": 3, "files_read": 3, "reads_behind": 1}
 
 
 def with_images(made: Trace, images: dict[str, Any]) -> Trace:
@@ -181,5 +185,72 @@ def test_read_ahead_that_hurts() -> None:
 def test_snapshots() -> None:
     rows: Rows = [(0, PAGE, "header", None), (PAGE, 2 * PAGE, "snapshot table", None)]
     one = found(image_trace([(0, PAGE, 100)], rows, {"snapshots": 3}))["snapshots"]
-    assert one.numbers == {"snapshots": 3, "reads": 1, "bytes": 100}
-    assert "qemu-img snapshot -d" in one.remedy
+    assert one.numbers == {"snapshots": 3, "reads": 1, "requests": 1, "bytes": 100, "share": 1.0}
+    assert one.remedy == "qemu-img snapshot -d NAME /vm/disk0.qcow2"
+    named = {"snapshots": 3, "snapshot_names": ["a b;$(rm)", "c"]}
+    one = found(image_trace([(0, PAGE, 100)], rows, named))["snapshots"]
+    assert one.remedy == "qemu-img snapshot -d 'a b;$(rm)' /vm/disk0.qcow2"
+
+
+def test_bitmaps() -> None:
+    rows: Rows = [(0, PAGE, "header", None), *tables(30, "bitmap table")[1:]]
+    one = found(image_trace(of_all(rows), rows, {"bitmaps": 29}, size=8 * MIB))["bitmaps"]
+    assert one.numbers["bitmaps"] == one.numbers["reads"] == one.numbers["requests"] == 29
+    assert one.numbers["share"] == pytest.approx(29 / 30) and one.numbers["bytes"] == 29 * PAGE
+    assert "backup software owns them" in one.remedy
+    assert "bitmaps" not in found(image_trace(of_all(rows[:12]), rows, {"bitmaps": 11}, size=8 * MIB))
+    # what a trace from a stranger says are no names
+    for names in ("x", [], [3], [["x"]]):
+        odd = {"bitmaps": 29, "bitmap_names": names}
+        one = found(image_trace(of_all(rows), rows, odd, size=8 * MIB))["bitmaps"]
+        assert "bitmap --remove /vm/disk0.qcow2 NAME " in one.remedy
+
+
+def test_a_deep_chain_of_which_the_first_is_read() -> None:
+    unread = found(image_trace([(0, 0, 512)], facts={"layers": 8}))["backing-chain"]
+    assert unread.numbers == {"files": 8, "files_read": 1, "reads_behind": 0}
+    assert unread.words.startswith("a chain of 8 files: only the first is read")
+    least = found(image_trace([(0, 0, 512)], facts={"layers": 64, "layers_complete": False}))
+    assert least["backing-chain"].words.startswith("a chain of at least 64 files")
+    assert "backing-chain" not in found(image_trace([(0, 0, 512)], facts={"layers": 7}))
+
+
+REBUILD: Rows = [
+    (0, PAGE, "header", None), (PAGE, 2 * PAGE, "refcount block", None),
+    (2 * PAGE, 3 * PAGE, "L2 table", None), (3 * PAGE, 4 * PAGE, "data cluster", 0),
+]  # fmt: skip
+
+
+def test_a_refcount_rebuild_ends_where_the_mark_leaves_the_header() -> None:
+    reads = [(0, 0, 512), (0, 2 * PAGE, PAGE), (0, PAGE, PAGE), (0, 2 * PAGE, PAGE), (0, 3 * PAGE, PAGE)]
+    made = image_trace(reads, REBUILD, {"dirty_before": True, "features": ["lazy refcounts"]})
+    ahead = found(made)["dirty"]
+    assert ahead.numbers == {"reads": 0, "bytes": 0, "tables_bytes": 2 * PAGE}
+    assert ahead.remedy == (
+        "qemu-img check -r all /vm/disk0.qcow2 && qemu-img amend -f qcow2 -o lazy_refcounts=off "
+        "/vm/disk0.qcow2"
+    )
+    # the table's new place is written to the header before, which says nothing of the mark
+    wrote = [(1200, "pwrite64", 0, 48, 12), (2500, "pwrite64", 0, 0, 512), (4500, "pwrite64", 0, 72, 8)]
+    one = found(below(made, wrote))["dirty"]
+    assert one.numbers == {"reads": 2, "bytes": 2 * PAGE, "share": 0.4}
+    assert "refcount rebuild, 2 reads" in one.words
+    clean = image_trace(reads, REBUILD, {"dirty_before": False})
+    assert "dirty" not in found(below(clean, wrote)) and "dirty" not in found(image_trace(reads, REBUILD))
+
+
+def asking(calls: int, wall_s: float | None, took_ns: Any = 10_000, op: str = "pread64") -> Trace:
+    made = image_trace([(0, 0, 512)], wall_s=wall_s, op=op)
+    asked = [(1000 + n, "lseek", 0, n * PAGE, 0) for n in range(calls)]
+    return below(made, asked, duration_ns=took_ns)
+
+
+def test_asking_where_holes_are() -> None:
+    one = found(asking(1000, 0.1))["seeks"]
+    assert one.numbers == {"calls": 1000, "seconds": pytest.approx(0.01), "share": pytest.approx(0.1)}
+    assert "1,000 calls" in one.words and "10 ms, 10.0% of the traced run" in one.words
+    assert "seeks" not in found(asking(1000, 10.0)) and "seeks" not in found(asking(99, 0.001))
+    unknown = found(asking(1000, 0.1, pd.NA))["seeks"]
+    assert unknown.numbers == {"calls": 1000} and "not known" in unknown.words
+    # where a program reads at its position, lseek is how it goes there
+    assert "seeks" not in found(asking(1000, 0.1, op="read"))

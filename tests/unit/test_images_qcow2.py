@@ -198,7 +198,7 @@ def test_bitmaps_and_the_encryption_header() -> None:
         (image({}, 4, version=4), "qcow2 version 4 is not known; there are 2 and 3"),
         (image({}, 4, bits=9)[:20] + struct.pack(">I", 40) + bytes(2000), "clusters of 2^40 bytes"),
         (image({}, 4, order=9), "refcounts of 2^9 bits are not possible"),
-        (image({}, 4, l1=(1, 2**31)), "is too long; the first 32 MiB are used"),
+        (image({}, 4, l1=(1, 2**31)), "are too long; the first 32 MiB of each are used"),
         (image({}, 4, l1=(2**54, 1)), "lies past the end of the file"),
         (image({1: words(at(1))}, 4), "claimed more than once, as L1 table and as L2 table"),
         (image({1: words(at(2**46))}, 4), "1 L2 table lies past the end of the file"),
@@ -251,6 +251,23 @@ def test_a_map_that_is_too_long_is_folded(monkeypatch: pytest.MonkeyPatch) -> No
     found = read(image({1: words(at(4)), 2: words(3 << 9), 3: ONES, 4: l2}, 64))
     assert rows(found)[4:] == [(4, 5, "L2 table"), (5, 64, "data cluster")]
     assert any("is shown with the free space between them as one" in note for note in found.notes)
+
+
+def test_what_a_map_lacks_is_said_however_much_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of faults there may be as many as an image has structures: here the L1 tables of its snapshots."""
+    monkeypatch.setattr(build, "MAX_RANGES", 4)
+    monkeypatch.setattr(build, "_MAX_RAW", 8)
+    crooked = b"".join(struct.pack(">QIHHIIQII", n + 1, 1, 0, 0, 0, 0, 0, 0, 0) for n in range(100))
+    content = {1: words(at(4)), 2: words(3 << 9), 3: ONES, 4: words(at(30)), 20: crooked}
+    found = read(image(content, 64, snapshots=(20, 100)))
+    faults = [note for note in found.notes if "does not start where a cluster does" in note]
+    assert len(faults) == build.MAX_NOTES
+    assert any(note.startswith("the map ends after 4 ranges") for note in found.notes)
+    assert (
+        f"more than {build.MAX_NOTES} things are wrong with the image; the rest is not told" in found.notes
+    )
+    few = read(image(content, 64, snapshots=(20, 20)))
+    assert not any("the rest is not told" in note for note in few.notes)
 
 
 def test_cells_in_pages_do_what_cells_do() -> None:

@@ -12,7 +12,7 @@ from profiler.analysis.observed import DeviceRequests, FileBroughtIn, PageCache
 from profiler.analysis.readers import Reader
 from profiler.analysis.readers import label as reader_label
 from profiler.report.contents import tables
-from profiler.report.summary import FileSummary, StructureSummary, Summary
+from profiler.report.summary import FileSummary, Others, StructureSummary, Summary
 from profiler.report.text.facts import about, resident, runs_facts, tracing, unseen, verdict, warnings
 from profiler.report.text.page import DIM, GAP, HEAD, LOUD, WARN, WIDTH, Page
 from profiler.report.text.project import projected
@@ -122,8 +122,22 @@ def _reads(page: Page, summary: Summary) -> None:
         page.row("pattern", f"{show_plural(totals.seeks, 'seek')}: {_ratios(totals)}")
     if totals.reads:
         page.row("", _patterns(totals.patterns))
-    if focus is None:
-        return
+    if focus is not None:
+        _focus(page, focus, others)
+    if summary.chain is not None and summary.chain.files > 1:
+        page.row("chain", f"{summary.chain.words}, {show_count(summary.chain.read)} of them read")
+    for number, finding in enumerate(summary.findings[:MAX_FINDINGS]):
+        page.row("why" if number == 0 else "", finding.words, lines=1)
+    if focus is not None and others.files:
+        page.row(
+            "others",
+            f"and {show_plural(others.files, 'other file')}: shared libraries and the like, "
+            f"{show_plural(others.reads, 'read')}, {show_bytes(others.bytes)}",
+        )
+
+
+def _focus(page: Page, focus: FileSummary, others: Others) -> None:
+    """The file that matters, and what its reads were for."""
     page.row("file", _named(focus))
     if others.files:
         page.row(
@@ -140,14 +154,6 @@ def _reads(page: Page, summary: Summary) -> None:
         page.table(label, rows)
         if more:
             page.row("", more, DIM)
-    for number, finding in enumerate(summary.findings[:MAX_FINDINGS]):
-        page.row("why" if number == 0 else "", finding.words, lines=1)
-    if others.files:
-        page.row(
-            "others",
-            f"and {show_plural(others.files, 'other file')}: shared libraries and the like, "
-            f"{show_plural(others.reads, 'read')}, {show_bytes(others.bytes)}",
-        )
 
 
 def _named(file: FileSummary) -> str:

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from profiler.analysis.costs import Cost
-from profiler.analysis.findings import CONTRIBUTORS
 from profiler.analysis.measured import copies_of, median_s
+from profiler.analysis.program_rules import CONTRIBUTORS
 from profiler.analysis.projection import Projection
 from profiler.analysis.walltime import WallTime
 from profiler.report import at_once, one_piece

@@ -1,0 +1,176 @@
+"""The rules of disk images, on images of qemu-img: what each finds, and that its remedy helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import need_tool
+
+from profiler.analysis.evidence import Finding
+from profiler.analysis.findings import find
+from profiler.analysis.projection import requests
+from profiler.capture import environment
+from profiler.capture.image_heads import Layers, layers
+from profiler.capture.record import traced
+from profiler.capture.tracer import choose
+
+MIB, GIB = 2**20, 2**30
+
+
+@pytest.fixture(autouse=True)
+def qemu() -> None:
+    need_tool("qemu-img")
+    need_tool("qemu-io")
+
+
+def run(*command: str, text: str = "") -> None:
+    subprocess.run(command, check=True, capture_output=True, input=text.encode())
+
+
+def create(image: Path, size: str, options: str = "cluster_size=64k") -> str:
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, str(image), size)
+    return str(image)
+
+
+def found(*command: str) -> dict[str, Finding]:
+    tracer, _ = choose("ptrace")
+    made = environment.complete(traced(tracer, command, silent=True))
+    assert made.meta.exit_status == 0
+    reads = made.reads()
+    return {one.kind: one for one in find(made, reads, requests(made, reads))}
+
+
+def do(remedy: str) -> None:
+    subprocess.run(["sh", "-ec", remedy], check=True, capture_output=True)
+
+
+def test_bitmaps_cost_every_open(tmp_path: Path) -> None:
+    image = create(tmp_path / "a b.qcow2", "1G")
+    for number in range(60):
+        run("qemu-img", "bitmap", "--add", image, f"backup {number}")
+    one = found("qemu-img", "info", image)["bitmaps"]
+    assert one.numbers["bitmaps"] == 60 and one.numbers["reads"] >= 60
+    assert one.numbers["requests"] > 30 and one.numbers["share"] > 0.8
+    while one := found("qemu-img", "info", image).get("bitmaps"):
+        do(one.remedy)
+    left = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", image]))
+    assert len(left["format-specific"]["data"]["bitmaps"]) < 20
+
+
+def test_a_dirty_image_is_repaired_before_all_else(tmp_path: Path) -> None:
+    image = create(tmp_path / "a.qcow2", "4G", "lazy_refcounts=on")
+    write = ["-c", "write 0 64k", "-c", "write 1G 64k", "-c", "write 2G 1M", "-c", "flush", "-c", "abort"]
+    died = subprocess.run(["qemu-io", *write, image], check=False, capture_output=True)
+    assert died.returncode < 0
+    whole = Path(image).read_bytes()
+    ahead = found("qemu-img", "info", image)["dirty"]
+    assert ahead.numbers["reads"] == 0 and ahead.numbers["tables_bytes"] >= 3 * 65536
+    read = ("qemu-io", "-c", "read 0 4k", image)
+    one = found(*read)["dirty"]
+    assert one.numbers["reads"] >= 6 and one.numbers["share"] > 0.4
+    assert "refcount rebuild" in one.words
+    assert "dirty" not in found(*read)
+    Path(image).write_bytes(whole)
+    do(one.remedy)
+    assert "dirty" not in found(*read)
+    left = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", image]))
+    assert left["format-specific"]["data"]["lazy-refcounts"] is False
+
+
+def test_an_l2_cache_that_was_told_to_be_small(tmp_path: Path) -> None:
+    """Clusters of 4 KiB: a table maps 2 MiB, and QEMU holds four of them at least."""
+    image = create(tmp_path / "a.qcow2", "1G", "cluster_size=4k,preallocation=metadata")
+    chance = random.Random(23)
+    reads = "".join(f"read {chance.randrange(GIB // MIB) * MIB} 512\n" for _ in range(2000))
+    (tmp_path / "reads").write_text(reads)
+    start = f"exec qemu-io -r --image-opts {{}} < {shlex.quote(str(tmp_path / 'reads'))}"
+    options = f"driver=qcow2,file.driver=file,file.filename={image}"
+    one = found("sh", "-c", start.format(f"{options},l2-cache-size=64k"))["l2-cache"]
+    assert one.numbers["reads_again"] > 500 and one.numbers["needed_bytes"] == 2 * MIB
+    option, _, larger = one.remedy.partition("  # or larger clusters: ")
+    assert larger.startswith("qemu-img convert -O qcow2 -o cluster_size=64k ")
+    size = option.rpartition(",")[2]
+    assert size == f"l2-cache-size={2 * MIB}"
+    assert "l2-cache" not in found("sh", "-c", start.format(f"{options},{size}"))
+
+
+def test_snapshots_cost_every_open(tmp_path: Path) -> None:
+    image = create(tmp_path / "a.qcow2", "1G")
+    for number in range(5):
+        run("qemu-img", "snapshot", "-c", f"before update {number}", image)
+    info = ("qemu-img", "info", image)
+    one = found(*info)["snapshots"]
+    assert one.numbers["snapshots"] == 5 and one.numbers["reads"] >= 5
+    assert one.numbers["requests"] >= 1 and one.numbers["bytes"] > 5 * 40
+    for left in (4, 3, 2, 1, 0):
+        do(one.remedy)
+        again = found(*info)
+        assert ("snapshots" in again) == (left > 0)
+        one = again.get("snapshots", one)
+        assert not left or one.numbers["snapshots"] == left
+
+
+def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
+    image = tmp_path / "a.raw"
+    with open(image, "wb") as file:
+        file.truncate(256 * MIB)
+        for start in range(0, 256 * MIB, 128 << 10):
+            file.seek(start)
+            file.write(bytes([1]) * 4096)
+    size = 2 * os.stat(image).st_blocks * 512
+    if size > 256 * MIB:
+        pytest.skip("a file system without holes")
+    one = found("qemu-img", "map", "--output=json", "-f", "raw", str(image))["seeks"]
+    assert one.numbers["calls"] > 2000 and one.numbers["seconds"] > 0
+    assert 0.05 <= one.numbers["share"] <= 1
+    do(one.remedy.replace(" NEW", f" {shlex.quote(str(tmp_path / 'new'))}"))
+    assert "seeks" not in found("qemu-img", "map", "--output=json", "-f", "raw", str(tmp_path / "new"))
+
+
+def chained(folder: Path, count: int) -> str:
+    image = create(folder / "0.qcow2", "64M")
+    for number in range(1, count):
+        back = ["-b", f"{number - 1}.qcow2", "-F", "qcow2"]
+        image = str(folder / f"{number}.qcow2")
+        run("qemu-img", "create", "-q", "-f", "qcow2", *back, image)
+    return image
+
+
+def test_a_chain_is_seen_from_its_headers(tmp_path: Path) -> None:
+    image = chained(tmp_path, 12)
+    assert layers(image) == Layers(12, True)
+    done = subprocess.run(
+        [sys.executable, "-m", "profiler", "open", image, "--runs", "1", "-o", str(tmp_path / "out")],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "a chain of 12 files: only the first" in " ".join(done.stdout.split())
+    text = (tmp_path / "out" / "report.txt").read_text()
+    assert "a chain of 12 files, 1 of them read" in " ".join(text.split())
+    made = json.loads((tmp_path / "out" / "report.json").read_text())["cold"]["report"]
+    assert made["chain"] == {"files": 12, "read": 1, "complete": True}
+    (one,) = [one for one in made["findings"] if one["kind"] == "backing-chain"]
+    assert one["numbers"] == {"files": 12, "files_read": 1, "reads_behind": 0}
+    do(one["remedy"].replace(" NEW ", f" {shlex.quote(str(tmp_path / 'new.qcow2'))} "))
+    assert layers(str(tmp_path / "new.qcow2")) == Layers(1, True)
+    read = found("qemu-io", "-r", "-c", "read 0 4k", image)["backing-chain"]
+    assert read.numbers["files"] == read.numbers["files_read"] == 12
+    assert read.numbers["reads_behind"] >= 11 * 4
+
+
+def test_a_chain_of_names_that_are_no_files(tmp_path: Path) -> None:
+    """A header may name anything: a pipe is not opened, nor a device, and a loop ends."""
+    os.mkfifo(tmp_path / "pipe")
+    for name, count in (("pipe", 1), ("/dev/null", 1), ("missing", 1), ("top.qcow2", 1), ("nbd://h/x", 1)):
+        image = str(tmp_path / "top.qcow2")
+        size = ["-u", "-b", name, "-F", "raw", image, "1M"]
+        run("qemu-img", "create", "-q", "-f", "qcow2", *size)
+        assert layers(image) == Layers(count, False), name
+    assert layers(str(tmp_path / "pipe")) == Layers(1, False)
