@@ -22,7 +22,8 @@ from profiler.analysis.inverse import partitions
 from profiler.analysis.observed import METADATA_KINDS, brought_in
 from profiler.analysis.pagecache import MEMORY_FILESYSTEMS
 from profiler.analysis.placement import place
-from profiler.analysis.projection import Cold, project, requests
+from profiler.analysis.projection import Cold, Projection, project, requests
+from profiler.devices.model import Device
 from profiler.trace import DEVICE_OPS, Trace
 
 USUAL_DEVICE = "hdd-7200"
@@ -55,15 +56,27 @@ class Charges:
     observed: bool
 
 
-def charges(trace: Trace, reads: pd.DataFrame | None = None, cold_start: Cold | None = None) -> Charges:
-    """The requests of a cold start of the traced program. reads, cold_start: `trace.reads()` and
-    `projection.requests(trace)` if at hand."""
+def usual_device() -> Device:
+    """The disk of USUAL_DEVICE; the same object each time."""
+    return device_models.find(USUAL_DEVICE)
+
+
+def charges(
+    trace: Trace,
+    reads: pd.DataFrame | None = None,
+    cold_start: Cold | None = None,
+    on_usual: Projection | None = None,
+) -> Charges:
+    """The requests of a cold start of the traced program. reads, cold_start, on_usual: `trace.reads()`,
+    `projection.requests(trace)` and its projection on `usual_device` if at hand."""
     reads = trace.reads() if reads is None else reads
     is_seen = trace.meta.cache == "cold" and trace.saw("cache") and trace.saw("device")
     if is_seen:
         table = _observed(trace, reads)
     else:
-        table = _simulated(trace, requests(trace, reads) if cold_start is None else cold_start)
+        cold_start = requests(trace, reads) if cold_start is None else cold_start
+        on_usual = project(cold_start, usual_device()) if on_usual is None else on_usual
+        table = _simulated(trace, cold_start).assign(waited_s=on_usual.times)
     table["structure"] = np.where(table["file"] >= 0, structure_of(table, trace.structures), "")
     return Charges(table.astype(COLUMNS)[list(COLUMNS)], is_seen)
 
@@ -89,7 +102,6 @@ def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
             "offset": np.where(own, frame["device_offset"], frame["offset"]),
             "size": frame["size"].to_numpy(np.int64),
             "how": np.select([own, by_call], ["metadata", "read"], "mapped"),
-            "waited_s": project(cold_start, device_models.find(USUAL_DEVICE)).times,
         }
     )
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from profiler.analysis.intervals import fresh, spans
 from profiler.analysis.pagecache import NEVER, number_in
 from profiler.analysis.placement import SPACE
 from profiler.calls import READ_OPS
@@ -163,15 +164,14 @@ class _Walk:
         return blocks
 
     def go(self) -> pd.DataFrame:
-        first, used = _first_uses(self._trace)
+        first = _first_times(self._trace.events)
         for file, time in first.items():
             if self._kind[file] in LOOKED_UP_KINDS:
                 self._look_up(file, time)
                 if self._kind[file] == "directory":  # opened itself: to be listed
                     for number in range(len(self._blocks.get(file, ()))):
                         self._directory_block(file, number, time)
-        for file, time in used.items():
-            self._map(file, time)
+        self._maps()
         table = pd.DataFrame(
             self._rows, columns=["file", "device", "device_offset", "size", "time_ns", "needed_ns"]
         )
@@ -235,17 +235,42 @@ class _Walk:
         else:
             self._read(file, block, 1, time, time)
 
-    def _map(self, file: int, time: int) -> None:
-        """The blocks that tell where a file lies, if its inode has no room for that."""
+    def _maps(self) -> None:
+        """The blocks that tell where files lie whose inodes have no room for that."""
+        events = self._trace.events
+        many = [file for file, extents in self._extents.items() if len(extents) > _IN_INODE]
+        touched = events["op"].isin((*READ_OPS, *MAPPING_OPS)) & events["file"].isin(many)
+        rows_of = events[touched.to_numpy(bool)].groupby("file", sort=False)
+        of_file: dict[Any, pd.DataFrame] = dict(iter(rows_of))
+        for file, rows in of_file.items():
+            self._map(file, rows)
+
+    def _map(self, file: int, touched: pd.DataFrame) -> None:
+        """Those of what was read of a file, each taken to be full, and one above them if there are more than
+        an inode has room for."""
         device = self._devices.get(self._device[file])
         if device is None:
             return
-        extents = self._extents.get(file)
-        if extents is not None and len(extents) > _IN_INODE:
-            each = (device.block - _HEADER) // _IN_BLOCK
-            # where they lie is not told: somewhere before what they tell of
-            for near in (extents["physical"].to_numpy(np.int64)[::each] // device.block).tolist():
-                self._read(file, max(near - 1, 0), 1, time, time)
+        extents = self._extents[file]
+        each = (device.block - _HEADER) // _IN_BLOCK
+        # where they lie is not told: somewhere before what they tell of
+        near = np.maximum(extents["physical"].to_numpy(np.int64)[::each] // device.block - 1, 0).tolist()
+        offset, size = (touched[name].to_numpy(np.int64, na_value=0) for name in ("offset", "size"))
+        start, end = spans(offset, np.maximum(size, 1))  # of what was mapped, the first byte
+        logical = extents["logical"].to_numpy(np.int64)
+        first, last = (
+            np.maximum(np.searchsorted(logical, place, side="right") - 1, 0) // each
+            for place in (start, end - 1)
+        )
+        time = touched["time_ns"].to_numpy(np.int64)
+        if len(near) > _IN_INODE and len(time):
+            self._read(file, max(near[0] - 1, 0), 1, int(time[0]), int(time[0]))
+        told = fresh(np.zeros(len(first), np.int64), first, last + 1)
+        for when, low, high in zip(
+            time[told.row].tolist(), told.start.tolist(), told.end.tolist(), strict=True
+        ):
+            for leaf in range(low, high):
+                self._read(file, near[leaf], 1, when, when)
 
     def _read(self, file: int, block: int, count: int, time: int, needed: int) -> None:
         """A stretch of blocks; of what is there nothing, nor once there are more than any start reads."""
@@ -265,13 +290,7 @@ class _Walk:
                 self._there.add((name, number))
 
 
-def _first_uses(trace: Trace) -> tuple[dict[int, int], dict[int, int]]:
-    """When each file was first met, and when something of it was first read or mapped; by time."""
-    events = trace.events[["file", "time_ns", "op"]]
-    events = events[(events["file"] >= 0).to_numpy(bool)]
-    touching = events["op"].isin((*READ_OPS, *MAPPING_OPS)).to_numpy(bool)
-    met, used = (
-        rows.drop_duplicates("file")[["file", "time_ns"]].to_numpy(np.int64).tolist()
-        for rows in (events, events[touching])
-    )
-    return dict(met), dict(used)
+def _first_times(events: pd.DataFrame) -> dict[int, int]:
+    """When each file was first met; by time."""
+    met = events[(events["file"] >= 0).to_numpy(bool)].drop_duplicates("file")
+    return dict(met[["file", "time_ns"]].to_numpy(np.int64).tolist())

@@ -15,7 +15,7 @@ import pandas as pd
 from profiler.analysis.intervals import PAGE
 from profiler.analysis.lookups import by_rule, lookups
 from profiler.analysis.pagecache import MEMORY_FILESYSTEMS, NEVER
-from profiler.trace import DEVICE_OPS, UNSEEN, Meta, Trace
+from profiler.trace import DEVICE_OPS, UNSEEN, Trace
 from profiler.units import show_path
 
 SOURCES = ("observed", "modelled", "none")
@@ -61,13 +61,22 @@ def metadata(trace: Trace, known: Collection[int] = ()) -> Metadata:
     return Metadata(_table(worked_out), "modelled", spread=GUESSED if by_rule(trace) else WORKED_OUT)
 
 
-def unseen(meta: Meta) -> list[str]:
+def unseen(trace: Trace) -> list[str]:
     """What of the program's own reads a projection cannot hold, in words."""
+    meta = trace.meta
     keys = [key for key in meta.unseen if key != "readahead"]  # which is simulated
     words = [UNSEEN.get(key, show_path(key)) for key in keys]
-    if meta.tracer == "kernel" and meta.cache != "cold" and "mmap" not in keys:
+    if meta.cache != "cold" and "mmap" not in keys and not _all_looked_at(trace):
         words.append("what was in memory and mapped without a page fault")
     return [*words, *(["events that were lost"] if meta.lost_events else [])]
+
+
+def _all_looked_at(trace: Trace) -> bool:
+    """Whether of each process that mapped a file it is known which of its pages it had in the end: a page
+    that is cached is mapped beside another one, which no event tells."""
+    pid, op = trace.events["pid"], trace.events["op"]
+    mapped, seen = (pid[op.isin(names)] for names in (("mmap", "mmap_exec"), ("present",)))
+    return bool(mapped.isin(seen).all())
 
 
 def observed(trace: Trace) -> pd.DataFrame | None:

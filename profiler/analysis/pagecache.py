@@ -185,10 +185,15 @@ def _accesses(trace: Trace) -> _Accesses:
     )  # fmt: skip
     at = np.flatnonzero(wanted)
     time = events["time_ns"].to_numpy(np.int64)[at]
+    duration = events["duration_ns"].to_numpy(np.int64, na_value=0)
+    if trace.meta.cache == "cold" and (kind[at] == _FAULT).any():
+        # the faults of a cold run tell what came in and when: what else was found mapped had been in memory
+        time = spans(time, np.where(kind[at] == _PRESENT, duration[at], 0))[1]
+        order = np.argsort(time, kind="stable")
+        at, time = at[order], time[order]
     # of what was found later only the earliest time is known: faults all the same, one after the other
     later = np.arange(len(at)) - np.searchsorted(time, time, side="left")
     time = time + np.where(kind[at] == _PRESENT, later, 0)
-    duration = events["duration_ns"].to_numpy(np.int64, na_value=0)
     kind, size, requested = kind[at], size[at], requested[at]
     asks = np.maximum(requested, size)
     start, wanted_end = spans(np.maximum(offset[at], 0), asks)

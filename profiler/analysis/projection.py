@@ -123,7 +123,7 @@ def requests(
     known = [] if resident is None else resident["file"].unique().tolist()
     found = metadata(trace, known)
     placement = _placed(trace, simulate(trace, resident=resident, read_ahead_kb=read_ahead_kb), found)
-    frame, source, missing = placement.requests.assign(own=False), "none", list(unseen(trace.meta))
+    frame, source, missing = placement.requests.assign(own=False), "none", list(unseen(trace))
     spread = 0.0
     if lookups:
         frame, source, spread = _with_own(frame, found.requests), found.source, found.spread

@@ -66,7 +66,7 @@ _RECEIVES = ("recvmsg", "recvmmsg", "recvmmsg_time64")
 _EXECS = ("execve", "execveat")
 _MAPS = ("mmap", "mmap2")
 _LOOKED_BEFORE = ("munmap",)
-"""Where page faults are not seen: what was mapped in is looked up before it goes."""
+"""What was mapped in is looked up before it goes."""
 _HEAD_BYTES = 256  # of a program, read by the kernel to see what it is (linux/binfmts.h: BINPRM_BUF_SIZE)
 _ON_DESCRIPTOR = frozenset(row.name for row in CALLS if row.on_one_file)
 """Calls on one descriptor that need not be followed if it names no file."""
@@ -146,7 +146,7 @@ class Ptrace:
         self._source = Stopped(lambda tid: self._tasks[tid].abi.word)
         self._calls = Calls(self._recorder, self._descriptors, self._source)
         self._rings = Rings(self._calls)
-        self._spaces = Spaces(self.recorder) if journal is None else None
+        self._spaces = Spaces(self.recorder)
         self._main = 0
         self._over: Over | None = None
         self._finish: Finish | None = None
@@ -189,7 +189,7 @@ class Ptrace:
         self._ptrace, self._over, self._leaving, self._finish = _binding(), over, leaving, finish
         known = abis.native()
         self._native = known[0]
-        names = [row.name for row in CALLS if self._spaces is not None or row.name not in _LOOKED_BEFORE]
+        names = [row.name for row in CALLS]
         wanted = [
             (one, [name for name in names if one is not known[0] or name not in self._leave])
             for one in known
@@ -226,8 +226,7 @@ class Ptrace:
                     )
             finally:
                 self._family.look_at(list(self._tasks))
-                if self._spaces is not None:
-                    self._spaces.stop(time.monotonic_ns() - self._start_ns)
+                self._spaces.stop(time.monotonic_ns() - self._start_ns)
                 if leaving is not None and self._over_now and self._tasks:
                     observed()
                     self._take_leave(leaving, interrupts)
@@ -249,13 +248,9 @@ class Ptrace:
             exit_status=self._exit_status,
             device_read_bytes=self._device_bytes,
             partial=interrupts.partial,
-            unseen=("readahead",) if self._loads_seen() else ("exec", "readahead"),
+            unseen=("exec", "readahead") if self._unloaded else ("readahead",),
         )
         return meta if finish is None else dataclasses.replace(meta, **self._facts(finish, meta))
-
-    def _loads_seen(self) -> bool:
-        """Whether it was seen of each program what the kernel mapped to start it."""
-        return self._spaces is not None and not self._unloaded
 
     def _facts(self, finish: Finish, meta: Meta) -> dict[str, Any]:
         """What is otherwise where the run was over before its last process ended."""
@@ -407,15 +402,13 @@ class Ptrace:
             open_now = procfs.descriptors(call.tid) if self._journal is not None else None
             self._overlooked(call.tid, [one for one in open_now or () if first <= one <= last])
         elif call.name in _MAPS or call.name in _LOOKED_BEFORE:
-            if self._spaces is not None:
-                self._spaces.leaves(call)
+            self._spaces.leaves(call)
             if call.name in _LOOKED_BEFORE:
                 task.call = None
         elif call.name in _EXECS:
             task.call, task.exec_ns = None, call.time_ns
-            if self._spaces is not None:
-                self._spaces.executes(call.tid, call.time_ns)
-            else:
+            self._spaces.executes(call.tid, call.time_ns)
+            if self._journal is not None:
                 self._overlooked(call.tid, procfs.descriptors(call.tid) or ())
         elif call.name in _FORKS:  # each of them, so that no flags outlive their call
             self._forks(task, call)
@@ -462,8 +455,10 @@ class Ptrace:
         address = call.result
         self._rings.mapped(call)
         self._calls.finish(call)
-        opened = self._descriptors.get(call.tid, call.args[4]) if self._spaces is not None else None
-        if self._spaces is not None and opened is not None and opened.data and not -4096 < address < 0:
+        if -4096 < address < 0:
+            return
+        opened = self._descriptors.get(call.tid, call.args[4])
+        if opened is not None and opened.data:
             self._spaces.mapped(call, address, opened)
 
     def _advised(self, call: Call) -> None:
@@ -508,7 +503,7 @@ class Ptrace:
         elif event == stops.EVENT_EXIT:
             self._family.ending(tid)
             self._rings.collect(task.pid, tid, now - self._start_ns)
-            if self._spaces is not None and self._start_ns:
+            if self._start_ns:
                 self._spaces.ending(tid, now - self._start_ns)
             if self._journal is not None and self._start_ns:
                 self._overlooked(tid, procfs.descriptors(tid) or ())
@@ -532,11 +527,10 @@ class Ptrace:
         self.forks.append((time.monotonic_ns(), parent, child))  # with the parent still stopped
         above = self._tasks[parent]
         self._began(child, above.pid if flags & CLONE_THREAD else child, above.abi)
-        if self._spaces is not None:
-            self._spaces.began(child, self._tasks[child].pid, parent, bool(flags & CLONE_VM),
-                               now - self._start_ns)  # fmt: skip
+        pid = self._tasks[child].pid
+        self._spaces.began(child, pid, parent, bool(flags & CLONE_VM), now - self._start_ns)
         if self._start_ns:
-            self._family.born(child, self._tasks[child].pid, parent, now - self._start_ns)
+            self._family.born(child, pid, parent, now - self._start_ns)
         self._tasks[child].hidden = above.hidden
         waited = child in self._newborn
         self._newborn.discard(child)
@@ -571,8 +565,7 @@ class Ptrace:
         for child in [one for one in self._newborn if procfs.maker(one) not in processes]:
             self._newborn.discard(child)
             self._began(child, child, self._native)
-            if self._spaces is not None:
-                self._spaces.began(child, child, None, False, time.monotonic_ns() - self._start_ns)
+            self._spaces.began(child, child, None, False, time.monotonic_ns() - self._start_ns)
             if self._start_ns:
                 self._family.born(child, child, -1, time.monotonic_ns() - self._start_ns)
             self._descriptors.table(child)  # what it inherited is looked up when it is used
@@ -602,8 +595,7 @@ class Ptrace:
                 self._descriptors.close(tid, descriptor)
         began = task.exec_ns or 0
         loaded = self._loaded(Call(began, now - self._start_ns - began, task.pid, tid, "execve", (), 0))
-        if self._spaces is not None:
-            self._spaces.executed(tid, {former, *others}, loaded, now - self._start_ns)
+        self._spaces.executed(tid, {former, *others}, loaded, now - self._start_ns)
         began = now - self._start_ns if task.exec_ns is None else task.exec_ns
         self._family.executed(tid, former, max(began, 0))
         task.exec_ns = None
@@ -654,8 +646,7 @@ class Ptrace:
     def _gone(self, tid: int, status: int, now: int, interrupts: Interrupts) -> None:
         del self._tasks[tid]
         self._descriptors.exit(tid)
-        if self._spaces is not None:
-            self._spaces.gone(tid)
+        self._spaces.gone(tid)
         self._family.gone(tid, now - self._start_ns)
         if tid == self._main:
             self._end_ns = now
@@ -691,8 +682,7 @@ class Ptrace:
 
     def _finished(self) -> None:
         """The run is over, as `finish` has found, while something of it may still run."""
-        if self._spaces is not None:
-            self._spaces.stop(time.monotonic_ns() - self._start_ns, here=False)
+        self._spaces.stop(time.monotonic_ns() - self._start_ns, here=False)
         tasks = list(self._tasks.items())
         read = [procfs.device_bytes_read(task.pid, tid) for tid, task in tasks]
         known = [one for one in (*read, self._device_bytes) if one is not None]
@@ -749,10 +739,9 @@ class Ptrace:
                 f"INCOMPLETE: {count} could not be looked at, as the program forbids it (it is not "
                 f"dumpable): of {reads} the file is not known, if it is one; run coldseek as root"
             )
-        if self._spaces is not None:
-            self._spaces.settle()
-            if not self._spaces.missed:
-                self._recorder.unseen.discard("mmap")
+        self._spaces.settle()
+        if not self._spaces.missed:
+            self._recorder.unseen.discard("mmap")
         pending = self._calls.pending + self._rings.close()
         if pending:
             self._recorder.unseen.add("completions")

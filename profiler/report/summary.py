@@ -13,22 +13,19 @@ import pandas as pd
 
 from profiler import devices as device_models
 from profiler.analysis import access, attribution, contents, findings, observed, readers, walltime
-from profiler.analysis.charges import charges
+from profiler.analysis.charges import charges, usual_device
 from profiler.analysis.costs import Cost, by_file, ranking
 from profiler.analysis.evidence import Finding
 from profiler.analysis.intervals import exact_sum
 from profiler.analysis.measured import Run, copies_of, measured, median_s
 from profiler.analysis.pagecache import PSEUDO_FILESYSTEMS
 from profiler.analysis.picture import Picture, picture
-from profiler.analysis.projection import Cold, Projection, project, requests
+from profiler.analysis.projection import Projection, project, requests
 from profiler.analysis.roles import named_image, roles
 from profiler.analysis.traced_image import Chain, image_of
 from profiler.devices.model import Device
 from profiler.report.focus import focus as focus_of
 from profiler.trace import TASK_COLUMNS, Meta, Trace
-
-HDD = "hdd-7200"
-"""The disk on which the cost of each structure of an image is shown."""
 
 MAX_TASKS = 10_000
 """More tasks than this are left out of a report; the trace has them all."""
@@ -52,8 +49,8 @@ class Stride:
 @dataclass(frozen=True)
 class StructureSummary:
     """The reads of one kind of structure of an image; see `attribution`. requests: those that reached the
-    device, as they were observed; None: not known. hdd_share: of all the time that the start waits for HDD,
-    None if it waits for nothing.
+    device, as they were observed; None: not known. hdd_share: of all the time that the start waits for
+    `charges.USUAL_DEVICE`, None if it waits for nothing.
     """
 
     kind: str
@@ -231,9 +228,12 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
     is_pseudo = trace.files["filesystem"].isin(PSEUDO_FILESYSTEMS).to_numpy(bool)
     classified = every[~is_pseudo[every["file"].to_numpy(np.int64)]]
     cold_start = requests(trace, reads)
-    charged = charges(trace, reads, cold_start)
+    hdd = usual_device()
+    on_hdd = project(cold_start, hdd)
+    charged = charges(trace, reads, cold_start, on_hdd)
+    count = copies or copies_of(trace.meta)
     ranked = ranking(trace, charged)
-    summaries = _files(trace, every, *_of_images(trace, every, cold_start), ranked)
+    summaries = _files(trace, every, *_of_images(trace, every, on_hdd), ranked)
     in_focus, image, traced = focus_of(trace, ranked), named_image(trace), image_of(trace)
     focus = None if in_focus is None else summaries[in_focus]
     order = sorted(summaries, key=lambda file: (file != in_focus, is_pseudo[file]))
@@ -261,7 +261,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         page_cache=observed.page_cache(trace, reads),
         device=observed.device_requests(trace),
         projections=tuple(
-            project(cold_start, device, copies or copies_of(trace.meta))
+            on_hdd if device is hdd and count == 1 else project(cold_start, device, count)
             for device in (device_models.usual() if devices is None else devices)
         ),
         findings=findings.find(trace, reads, cold_start, ranked),
@@ -329,17 +329,16 @@ def slowdown(meta: Meta, runs: Sequence[Run]) -> float | None:
 
 
 def _of_images(
-    trace: Trace, classified: pd.DataFrame, cold_start: Cold
+    trace: Trace, classified: pd.DataFrame, on_hdd: Projection
 ) -> tuple[dict[int, tuple[StructureSummary, ...]], dict[int, tuple[ContentSummary, ...]]]:
     """File -> what its reads were for, of the files that have a map: of the image, of the guest."""
     if not len(trace.structures) and not len(trace.contents):
         return {}, {}
-    made = project(cold_start, device_models.find(HDD))
-    caused = made.reads >= 0
-    seconds = np.bincount(made.reads[caused], made.times[caused], len(classified)).astype(np.float64)
+    caused = on_hdd.reads >= 0
+    seconds = np.bincount(on_hdd.reads[caused], on_hdd.times[caused], len(classified)).astype(np.float64)
 
     def share(cost: float) -> float | None:
-        return cost / made.seconds if made.seconds else None
+        return cost / on_hdd.seconds if on_hdd.seconds else None
 
     table = attribution.with_requests(
         attribution.by_structure(classified, trace.structures, seconds),

@@ -91,10 +91,42 @@ def test_a_second_file_beside_it_costs_what_is_not_there_yet() -> None:
 
 def test_a_file_of_many_extents_has_a_map_outside_of_its_inode() -> None:
     made = start(PROGRAM)
-    many = [(PROGRAM, n * BLOCK, (100_000 + 2 * n) * BLOCK, BLOCK, int(n == 399)) for n in range(400)]
-    torn = trace([(PROGRAM, 0, BLOCK)], files=FILES, extents=[*EXTENTS[:-1], *many])
-    torn = dataclasses.replace(torn, meta=made.meta)
-    assert len(blocks(torn)) == len(blocks(made)) + 2  # 340 of them in a block
+
+    def more(extents: int, *reads: tuple[int, int]) -> int:
+        """The blocks that it takes with so many extents, one a block, than in one piece."""
+        many = [
+            (PROGRAM, n * BLOCK, (100_000 + 2 * n) * BLOCK, BLOCK, int(n == extents - 1))
+            for n in range(extents)
+        ]
+        torn = trace(
+            [(PROGRAM, first * BLOCK, count * BLOCK) for first, count in reads],
+            files=FILES,
+            extents=[*EXTENTS[:-1], *many],
+        )
+        return len(blocks(dataclasses.replace(torn, meta=made.meta))) - len(blocks(made))
+
+    assert more(4, (0, 1)) == 0
+    assert more(400, (0, 1)) == more(400, (399, 1), (398, 1)) == 1  # 340 of them in a block
+    assert more(400, (0, 400)) == more(400, (0, 1), (399, 1), (1, 1)) == more(400, (300, 41)) == 2
+    assert more(5 * 340, (0, 1)) == 1 + 1  # the inode has room for four such blocks
+    assert more(5 * 340, (0, 1), (0, 5 * 340)) == 1 + 5
+
+
+def test_mapped_pages_that_no_fault_tells_of_are_missing_unless_someone_looked() -> None:
+    """A page that was in memory is mapped beside another one; only the page tables tell."""
+    missing = "what was in memory and mapped without a page fault"
+    mapped = [(1, "mmap", PROGRAM, 0, 10 * BLOCK), (2, "fault", PROGRAM, 0, BLOCK)]
+    looked = [(1, "present", PROGRAM, 0, 5 * BLOCK)]
+    for rows, cache, said in (
+        (mapped, "warm", True),
+        (mapped, "cold", False),
+        ([*mapped, *looked], "warm", False),
+    ):
+        made = below(start(PROGRAM), rows)
+        made = dataclasses.replace(made, meta=dataclasses.replace(made.meta, tracer="kernel", cache=cache))
+        assert (missing in requests(made).missing) == said
+    of_another = below(below(start(PROGRAM), mapped, pid=7), looked, pid=8)
+    assert missing in requests(of_another).missing
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,26 @@ def test_pages_found_mapped_stand_for_faults_in_their_middle() -> None:
     assert asked(random)[:3] == [(-1, 0, 408, 1), (-1, 0, 400, 1), (-1, 0, 401, 1)]
     assert len(asked(random)) == 16 + 2 + 1
     assert asked(random, read_ahead_kb=0)[:2] == [(-1, 0, 408, 1), (-1, 0, 400, 1)]
+
+
+def test_the_faults_of_a_cold_run_go_before_what_was_found_mapped() -> None:
+    """They tell where it read; what else is mapped had been in memory."""
+    rows = [
+        (1, "mmap", 0, 0, 600 * PAGE),
+        (2, "present", 0, 200 * PAGE, 16 * PAGE),
+        (2, "present", 0, 400 * PAGE, 16 * PAGE),
+        (10, "fault", 0, 203 * PAGE, PAGE),
+    ]
+    made = below(trace(), rows, handle=[0] * 4, duration_ns=[0, 100, 100, 0])
+    warm = dataclasses.replace(made, meta=dataclasses.replace(made.meta, cache="warm"))
+    cold = dataclasses.replace(made, meta=dataclasses.replace(made.meta, cache="cold"))
+    assert asked(warm) == [(-1, 0, 192, 32), (-1, 0, 392, 32)]
+    assert asked(cold) == [(-1, 0, 187, 32), (-1, 0, 392, 32)]
+    assert simulate(cold)["time_ns"].tolist() == [10, 103]
+    alone = dataclasses.replace(
+        cold, events=made.events[made.events["op"] != "fault"].reset_index(drop=True)
+    )
+    assert asked(alone) == asked(warm)
 
 
 def test_what_was_mapped_without_a_gap_was_read_through() -> None:

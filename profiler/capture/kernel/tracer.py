@@ -396,7 +396,6 @@ def assemble(
     seen = {"mmap", "exec", "readahead"} if len(observer.layers) == 2 else set()
     if not observer.faults:
         seen -= {"mmap"}
-        recorder.unseen.add("mmap")
     recorder.unseen -= seen
     lost, failures = observer.lost(), observer.failures()
     waits = switches.rows()
