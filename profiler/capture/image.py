@@ -42,19 +42,7 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     shown, path, name = show_path(image), os.path.realpath(image), ""
     if not os.path.lexists(image):
         path, name = _of_qemu(image, path)
-    try:
-        mode = os.stat(path).st_mode
-        with open(path, "rb"):
-            pass
-    except IsADirectoryError:
-        raise ColdseekError(f"{shown} is a directory; name a disk image in it") from None
-    except FileNotFoundError:
-        raise ColdseekError(f"{shown}: no such file; name a disk image") from None
-    except OSError as error:
-        remedy = "run as a user who may, with sudo --as-root"
-        raise ColdseekError(f"cannot read {shown}: {error.strerror}; {remedy}") from error
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        raise ColdseekError(f"{shown} is neither a file nor a block device; name a disk image")
+    _refuse_unreadable(path, shown)
     qemu_img = shutil.which("qemu-img")
     if qemu_img is None:
         raise CommandNotFoundError(f"qemu-img: command not found; {_PACKAGES}")
@@ -62,6 +50,8 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     # machine may be running on the image.
     name = name or path
     facts = json.loads(_ask(qemu_img, ["info", "--force-share", "--output=json", name], shown))
+    if way != "info":  # these open what is behind it too, and without end where that leads back to it
+        _ask(qemu_img, ["info", "--force-share", "--backing-chain", name], shown)
     size, told = int(facts["virtual-size"]), () if name.startswith("json:") else ("-f", str(facts["format"]))
     if way == "vm":
         return path, _as_a_machine(name, told, size, shown)
@@ -95,6 +85,25 @@ def _as_a_machine(name: str, told: tuple[str, ...], size: int, shown: str) -> li
         places.append((size // 512 * 512 - last, last))
     reads = [word for start, length in places for word in ("-c", f"read -q {start} {length}")]
     return [*opened, *reads, name]
+
+
+def _refuse_unreadable(path: str, shown: str) -> None:
+    """Raise ColdseekError for what is no file or block device, and for what this user cannot read."""
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ColdseekError(f"{shown} is a directory; name a disk image in it")
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):  # to open a FIFO would wait for a writer
+            raise ColdseekError(f"{shown} is neither a file nor a block device; name a disk image")
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise ColdseekError(f"{shown}: no such file; name a disk image") from None
+    except PermissionError as error:
+        remedy = "run as a user who may, with sudo --as-root"
+        raise ColdseekError(f"cannot read {shown}: {error.strerror}; {remedy}") from error
+    except OSError as error:
+        raise ColdseekError(f"cannot read {shown}: {error.strerror}; name a disk image") from error
 
 
 def _of_qemu(image: str, path: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ _MOST = 1000
 """Characters of what a tool said that are shown: it may quote names from the image."""
 
 _REMEDIES = (
-    (r"could not open backing file.*no such file",
+    (r"no such file",
      "bring back the file behind it, or name where it lies now: qemu-img rebase -u -F FORMAT -b FILE IMAGE"),
     (r"permission denied", "run as a user who may read it and all that is behind it, with sudo --as-root"),
     (r"key-secret|encrypt|luks|passphrase",

@@ -304,6 +304,22 @@ def test_bad_images(bad: Path) -> None:
     one_line(coldseek("open", "/dev/null"), 125, "neither a file nor a block device")
     one_line(coldseek("open", ""), 2, "empty name")
     one_line(coldseek("open", bad / "text", "--by", "nonsense"), 2, "nonsense")
+    os.mkfifo(bad / "fifo")
+    one_line(coldseek("open", bad / "fifo"), 125, "neither a file nor a block device")
+    (bad / "loop").symlink_to("loop")
+    refused = coldseek("open", bad / "loop")
+    one_line(refused, 125, "symbolic links")
+    assert "sudo" not in refused.stderr  # no other user could read it
+
+
+def test_an_image_behind_itself_is_refused(tmp_path: Path) -> None:
+    """qemu-img map, check and convert never end with it."""
+    need_tool("qemu-img")
+    image = tmp_path / "a.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
+    subprocess.run(["qemu-img", "rebase", "-u", "-F", "qcow2", "-b", image, image], check=True)
+    for way in ("check", "map", "read"):
+        one_line(coldseek("open", image, "--by", way), 125, "qemu-img refuses", "infinite loop")
 
 
 def test_commands_that_cannot_run(bad: Path) -> None:
