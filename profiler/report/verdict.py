@@ -20,7 +20,7 @@ SCATTERED = 0.2
 on."""
 
 MOST = 0.5
-"""Most seeks go one distance if at least this share of them does."""
+"""Most seeks go one distance if at least this share of them does; of a cost, most is at least this share."""
 
 REREAD = 0.2
 """From this share on, reads of what was already read are worth a sentence."""
@@ -157,10 +157,9 @@ def _dearest(rows: Sequence[Cost], weights: Sequence[float]) -> str:
     own = [row for row in rows if (row.file, row.path) == first]
     asked, mine = show_plural(sum(row.requests for row in own), "request"), sum(row.bytes for row in own)
     called = show_path(first[1]) if first[0] < 0 else name(first[1])
-    return (
-        f"{called} is most of it ({_share(sums[first] / sum(weights))}): {asked}, {show_bytes(mine)} of "
-        f"{show_bytes(size)}, {_hows(own)}."
-    )
+    share = sums[first] / sum(weights)
+    much = f"{'is most of it' if share >= MOST else 'costs most'} ({_share(share)})"
+    return f"{called} {much}: {asked}, {show_bytes(mine)} of {show_bytes(size)}, {_hows(own)}."
 
 
 def _hows(rows: Sequence[Cost]) -> str:

@@ -164,6 +164,11 @@ def test_what_costs_most_is_named() -> None:
     rows = (cost(b"/bin/node", "mapped", 66 * MIB), cost(b"/etc/ssl/ca.crt", "read", MIB, file=1))
     made = dataclasses.replace(summarise(trace([(1, 0, 10)])), costs=rows)
     assert second_line(made) == "node is most of it (99%): 7 requests, 66 MiB of 67 MiB, mapped."
+    rows = tuple(
+        cost(b"/lib/%d" % number, size=(5 - 2 * (number > 0)) * MIB, file=number) for number in range(3)
+    )
+    made = dataclasses.replace(made, costs=rows)
+    assert second_line(made) == "0 costs most (45%): 7 requests, 5 MiB of 11 MiB, read."
     rows = tuple(cost(b"/lib/%d" % number, file=number) for number in range(9))
     made = dataclasses.replace(made, costs=rows)
     assert second_line(made) == "None of 9 files stands out: 63 requests, 9 MiB in all, read."
