@@ -32,6 +32,13 @@ IN_FOCUS = 0.5
 """The verdict is about the focus file if it has at least this share of all reads or bytes, else about all
 files."""
 
+_BEGAN = {
+    "cold": ("It is not", "Cold"),
+    "warm": ("Warm, it is not", "Warm"),
+    "keep": ("With the cache as it was, it is not", "With the cache as it was, it took"),
+}
+"""How a start began -> how the two sentences on it begin: that it is not the disk; how long it took."""
+
 
 def verdict(summary: Summary) -> list[str]:
     """A few sentences, each one line: runs that failed, the pattern, the projected cost, the measured one.
@@ -53,13 +60,17 @@ def first_line(summary: Summary) -> str:
     seen = found.measured or not (meta.lost_events or meta.partial or meta.unseen)
     disk, least = _beside(found.disk_s, whole), "" if seen else "at least "
     traced = "" if cold is not None else " while traced"
+    is_cold = cold is not None or "cold" in (meta.cache, meta.cache_asked)
+    is_not, took = _BEGAN.get("cold" if is_cold else meta.cache, _BEGAN["keep"])
     if found.is_disk is False and seen and (found.disk_share or 0) < MOST:
         times = f"{disk} of {show_seconds(whole)}{traced}"
         times += "" if warm is None else f" (warm {_beside(warm, whole)})"
-        return f"{several}It is not the disk: {times}{_otherwise(summary.time)}."
+        return f"{several}{is_not} the disk: {times}{_otherwise(summary.time)}."
     share = "" if found.disk_share is None else f" ({_share(found.disk_share)})"
     share += ", too short to be noticed" if found.is_disk is False and seen else ""
-    took = f"Cold {show_seconds(whole)}{traced}" + ("" if warm is None else f", warm {_beside(warm, whole)}")
+    if not meta.command and not is_cold:  # those who ran already: no start
+        took, traced = "Watched for", ""
+    took += f" {show_seconds(whole)}{traced}" + ("" if warm is None else f", warm {_beside(warm, whole)}")
     return f"{several}{took}. The disk is {least}{disk} of it{share}."
 
 

@@ -114,12 +114,35 @@ def test_not_the_disk() -> None:
 def test_what_is_unseen_makes_it_at_least() -> None:
     traced = Answer(None, None, 0.5, 0.5 / 1.32, True)
     time = WallTime(1.32, 0.7, 0.5, 0.1, 0.02)
-    assert said(traced, time) == "Cold 1.32 s while traced. The disk is 0.50 s of it (38%)."
+    assert said(traced, time, cache="cold") == "Cold 1.32 s while traced. The disk is 0.50 s of it (38%)."
     assert "The disk is at least 0.50 s of it" in said(traced, time, lost_events=1)
     assert "The disk is at least 0.50 s of it" in said(traced, time, unseen=("mmap",))
     not_it = dataclasses.replace(traced, disk_s=0.01, disk_share=0.01, is_disk=False)
-    assert "It is not the disk" in said(not_it, time)
-    assert "It is not the disk" not in said(not_it, time, partial="killed")
+    assert "It is not the disk" in said(not_it, time, cache="cold")
+    assert "it is not the disk" not in said(not_it, time, partial="killed").lower()
+
+
+def test_a_traced_start_is_called_cold_only_where_it_was_to_be() -> None:
+    """Of what was cached already a start waits for no disk, which tells nothing of a cold one."""
+    traced = Answer(None, None, 0.5, 0.5 / 1.32, True)
+    time = WallTime(1.32, 0.7, 0.5, 0.1, 0.02)
+    command: dict[str, Any] = {"command": ("node", "-e", "1")}
+    kept = "With the cache as it was, it took 1.32 s while traced. The disk is 0.50 s of it (38%)."
+    assert said(traced, time, cache="keep", **command) == kept
+    assert said(traced, time, **command) == kept
+    assert said(traced, time, cache_asked="cold", **command).startswith("Cold 1.32 s while traced.")
+    assert said(traced, time, cache="warm", **command).startswith("Warm 1.32 s while traced. The disk")
+    assert said(traced, time, targets=("all",)).startswith("Watched for 1.32 s. The disk is 0.50 s of it")
+    not_it = Answer(None, None, 0.01, 0.01 / 1.32, False)
+    assert said(not_it, time, cache="warm", **command).startswith(
+        "Warm, it is not the disk: 10 ms of 1.32 s"
+    )
+    assert said(not_it, time, cache="keep", **command) == (
+        "With the cache as it was, it is not the disk: 10 ms of 1.32 s while traced; most of the time it "
+        "was running."
+    )
+    measured = Answer(5.39, None, 0.036, 0.036 / 5.39, False, True)
+    assert said(measured, DAEMON, cache="warm").startswith("It is not the disk: 36 ms of 5.39 s")
 
 
 def test_what_is_not_known_is_said() -> None:
