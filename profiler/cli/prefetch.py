@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from profiler.errors import UsageError
 from profiler.units import show_bytes, show_path, show_plural, show_seconds
 
 if TYPE_CHECKING:
+    from profiler.capture.prefetch import Changed
     from profiler.plan import Plan
 
 MOST_SHOWN = 20
@@ -57,7 +59,8 @@ def prefetch(
 
     It is read into the page cache, in a good order and many at once.
 
-    The start that follows then runs warm. Files that changed since the trace was recorded are refused.
+    The start that follows then runs warm. Files that changed since the trace was recorded are left out;
+    where most of it changed, that is an error.
     """
     if not trace and os.geteuid() == 0:
         raise UsageError("as root name the trace: what it holds is read with root's rights")
@@ -82,7 +85,9 @@ def prefetch(
         took = show_seconds(time.monotonic() - began)
         for one in got.left_out:
             say(f"{show_path(one.path)}: {one.why}; without the file system's own blocks on it")
-        say(f"prefetched {show_bytes(got.bytes)} of {show_plural(len(wanted.files), 'file')} in {took}")
+        _say_changed(got.changed)
+        files = show_plural(len(wanted.files) - len(got.changed), "file")
+        say(f"prefetched {show_bytes(got.bytes)} of {files} in {took}")
 
 
 def _planned(trace: str, order: str, save: str) -> Plan:
@@ -102,8 +107,8 @@ def _total(plan: Plan) -> str:
 
 
 def _show(plan: Plan) -> None:
-    """What would be read of which files, the most first. Raises ColdseekError for files that changed."""
-    from profiler.capture.prefetch import changes, refusal
+    """What would be read of which files, the most first. Raises ColdseekError where most of it changed."""
+    from profiler.capture.prefetch import changed_parts
 
     pieces = Counter(file for file, _, _ in plan.stretches)
     sizes: Counter[int] = Counter()
@@ -116,6 +121,11 @@ def _show(plan: Plan) -> None:
     sys.stdout.write(
         f"{_total(plan)}, of {files}" + (f", {more} of them not shown" if more > 0 else "") + "\n"
     )
-    changed = changes(plan.files)
+    _say_changed(tuple(changed_parts(plan).values()))
+
+
+def _say_changed(changed: Sequence[Changed]) -> None:
+    from profiler.capture.prefetch import named
+
     if changed:
-        raise refusal(changed)
+        say(f"left out: {named(changed)}")

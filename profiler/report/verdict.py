@@ -68,7 +68,7 @@ def first_line(summary: Summary) -> str:
         return f"{several}{is_not} the disk: {times}{_otherwise(summary.time)}."
     share = "" if found.disk_share is None else f" ({_share(found.disk_share)})"
     share += ", too short to be noticed" if found.is_disk is False and seen else ""
-    if not meta.command and not is_cold:  # those who ran already: no start
+    if "early" in meta.unseen and not is_cold:  # those who ran already: no start
         took, traced = "Watched for", ""
     took += f" {show_seconds(whole)}{traced}" + ("" if warm is None else f", warm {_beside(warm, whole)}")
     return f"{several}{took}. The disk is {least}{disk} of it{share}."

@@ -81,6 +81,27 @@ def test_files_that_changed_are_refused(recorded: tuple[Path, Path]) -> None:
     assert why() == ["is no regular file any more"]
 
 
+def test_a_small_file_that_a_start_writes_anew_is_left_out(recorded: tuple[Path, Path]) -> None:
+    """Many programs keep settings that each start writes: the rest is brought in all the same."""
+    file, trace = recorded
+    small = file.with_name("settings")
+    small.write_text("0\n")
+    script = 'cat "$1" "$2" > /dev/null; echo 1 > "$2"'
+    made = coldseek("record", "-o", trace, "--", "sh", "-c", script, "sh", file, small)
+    assert made.returncode == 0, made.stderr
+    os.utime(small, ns=(0, 0))
+    evict([os.fsencode(file)])
+    before = residency([os.fsencode(file)]).resident_bytes
+    dry = coldseek("prefetch", "--dry-run", trace)
+    assert dry.returncode == 0 and "/settings was written to" in dry.stderr
+    assert residency([os.fsencode(file)]).resident_bytes == before
+    done = coldseek("prefetch", trace)
+    assert done.returncode == 0, done.stderr
+    assert "left out: changed since the trace was recorded: " in done.stderr
+    assert "/settings was written to" in done.stderr and "prefetched" in done.stderr
+    assert residency([os.fsencode(file)]).resident_bytes >= 8 << 20
+
+
 def test_bad_arguments(recorded: tuple[Path, Path]) -> None:
     done = coldseek("prefetch", "--order", "fast", recorded[1])
     assert done.returncode == 2 and "there are device, time" in done.stderr
