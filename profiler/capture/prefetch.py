@@ -34,6 +34,10 @@ PIECE = 2 * 2**20
 METADATA = "metadata"
 """Kind of the file that a device is to the file system on it (`trace.FILE_KINDS`)."""
 
+MOST = 0.5
+"""Of the bytes to read, files that changed may hold less than this share: many programs write to some small
+files of theirs at each start, while with the greater part changed it is another start. Our own choice."""
+
 _SHOWN = 5
 
 
@@ -48,23 +52,40 @@ class Changed:
 def changes(files: Sequence[KnownFile]) -> tuple[Changed, ...]:
     """Which of these files are gone or changed since they were recorded. What is a file system's own always
     changes: nothing is known of what it was."""
-    found = ((file.path, _change(file)) for file in files if file.kind != METADATA)
-    return tuple(Changed(path, why) for path, why in found if why)
+    return tuple(_changes(files).values())
+
+
+def changed_parts(plan: Plan) -> dict[int, Changed]:
+    """The files of a plan that are gone or changed, by their places in it: they are left out. Raises
+    ColdseekError where most of what is to be read is of them."""
+    found = _changes(plan.files)
+    sizes = [(file, size) for file, _, size in plan.stretches if plan.files[file].kind != METADATA]
+    lost = sum(size for file, size in sizes if file in found)
+    if lost and lost >= MOST * sum(size for _, size in sizes):
+        raise refusal(tuple(found.values()))
+    return found
+
+
+def named(changed: Sequence[Changed]) -> str:
+    """What changed, and how, in one line."""
+    names = "; ".join(f"{show_path(one.path)} {one.why}" for one in changed[:_SHOWN])
+    more = f"; and {show_plural(len(changed) - _SHOWN, 'more file')}" if len(changed) > _SHOWN else ""
+    return f"changed since the trace was recorded: {names}{more}"
 
 
 def refusal(changed: Sequence[Changed]) -> ColdseekError:
     """The error that names them, in one line."""
-    named = "; ".join(f"{show_path(one.path)} {one.why}" for one in changed[:_SHOWN])
-    more = f"; and {show_plural(len(changed) - _SHOWN, 'more file')}" if len(changed) > _SHOWN else ""
-    return ColdseekError(f"changed since the trace was recorded: {named}{more}; record it again")
+    return ColdseekError(f"{named(changed)}; record it again")
 
 
 @dataclass(frozen=True)
 class Prefetched:
-    """bytes: that were read. left_out: devices whose file system's own blocks could not be read."""
+    """bytes: that were read. left_out: devices whose file system's own blocks could not be read. changed:
+    files that are not what they were, and were left out."""
 
     bytes: int
     left_out: tuple[Changed, ...]
+    changed: tuple[Changed, ...] = ()
 
 
 def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> Prefetched:
@@ -72,8 +93,8 @@ def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> Pre
     several threads as it goes.
 
     What file systems keep of their own comes first, as files cannot even be looked at without it; where it
-    cannot be read, which takes root, that is not an error. Raises ColdseekError for a file that changed or
-    cannot be read, and for more than fits in memory.
+    cannot be read, which takes root, that is not an error. Files that changed are left out. Raises
+    ColdseekError where most changed, for a file that cannot be read, and for more than fits in memory.
     """
     if not os.path.exists("/proc/self/mountinfo"):
         from profiler.capture import procfs  # only then: a prefetch is to start fast
@@ -86,11 +107,10 @@ def prefetch(plan: Plan, on_read: Callable[[int], None] = lambda _: None) -> Pre
         number: Changed(file.path, why) for number, file in own.items() if (why := _no_device(file, allowed))
     }
     got = _bring_all(plan.files, [one for one in plan.stretches if one[0] in own.keys() - left_out], on_read)
-    changed = changes(plan.files)
-    if changed:
-        raise refusal(changed)
-    got += _bring_all(plan.files, [one for one in plan.stretches if one[0] not in own], on_read)
-    return Prefetched(got, tuple(left_out.values()))
+    changed = changed_parts(plan)
+    rest = [one for one in plan.stretches if one[0] not in own and one[0] not in changed]
+    got += _bring_all(plan.files, rest, on_read)
+    return Prefetched(got, tuple(left_out.values()), tuple(changed.values()))
 
 
 def _bring_all(
@@ -218,6 +238,11 @@ def _no_device(file: KnownFile, allowed: Collection[str]) -> str:
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or "no such name"
     return ""
+
+
+def _changes(files: Sequence[KnownFile]) -> dict[int, Changed]:
+    found = ((at, file.path, _change(file)) for at, file in enumerate(files) if file.kind != METADATA)
+    return {at: Changed(path, why) for at, path, why in found if why}
 
 
 def _change(file: KnownFile) -> str:

@@ -238,7 +238,8 @@ def _until(
                         break
                 finish.wait_out(lambda: interrupts.partial)
             else:
-                used.look([child, *running()])
+                used.look([child])  # before `running` reaps it, if it has ended meanwhile
+            used.look(pid for pid in running() if pid != child)
         finally:
             os.close(program)
     if interrupts.partial:

@@ -112,10 +112,15 @@ def _keep_elsewhere(trace: Trace) -> str | None:
 
 
 def sum_up(trace: Trace, path: str) -> None:
-    """One line on a trace that was just saved, after whatever makes it less than complete."""
+    """One line on a trace that was just saved, after whatever makes it less than complete. It counts as the
+    report does: what is read of proc and the like is on no disk."""
+    from profiler.analysis.pagecache import PSEUDO_FILESYSTEMS
+
+    on_disk = ~trace.files["filesystem"].isin(PSEUDO_FILESYSTEMS).to_numpy(bool)
     reads = size = 0
     for piece in trace.pieces():
         found = piece.reads()
+        found = found[on_disk[found["file"].to_numpy()]]
         reads, size = reads + len(found), size + int(found["size"].sum())
     if trace.meta.lost_events:
         say(f"INCOMPLETE: {show_plural(trace.meta.lost_events, 'event')} lost")

@@ -19,7 +19,7 @@ from profiler.errors import UsageError
 from profiler.units import show_bytes, show_path, show_plural, show_seconds
 
 if TYPE_CHECKING:
-    from profiler.capture.prefetch import Prefetched
+    from profiler.capture.prefetch import Changed, Prefetched
     from profiler.plan import Plan
 
 MOST_SHOWN = 20
@@ -60,7 +60,8 @@ def prefetch(
 
     It is read into the page cache, in a good order and many at once.
 
-    The start that follows then runs warm. Files that changed since the trace was recorded are refused.
+    The start that follows then runs warm. Files that changed since the trace was recorded are left out;
+    where most of it changed, that is an error.
     """
     if not trace and os.geteuid() == 0:
         raise UsageError("as root name the trace: what it holds is read with root's rights")
@@ -117,13 +118,14 @@ def done(plan: Plan, got: Prefetched, seconds: float) -> Iterator[str]:
     """What is said of a prefetch."""
     for one in got.left_out:
         yield f"{show_path(one.path)}: {one.why}; without the file system's own blocks on it"
-    files = show_plural(len(plan.files), "file")
+    yield from _of_changed(got.changed)
+    files = show_plural(len(plan.files) - len(got.changed), "file")
     yield f"prefetched {show_bytes(got.bytes)} of {files} in {show_seconds(seconds)}"
 
 
 def show(plan: Plan) -> None:
-    """What would be read of which files, the most first. Raises ColdseekError for files that changed."""
-    from profiler.capture.prefetch import changes, refusal
+    """What would be read of which files, the most first. Raises ColdseekError where most of it changed."""
+    from profiler.capture.prefetch import changed_parts
 
     pieces = Counter(file for file, _, _ in plan.stretches)
     sizes: Counter[int] = Counter()
@@ -136,6 +138,12 @@ def show(plan: Plan) -> None:
     sys.stdout.write(
         f"{_total(plan)}, of {files}" + (f", {more} of them not shown" if more > 0 else "") + "\n"
     )
-    changed = changes(plan.files)
+    for line in _of_changed(tuple(changed_parts(plan).values())):
+        say(line)
+
+
+def _of_changed(changed: Sequence[Changed]) -> Iterator[str]:
+    from profiler.capture.prefetch import named
+
     if changed:
-        raise refusal(changed)
+        yield f"left out: {named(changed)}"

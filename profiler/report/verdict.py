@@ -20,7 +20,7 @@ SCATTERED = 0.2
 on."""
 
 MOST = 0.5
-"""Most seeks go one distance if at least this share of them does."""
+"""Most seeks go one distance if at least this share of them does; of a cost, most is at least this share."""
 
 REREAD = 0.2
 """From this share on, reads of what was already read are worth a sentence."""
@@ -31,6 +31,13 @@ NAMED = 0.05
 IN_FOCUS = 0.5
 """The verdict is about the focus file if it has at least this share of all reads or bytes, else about all
 files."""
+
+_BEGAN = {
+    "cold": ("It is not", "Cold"),
+    "warm": ("Warm, it is not", "Warm"),
+    "keep": ("With the cache as it was, it is not", "With the cache as it was, it took"),
+}
+"""How a start began -> how the two sentences on it begin: that it is not the disk; how long it took."""
 
 
 def verdict(summary: Summary) -> list[str]:
@@ -53,13 +60,17 @@ def first_line(summary: Summary) -> str:
     seen = found.measured or not (meta.lost_events or meta.partial or meta.unseen)
     disk, least = _beside(found.disk_s, whole), "" if seen else "at least "
     traced = "" if cold is not None else " while traced"
+    is_cold = cold is not None or "cold" in (meta.cache, meta.cache_asked)
+    is_not, took = _BEGAN.get("cold" if is_cold else meta.cache, _BEGAN["keep"])
     if found.is_disk is False and seen and (found.disk_share or 0) < MOST:
         times = f"{disk} of {show_seconds(whole)}{traced}"
         times += "" if warm is None else f" (warm {_beside(warm, whole)})"
-        return f"{several}It is not the disk: {times}{_otherwise(summary.time)}."
+        return f"{several}{is_not} the disk: {times}{_otherwise(summary.time)}."
     share = "" if found.disk_share is None else f" ({_share(found.disk_share)})"
     share += ", too short to be noticed" if found.is_disk is False and seen else ""
-    took = f"Cold {show_seconds(whole)}{traced}" + ("" if warm is None else f", warm {_beside(warm, whole)}")
+    if "early" in meta.unseen and not is_cold:  # those who ran already: no start
+        took, traced = "Watched for", ""
+    took += f" {show_seconds(whole)}{traced}" + ("" if warm is None else f", warm {_beside(warm, whole)}")
     return f"{several}{took}. The disk is {least}{disk} of it{share}."
 
 
@@ -157,10 +168,9 @@ def _dearest(rows: Sequence[Cost], weights: Sequence[float]) -> str:
     own = [row for row in rows if (row.file, row.path) == first]
     asked, mine = show_plural(sum(row.requests for row in own), "request"), sum(row.bytes for row in own)
     called = show_path(first[1]) if first[0] < 0 else name(first[1])
-    return (
-        f"{called} is most of it ({_share(sums[first] / sum(weights))}): {asked}, {show_bytes(mine)} of "
-        f"{show_bytes(size)}, {_hows(own)}."
-    )
+    share = sums[first] / sum(weights)
+    much = f"{'is most of it' if share >= MOST else 'costs most'} ({_share(share)})"
+    return f"{called} {much}: {asked}, {show_bytes(mine)} of {show_bytes(size)}, {_hows(own)}."
 
 
 def _hows(rows: Sequence[Cost]) -> str:

@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, coldseek, need, need_root, need_tool
 
 from profiler.trace import load
+from profiler.units import show_bytes
 
 PYTHON = sys.executable
 
@@ -127,6 +128,16 @@ def test_a_cold_record_is_proved_cold(tmp_path: Path, disk_directory: Path) -> N
     meta = load(where).meta
     assert meta.cache == "warm", meta.notes
     assert meta.device_read_bytes == 0
+
+
+def test_record_counts_as_the_report_does(tmp_path: Path) -> None:
+    """What is read of proc is on no disk."""
+    where = tmp_path / "t.trace.parquet"
+    done = coldseek("record", "-o", where, "--", "cat", "/proc/self/status", "/proc/version", "/etc/passwd")
+    assert done.returncode == 0, done.stderr
+    totals = json.loads(coldseek("report", where, "--format", "json").stdout)["totals"]
+    assert len(load(where).reads()) >= totals["reads"] + 2
+    assert f": {totals['reads']} reads, {show_bytes(totals['bytes'])}; see" in done.stderr
 
 
 def test_report_as_text_and_json(trace: Path, tmp_path: Path) -> None:

@@ -65,9 +65,11 @@ def test_files_that_changed_are_refused(recorded: tuple[Path, Path]) -> None:
 
     facts = file.stat()
     assert why() == []
+    whole = file.with_name("whole.trace.parquet")  # of which the file is the most
+    assert coldseek("record", "-o", whole, "--", "dd", f"if={file}", "of=/dev/null").returncode == 0
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
     assert why() == ["was written to"]
-    done = coldseek("prefetch", trace)
+    done = coldseek("prefetch", whole)
     assert done.returncode == 125
     assert len(done.stderr.splitlines()) == 1 and "data\\x0afile was written to" in done.stderr
     os.truncate(file, 5000)
@@ -96,6 +98,28 @@ def test_what_a_start_writes_itself_is_no_reason_to_refuse_the_rest(disk_directo
     told = done.stderr.splitlines()[0]
     assert told == f"coldseek: left out, as the start itself writes to it: {disk_directory}/state\\x0a"
     assert residency([os.fsencode(file)]).resident_bytes == 1 << 16
+
+
+def test_a_small_file_that_changed_is_left_out(recorded: tuple[Path, Path]) -> None:
+    """Many programs keep settings that change: the rest is brought in all the same."""
+    file, trace = recorded
+    small = file.with_name("settings")
+    small.write_text("0\n")
+    script = 'cat "$1" "$2" > /dev/null'
+    made = coldseek("record", "-o", trace, "--", "sh", "-c", script, "sh", file, small)
+    assert made.returncode == 0, made.stderr
+    small.write_text("1\n")
+    os.utime(small, ns=(0, 0))
+    evict([os.fsencode(file)])
+    before = residency([os.fsencode(file)]).resident_bytes
+    dry = coldseek("prefetch", "--dry-run", trace)
+    assert dry.returncode == 0 and "/settings was written to" in dry.stderr
+    assert residency([os.fsencode(file)]).resident_bytes == before
+    done = coldseek("prefetch", trace)
+    assert done.returncode == 0, done.stderr
+    assert "left out: changed since the trace was recorded: " in done.stderr
+    assert "/settings was written to" in done.stderr and "prefetched" in done.stderr
+    assert residency([os.fsencode(file)]).resident_bytes >= 8 << 20
 
 
 def test_bad_arguments(recorded: tuple[Path, Path]) -> None:
@@ -149,7 +173,7 @@ def test_what_the_file_system_reads_of_its_own_is_prefetched_too(disk_directory:
         command = ["cat", *map(str, files)]
         before = record(command, "kernel", "cold", evict="all")
         assert before.meta.cache == "cold", before.meta.notes
-        assert make_cold(data_files(before), []).cold
+        assert make_cold(data_files(before), []).of([os.fsencode(file) for file in files]).cold
         prefetch(plan_of(plan(before), before.files))
         after = record(command, "kernel", "keep")
         assert of_its_own(after, files[0]) < 0.1 * of_its_own(before, files[0])

@@ -16,7 +16,10 @@ from conftest import PATIENCE_S, need, need_root, need_tool
 from small_programs import catches, interrupt_twice, lives, until
 
 from profiler.capture import runs
+from profiler.capture.around import Around
 from profiler.capture.cache import Residency, can_drop_all, evict
+from profiler.capture.finish.conditions import parse
+from profiler.capture.finish.finish import Finish
 from profiler.capture.runs import Pairs, Run, pairs, run
 from profiler.errors import CannotRunError, CommandNotFoundError
 
@@ -82,6 +85,31 @@ def test_reads_of_its_children_count_too(disk_directory: Path) -> None:
     run(command, output=False)
     evict([path])
     assert run(command, output=False).device_read_bytes >= SIZE
+
+
+@pytest.mark.parametrize("ends", ["before it is ready", "after it is ready"])
+def test_reads_of_a_start_that_is_ready_count_whoever_still_runs(ends: str, disk_directory: Path) -> None:
+    """The command that read may have ended and left a daemon, or end just when all is added up."""
+    need(on_a_device(disk_directory), f"{disk_directory} is on no block device")
+    path = written(disk_directory / "file").decode()
+    ready, told = disk_directory / "ready", disk_directory / "told"
+    work = f"cat {path} > {told}.copy; echo $$ > {told}; mv {told} {ready}; exec sleep {int(PATIENCE_S)}"
+    script = work if ends == "after it is ready" else f"({work}) &"
+    run(["sh", "-c", "cat /dev/null; mv --version; sleep 0"], output=False)  # cached from now on
+    evict([os.fsencode(path)])
+    finish = Finish([parse(f"file:{ready}")])
+    with Around().untraced(finish) as started:
+
+        def running() -> list[int]:
+            if ends == "after it is ready":
+                pid = int(ready.read_text())
+                os.kill(pid, signal.SIGKILL)
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            return list(started())
+
+        found = run(["sh", "-c", script], output=False, stdin=False, finish=finish, running=running)
+    finish.close()
+    assert SIZE <= found.device_read_bytes < 3 * SIZE // 2
 
 
 def test_the_program_keeps_our_streams_unless_it_shall_not(capfd: pytest.CaptureFixture[str]) -> None:

@@ -210,3 +210,11 @@ def test_only_a_disk_is_told_what_one_piece_would_take() -> None:
     in_order = trace([(0, number * MIB, MIB) for number in range(64)])
     assert "one piece" not in text.report(summarise(in_order)).plain
     assert "one piece" not in text.report(summarise(check(), [devices.find("nvme")])).plain
+
+
+def test_what_cold_runs_read_less_than_projected_others_may_have_read() -> None:
+    """A daemon that works for the command, say, whose reads are not among the command's."""
+    made = summarise(check())
+    less = tuple(dataclasses.replace(one, measured_bytes=one.bytes // 2) for one in made.projections)
+    shown = " ".join(text.report(dataclasses.replace(made, projections=less)).plain.split())
+    assert "less than projected: the rest was in memory, or others read it" in shown

@@ -114,12 +114,36 @@ def test_not_the_disk() -> None:
 def test_what_is_unseen_makes_it_at_least() -> None:
     traced = Answer(None, None, 0.5, 0.5 / 1.32, True)
     time = WallTime(1.32, 0.7, 0.5, 0.1, 0.02)
-    assert said(traced, time) == "Cold 1.32 s while traced. The disk is 0.50 s of it (38%)."
+    assert said(traced, time, cache="cold") == "Cold 1.32 s while traced. The disk is 0.50 s of it (38%)."
     assert "The disk is at least 0.50 s of it" in said(traced, time, lost_events=1)
     assert "The disk is at least 0.50 s of it" in said(traced, time, unseen=("mmap",))
     not_it = dataclasses.replace(traced, disk_s=0.01, disk_share=0.01, is_disk=False)
-    assert "It is not the disk" in said(not_it, time)
-    assert "It is not the disk" not in said(not_it, time, partial="killed")
+    assert "It is not the disk" in said(not_it, time, cache="cold")
+    assert "it is not the disk" not in said(not_it, time, partial="killed").lower()
+
+
+def test_a_traced_start_is_called_cold_only_where_it_was_to_be() -> None:
+    """Of what was cached already a start waits for no disk, which tells nothing of a cold one."""
+    traced = Answer(None, None, 0.5, 0.5 / 1.32, True)
+    time = WallTime(1.32, 0.7, 0.5, 0.1, 0.02)
+    command: dict[str, Any] = {"command": ("node", "-e", "1")}
+    kept = "With the cache as it was, it took 1.32 s while traced. The disk is 0.50 s of it (38%)."
+    assert said(traced, time, cache="keep", **command) == kept
+    assert said(traced, time, **command) == kept
+    assert said(traced, time, cache_asked="cold", **command).startswith("Cold 1.32 s while traced.")
+    assert said(traced, time, cache="warm", **command).startswith("Warm 1.32 s while traced. The disk")
+    watched = said(traced, time, unseen=("early",), **command)
+    assert watched.startswith("Watched for 1.32 s. The disk is at least 0.50 s of it")
+    not_it = Answer(None, None, 0.01, 0.01 / 1.32, False)
+    assert said(not_it, time, cache="warm", **command).startswith(
+        "Warm, it is not the disk: 10 ms of 1.32 s"
+    )
+    assert said(not_it, time, cache="keep", **command) == (
+        "With the cache as it was, it is not the disk: 10 ms of 1.32 s while traced; most of the time it "
+        "was running."
+    )
+    measured = Answer(5.39, None, 0.036, 0.036 / 5.39, False, True)
+    assert said(measured, DAEMON, cache="warm").startswith("It is not the disk: 36 ms of 5.39 s")
 
 
 def test_what_is_not_known_is_said() -> None:
@@ -164,6 +188,11 @@ def test_what_costs_most_is_named() -> None:
     rows = (cost(b"/bin/node", "mapped", 66 * MIB), cost(b"/etc/ssl/ca.crt", "read", MIB, file=1))
     made = dataclasses.replace(summarise(trace([(1, 0, 10)])), costs=rows)
     assert second_line(made) == "node is most of it (99%): 7 requests, 66 MiB of 67 MiB, mapped."
+    rows = tuple(
+        cost(b"/lib/%d" % number, size=(5 - 2 * (number > 0)) * MIB, file=number) for number in range(3)
+    )
+    made = dataclasses.replace(made, costs=rows)
+    assert second_line(made) == "0 costs most (45%): 7 requests, 5 MiB of 11 MiB, read."
     rows = tuple(cost(b"/lib/%d" % number, file=number) for number in range(9))
     made = dataclasses.replace(made, costs=rows)
     assert second_line(made) == "None of 9 files stands out: 63 requests, 9 MiB in all, read."

@@ -96,7 +96,7 @@ def _differs(projection: Projection) -> str:
     if measured > projected:
         why = "; ".join(projection.missing) or "why is not known"
         return f"{read}, {show_percent(1 - projected / measured)} of it not projected: {why}"
-    return f"{read}, less than projected: the rest was in memory or in use by others"
+    return f"{read}, less than projected: the rest was in memory, or others read it"
 
 
 def _shares(shares: dict[str, float], room: int) -> str:
