@@ -27,7 +27,7 @@ from profiler.cli.options import (
 )
 from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, reading, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
-from profiler.cli.report import FORMAT, emit_json
+from profiler.cli.report import FORMAT, emit, emit_json
 from profiler.errors import ColdseekError, UsageError
 from profiler.owner import Owner, invoker, make_folder
 from profiler.units import show_path
@@ -35,6 +35,7 @@ from profiler.units import show_path
 if TYPE_CHECKING:
     from profiler.capture.finish.finish import Finish
     from profiler.capture.halt import Halt
+    from profiler.report.comparison import Comparison
     from profiler.trace import Trace
 
 BEFORE = Annotated[
@@ -50,6 +51,9 @@ AFTER = Annotated[
 ]
 RUNS = 3
 """Untraced runs of each kind, at most, where nobody says how many."""
+
+PAGE = "report.html"
+"""The page, in the folder of a study."""
 
 FAILED = 1
 """The exit status where runs failed."""
@@ -81,7 +85,13 @@ def compare(
     own: OWN = None,
     form: FORMAT = Format.TEXT,
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Keep cold and warm trace in this folder.", metavar="DIR")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Of a command: keep traces and report.html in this folder. Of traces: write to this file.",
+            metavar="DIR|FILE",
+        ),
     ] = "",
     before: BEFORE = "",
     after: AFTER = "",
@@ -125,6 +135,12 @@ def compare(
     two_traces = len(traces) == len(words) == 2
     if two_traces and copies > 1:
         raise UsageError("--copies is for a command; of two traces it is known how many starts they are of")
+    if two_traces and output:
+        can_be_made(output, *words)
+    elif two_traces and form is Format.HTML and sys.stdout.isatty():
+        raise UsageError("a page is a file to open in a browser: name it with -o FILE.html")
+    if not two_traces and form is Format.HTML and not output:
+        raise UsageError("-o DIR names the folder that report.html goes to")
     if not two_traces:
         if words[0].endswith(".trace.parquet"):
             raise UsageError("compare takes two traces; one of these is missing or does not exist")
@@ -134,7 +150,12 @@ def compare(
         from profiler.trace import load
 
         with reading(*words):
-            comparison = compare_summary(load(words[0]), load(words[1]))
+            pair = load(words[0]), load(words[1])
+            comparison = compare_summary(*pair)
+            if form is Format.HTML:
+                from profiler.report.page import of_comparison
+
+                emit(of_comparison(comparison, pair, words), output)
     else:
         with stoppable(output) as kept:
             pair = run_both(
@@ -147,12 +168,24 @@ def compare(
             comparison = compare_summary(*pair)
     from profiler.report import json, text
 
+    if output and not two_traces:
+        write_page(comparison, pair, output)
     if form is Format.JSON:
-        emit_json(json.compare(comparison))
-    else:
+        emit_json(json.compare(comparison), output if two_traces else "")
+    elif form is Format.TEXT and two_traces and output:
+        emit(text.compare(comparison, width()).plain + "\n", output)
+    elif form is Format.TEXT:
         text.write(text.compare(comparison, width()), sys.stdout)
     if comparison.failed:
         raise typer.Exit(FAILED)
+
+
+def write_page(comparison: Comparison, pair: tuple[Trace, Trace], folder: str) -> None:
+    """report.html of a cold and a warm start, in the folder where their traces are."""
+    from profiler.report.page import of_comparison
+
+    files = [os.path.join(folder, f"{name}.trace.parquet") for name in ("cold", "warm")]
+    emit(of_comparison(comparison, pair, files), os.path.join(folder, PAGE))
 
 
 class Kept:

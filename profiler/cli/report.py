@@ -11,6 +11,7 @@ from profiler.cli.app import app
 from profiler.cli.completion import devices, traces
 from profiler.cli.output import Format, can_be_made, find_devices, reading, width
 from profiler.cli.traces import named_or_newest
+from profiler.errors import UsageError
 
 TRACE = Annotated[
     str,
@@ -38,7 +39,7 @@ FULL = Annotated[
 ]
 
 
-@app.command(epilog="Example: coldseek report qemu-img.trace.parquet --format json | jq .totals")
+@app.command(epilog="Example: coldseek report qemu-img.trace.parquet --format html -o start.html")
 def report(
     trace: TRACE = "",
     form: FORMAT = Format.TEXT,
@@ -50,13 +51,21 @@ def report(
     name, trace = trace, named_or_newest(trace)
     if output:
         can_be_made(output, trace)
+    if form is Format.HTML and not output and sys.stdout.isatty():
+        raise UsageError("a page is a file to open in a browser: name it with -o FILE.html")
     from profiler.report import json, text
     from profiler.report.summary import summarise
     from profiler.trace import load
 
     named = find_devices(device or [])
     with reading(trace):
-        summary = summarise(load(trace), named)
+        loaded = load(trace)
+        summary = summarise(loaded, named)
+        if form is Format.HTML:
+            from profiler.report.page import of_trace
+
+            emit(of_trace(loaded, summary, name or trace), output)
+            return
     if form is Format.JSON:
         emit_json(json.report(summary), output)
         return
@@ -73,7 +82,11 @@ def emit_json(value: dict[str, object], output: str = "") -> None:
     """JSON to stdout, or to a file."""
     from profiler.report import json
 
-    words = json.dumps(value)
+    emit(json.dumps(value), output)
+
+
+def emit(words: str, output: str = "") -> None:
+    """Text to stdout, or to a file."""
     if output:
         to_file(words, output)
     else:

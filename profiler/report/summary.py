@@ -4,7 +4,7 @@ disagree."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 
 from profiler import devices as device_models
 from profiler.analysis import access, attribution, contents, findings, observed, readers, walltime
-from profiler.analysis.charges import charges
+from profiler.analysis.charges import Charges, charges
 from profiler.analysis.costs import Cost, by_file, ranking
 from profiler.analysis.intervals import exact_sum
 from profiler.analysis.measured import Run, copies_of, measured, median_s
@@ -187,7 +187,8 @@ class Summary:
     rules of `findings`. readers: who read, by name and program, most reads first. tasks: those that were
     observed, in the order of their starts, at most MAX_TASKS. time: where the wall time of the observed run
     went, answer: whether a cold start is slow because of the disk. costs: what files and structures cost,
-    the dearest first. picture: where in the files it reads, against time.
+    the dearest first. picture: where in the files it reads, against time. charged, cold_start: the requests
+    that costs and projections are of.
     """
 
     meta: Meta
@@ -217,6 +218,8 @@ class Summary:
     parts: tuple[Part, ...] = ()
     pseudo: Pseudo = Pseudo(0, 0, 0)
     picture: Picture | None = None
+    charged: Charges | None = field(default=None, repr=False, compare=False)
+    cold_start: Cold | None = field(default=None, repr=False, compare=False)
 
 
 def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 0) -> Summary:
@@ -270,6 +273,8 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         parts=_parts(trace, ranked),
         picture=picture(charged.requests, reads, -1 if in_focus is None else in_focus),
         pseudo=_pseudo(every[is_pseudo[every["file"].to_numpy(np.int64)]]),
+        charged=charged,
+        cold_start=cold_start,
     )
 
 
