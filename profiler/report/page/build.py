@@ -19,7 +19,10 @@ from profiler.report.text.facts import about
 from profiler.trace import Trace
 from profiler.units import show_short
 
-SCRIPTS = ("numbers.js", "unpack.js", "marks.js", "canvas.js", "map.js", "lines.js", "tables.js", "main.js")
+SCRIPTS = (
+    "numbers.js", "unpack.js", "marks.js", "canvas.js", "map.js", "lines.js", "tables.js", "view.js", "head.js",
+    "cost.js", "fill.js", "naming.js", "gestures.js", "main.js",
+)  # fmt: skip
 """Concatenated in this order into one script."""
 
 
@@ -60,8 +63,8 @@ def page(subjects: Sequence[Subject], headline: Sequence[str] = ()) -> str:
         "headline": list(headline),
         "traces": traces,
         "files": {
-            "name": files.names, "full": files.full, "low": [min(low, 2**53) for low in files.low],
-            "high": [min(high, 2**53) for high in files.high], "touched": files.touched,
+            "name": files.names, "full": files.full, "low": files.low, "high": files.high,
+            "touched": files.touched,
         },
         "structures": kinds.structures.shown,
         "threads": kinds.threads.shown,

@@ -92,8 +92,12 @@ class Table {
             : sign * (a - b),
       );
     }
+    const empty = new Set(
+      this.columns.filter((one) => this.rows.length && this.rows.every((row) => row[one.key] === undefined)),
+    );
     this.columns.forEach((one, at) => {
       const cell = this.head.cells[at];
+      cell.hidden = empty.has(one);
       if (one.key === this.sorted) cell.setAttribute('aria-sort', this.down ? 'descending' : 'ascending');
       else cell.removeAttribute('aria-sort');
     });
@@ -107,6 +111,7 @@ class Table {
           one.show || one.words.startsWith('band') ? 'n' : !at || one.key === 'path' ? 'path' : '',
         );
         if (!at) cell.scope = 'row';
+        cell.hidden = empty.has(one);
         const value = row[one.key];
         const words = one.show
           ? value === undefined
