@@ -20,8 +20,8 @@ from profiler.trace import Trace
 from profiler.units import show_short
 
 SCRIPTS = (
-    "numbers.js", "unpack.js", "marks.js", "canvas.js", "map.js", "lines.js", "tables.js", "view.js", "head.js",
-    "cost.js", "fill.js", "naming.js", "gestures.js", "main.js",
+    "numbers.js", "unpack.js", "marks.js", "canvas.js", "map.js", "lines.js", "tables.js", "view.js",
+    "head.js", "cost.js", "fill.js", "naming.js", "gestures.js", "main.js",
 )  # fmt: skip
 """Concatenated in this order into one script."""
 

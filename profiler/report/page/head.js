@@ -9,8 +9,8 @@ Object.assign(Page.prototype, {
         const of = this.traces.length > 1 && !alike ? `${trace.name}: ` : '';
         for (const [label, words] of trace.about) one('about', `${of}${label} ${words}`, 'about path');
       }
-      for (const words of trace.warnings) one('warnings', words, 'warning');
     }
+    for (const words of new Set(this.traces.flatMap((trace) => trace.warnings))) one('warnings', words, 'warning');
     const alone = this.traces.length === 1;
     for (const words of this.facts.headline) one('verdict', words, 'verdict');
     if (alone || !this.facts.headline.length)

@@ -25,7 +25,8 @@ from profiler.units import show_path, show_short, show_status
 MAX_FILES = 10_000
 """Rows of the table of files; what the rest have in common is one row more. JSON has them all."""
 
-MAX_RUNS = 1_000
+MAX_RUNS, MAX_NOTES, MAX_NOTE = 1_000, 200, 2_000
+"""Untraced runs, notes, and characters of a note, that a page shows."""
 
 Facts = dict[str, Any]
 
@@ -39,13 +40,13 @@ def facts(summary: Summary, kinds: Kinds, which: str = "") -> Facts:
         "about": [[label, _short(words)] for label, words in told],
         "warnings": [
             *missing(meta, which), *failures(summary),
-            *dict.fromkeys(_short(note) for note in meta.notes if is_loud(note)),
+            *dict.fromkeys(show_short(note, MAX_NOTE) for note in meta.notes if is_loud(note)),
         ],
         "verdict": [
             words for words in (first_line(summary), second_line(summary), why_line(summary)) if words
         ],
         "unseen": [UNSEEN.get(key, _short(key)) for key in meta.unseen],
-        "notes": [_short(note) for note in meta.notes if not is_loud(note)][:200],
+        "notes": [show_short(note, MAX_NOTE) for note in meta.notes if not is_loud(note)][:MAX_NOTES],
         "run": {
             "started": _short(meta.started_at), "cache": _short(meta.cache), "wall_s": meta.wall_s,
             "ready_s": meta.ready_s, "exit": show_status(meta.exit_status), "slowdown": summary.slowdown,
