@@ -25,9 +25,9 @@ from profiler.cli.options import (
     WITH,
     finish_of,
 )
-from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, reading, say, width
+from profiler.cli.output import Progress, ReportFormat, can_be_made, command_line, keep, reading, say, width
 from profiler.cli.record import AS_ROOT, TRACER, runs_as
-from profiler.cli.report import FORMAT, emit, emit_json
+from profiler.cli.report import REDACT, REPORT_FORMAT, emit, emit_json
 from profiler.errors import ColdseekError, UsageError
 from profiler.owner import Owner, invoker, make_folder
 from profiler.units import show_path
@@ -83,7 +83,7 @@ def compare(
         ),
     ] = 1,
     own: OWN = None,
-    form: FORMAT = Format.TEXT,
+    form: REPORT_FORMAT = ReportFormat.TEXT,
     output: Annotated[
         str,
         typer.Option(
@@ -105,6 +105,7 @@ def compare(
     evict: EVICT = "auto",
     guest_files: GUEST_FILES = False,
     as_root: AS_ROOT = False,
+    redacted: REDACT = False,
 ) -> None:
     """Compare a cold start with a warm one, or two traces.
 
@@ -135,11 +136,13 @@ def compare(
     two_traces = len(traces) == len(words) == 2
     if two_traces and copies > 1:
         raise UsageError("--copies is for a command; of two traces it is known how many starts they are of")
+    if redacted and not two_traces:
+        raise UsageError("--redact is for two traces: those of a command stay here")
     if two_traces and output:
         can_be_made(output, *words)
-    elif two_traces and form is Format.HTML and sys.stdout.isatty():
+    elif two_traces and form is ReportFormat.HTML and sys.stdout.isatty():
         raise UsageError("a page is a file to open in a browser: name it with -o FILE.html")
-    if not two_traces and form is Format.HTML and not output:
+    if not two_traces and form is ReportFormat.HTML and not output:
         raise UsageError("-o DIR names the folder that report.html goes to")
     if not two_traces:
         if words[0].endswith(".trace.parquet"):
@@ -151,8 +154,13 @@ def compare(
 
         with reading(*words):
             pair = load(words[0]), load(words[1])
+            if redacted:
+                from profiler.report.redact import redact
+
+                first, second = redact(*pair)
+                pair, words = (first, second), ["TRACE"] * 2
             comparison = compare_summary(*pair)
-            if form is Format.HTML:
+            if form is ReportFormat.HTML:
                 from profiler.report.page import of_comparison
 
                 emit(of_comparison(comparison, pair, words), output)
@@ -170,11 +178,15 @@ def compare(
 
     if output and not two_traces:
         write_page(comparison, pair, output)
-    if form is Format.JSON:
+    if form is ReportFormat.JSON:
         emit_json(json.compare(comparison), output if two_traces else "")
-    elif form is Format.TEXT and two_traces and output:
+    elif form is ReportFormat.MARKDOWN:
+        from profiler.report import markdown
+
+        emit(markdown.compare(comparison), output if two_traces else "")
+    elif form is ReportFormat.TEXT and two_traces and output:
         emit(text.compare(comparison, width()).plain + "\n", output)
-    elif form is Format.TEXT:
+    elif form is ReportFormat.TEXT:
         text.write(text.compare(comparison, width()), sys.stdout)
     if comparison.failed:
         raise typer.Exit(FAILED)
