@@ -18,12 +18,12 @@ from profiler.cli.options import (
     BEFORE,
     EVICT,
     FOR,
-    FORMAT,
     GRACE,
     GRACE_S,
     GUEST_FILES,
     MOST_RUNS,
     OWN,
+    REPORT_FORMAT,
     RUNS,
     STOP,
     TIMEOUT,
@@ -32,9 +32,9 @@ from profiler.cli.options import (
     WITH,
     finish_of,
 )
-from profiler.cli.output import Format, Progress, can_be_made, command_line, keep, reading, say, width
+from profiler.cli.output import Progress, ReportFormat, can_be_made, command_line, keep, reading, say, width
 from profiler.cli.record import runs_as
-from profiler.cli.report import emit_json
+from profiler.cli.report import REDACT, emit, emit_json
 from profiler.errors import ColdseekError, UsageError
 from profiler.owner import Owner, invoker, make_folder
 from profiler.units import show_path
@@ -42,7 +42,11 @@ from profiler.units import show_path
 if TYPE_CHECKING:
     from profiler.capture.finish.finish import Finish
     from profiler.capture.halt import Halt
+    from profiler.report.comparison import Comparison
     from profiler.trace import Trace
+
+PAGE = "report.html"
+"""The page, in the folder of a study."""
 
 FAILED = 1
 """The exit status where runs failed."""
@@ -64,9 +68,15 @@ def compare(
         ),
     ] = 1,
     own: OWN = None,
-    form: FORMAT = Format.TEXT,
+    form: REPORT_FORMAT = ReportFormat.TEXT,
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Keep cold and warm trace in this folder.", metavar="DIR")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Of a command: keep traces and report.html in this folder. Of traces: write to this file.",
+            metavar="DIR|FILE",
+        ),
     ] = "",
     before: BEFORE = "",
     after: AFTER = "",
@@ -80,6 +90,7 @@ def compare(
     evict: EVICT = "auto",
     guest_files: GUEST_FILES = False,
     as_root: AS_ROOT = False,
+    redacted: REDACT = False,
 ) -> None:
     """Compare a cold start with a warm one, or two traces.
 
@@ -110,6 +121,14 @@ def compare(
     two_traces = len(traces) == len(words) == 2
     if two_traces and copies > 1:
         raise UsageError("--copies is for a command; of two traces it is known how many starts they are of")
+    if redacted and not two_traces:
+        raise UsageError("--redact is for two traces: those of a command stay here")
+    if two_traces and output:
+        can_be_made(output, *words)
+    elif two_traces and form is ReportFormat.HTML and sys.stdout.isatty():
+        raise UsageError("a page is a file to open in a browser: name it with -o FILE.html")
+    if not two_traces and form is ReportFormat.HTML and not output:
+        raise UsageError("-o DIR names the folder that report.html goes to")
     if not two_traces:
         if words[0].endswith(".trace.parquet"):
             raise UsageError("compare takes two traces; one of these is missing or does not exist")
@@ -119,7 +138,17 @@ def compare(
         from profiler.trace import load
 
         with reading(*words):
-            comparison = compare_summary(load(words[0]), load(words[1]))
+            pair = load(words[0]), load(words[1])
+            if redacted:
+                from profiler.report.redact import redact
+
+                first, second = redact(*pair)
+                pair, words = (first, second), ["TRACE"] * 2
+            comparison = compare_summary(*pair)
+            if form is ReportFormat.HTML:
+                from profiler.report.page import of_comparison
+
+                emit(of_comparison(comparison, pair, words), output)
     else:
         with stoppable(output) as kept:
             pair = run_both(
@@ -131,12 +160,28 @@ def compare(
             comparison = compare_summary(*pair)
     from profiler.report import json, text
 
-    if form is Format.JSON:
-        emit_json(json.compare(comparison))
-    else:
+    if output and not two_traces:
+        write_page(comparison, pair, output)
+    if form is ReportFormat.JSON:
+        emit_json(json.compare(comparison), output if two_traces else "")
+    elif form is ReportFormat.MARKDOWN:
+        from profiler.report import markdown
+
+        emit(markdown.compare(comparison), output if two_traces else "")
+    elif form is ReportFormat.TEXT and two_traces and output:
+        emit(text.compare(comparison, width()).plain + "\n", output)
+    elif form is ReportFormat.TEXT:
         text.write(text.compare(comparison, width()), sys.stdout)
     if comparison.failed:
         raise typer.Exit(FAILED)
+
+
+def write_page(comparison: Comparison, pair: tuple[Trace, Trace], folder: str) -> None:
+    """report.html of a cold and a warm start, in the folder where their traces are."""
+    from profiler.report.page import of_comparison
+
+    files = [os.path.join(folder, f"{name}.trace.parquet") for name in ("cold", "warm")]
+    emit(of_comparison(comparison, pair, files), os.path.join(folder, PAGE))
 
 
 class Kept:

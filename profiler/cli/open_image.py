@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler.cli.ahead import STUDY, load_ahead
 from profiler.cli.app import app
-from profiler.cli.compare import FAILED, run_both, stoppable
+from profiler.cli.compare import FAILED, PAGE, run_both, stoppable, write_page
 from profiler.cli.completion import values
 from profiler.cli.drawing import Plots, drawer
 from profiler.cli.options import (
@@ -96,7 +96,8 @@ def open_image(
 ) -> None:
     """Profile opening a disk image, cold and warm: what it costs.
 
-    Leaves report.txt, report.json, plots and the two traces in a folder, and prints the report.
+    Leaves the report as a page, report.html, as text and as JSON, plots and the two traces in a folder, and
+    prints it.
     """
     from profiler.capture.warden import step_below
 
@@ -120,7 +121,7 @@ def open_image(
         comparison, page = report_of(cold, warm, folder)
         drawn = beside.draw()  # which begins with the first of them that is asked for
         try:
-            tell(page, folder, drawn)
+            tell(page, folder, lambda: write_page(comparison, (cold, warm), folder), drawn)
         except BrokenPipeError:
             for _ in drawn:  # nobody reads our words any more; the figures are wanted all the same
                 pass
@@ -142,14 +143,17 @@ def report_of(cold: Trace, warm: Trace, folder: str) -> tuple[Comparison, Text]:
     return comparison, text.screen(summary, shows, trace=os.path.join(folder, _COLD))
 
 
-def tell(page: Text, folder: str, drawn: Iterable[str]) -> None:
-    """Print the report and where things lie: the figures as they are drawn, each in a line."""
+def tell(page: Text, folder: str, write: Callable[[], None], drawn: Iterable[str]) -> None:
+    """Print the report and where things lie: the page as it is written, the figures as they are drawn, each
+    in a line."""
     from profiler.report import text
 
     text.write(page, sys.stdout)
     sys.stdout.write("\n")
     _line("trace", folder, _COLD, _WARM)
     _line("report", folder, "report.txt", "report.json")
+    write()
+    _line("page", folder, PAGE)
     for file in drawn:
         _line("plot", folder, file)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler.cli import completion
-from profiler.cli.output import Format
+from profiler.cli.output import Format, ReportFormat
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ DEVICE = Annotated[
     ),
 ]
 FORMAT = Annotated[Format, typer.Option("--format", help="How to print it.")]
+REPORT_FORMAT = Annotated[ReportFormat, typer.Option("--format", help="How to print it.")]
 QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")]
 TRACER = Annotated[
     str,

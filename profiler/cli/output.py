@@ -26,10 +26,19 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What a report can be printed as."""
+    """What results can be printed as."""
 
     TEXT = "text"
     JSON = "json"
+
+
+class ReportFormat(StrEnum):
+    """What a report can be printed as; html: a page that holds all it shows."""
+
+    TEXT = "text"
+    JSON = "json"
+    HTML = "html"
+    MARKDOWN = "markdown"
 
 
 def say(words: str) -> None:

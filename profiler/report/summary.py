@@ -4,7 +4,7 @@ disagree."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,14 @@ import pandas as pd
 
 from profiler import devices as device_models
 from profiler.analysis import access, attribution, contents, findings, observed, readers, walltime
-from profiler.analysis.charges import charges, usual_device
+from profiler.analysis.charges import Charges, charges, usual_device
 from profiler.analysis.costs import Cost, by_file, ranking
 from profiler.analysis.evidence import Finding
 from profiler.analysis.intervals import exact_sum
 from profiler.analysis.measured import Run, copies_of, measured, median_s
 from profiler.analysis.pagecache import PSEUDO_FILESYSTEMS
 from profiler.analysis.picture import Picture, picture
-from profiler.analysis.projection import Projection, project, requests
+from profiler.analysis.projection import Cold, Projection, project, requests
 from profiler.analysis.roles import named_image, roles
 from profiler.analysis.traced_image import Chain, image_of
 from profiler.devices.model import Device
@@ -187,7 +187,7 @@ class Summary:
     observed, in the order of their starts, at most MAX_TASKS. time: where the wall time of the observed run
     went, answer: whether a cold start is slow because of the disk. costs: what files and structures cost,
     the dearest first. picture: where in the files it reads, against time. chain: of the image, None where
-    there is none.
+    there is none. charged, cold_start: the requests that costs and projections are of.
     """
 
     meta: Meta
@@ -218,6 +218,8 @@ class Summary:
     pseudo: Pseudo = Pseudo(0, 0, 0)
     picture: Picture | None = None
     chain: Chain | None = None
+    charged: Charges | None = field(default=None, repr=False, compare=False)
+    cold_start: Cold | None = field(default=None, repr=False, compare=False)
 
 
 def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 0) -> Summary:
@@ -275,6 +277,8 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         picture=picture(charged.requests, reads, -1 if in_focus is None else in_focus),
         pseudo=_pseudo(every[is_pseudo[every["file"].to_numpy(np.int64)]]),
         chain=None if traced is None else traced.chain,
+        charged=charged,
+        cold_start=cold_start,
     )
 
 

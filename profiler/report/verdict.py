@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from profiler.analysis.access import Totals
 from profiler.analysis.costs import Cost
+from profiler.analysis.program_rules import CONTRIBUTORS
 from profiler.analysis.measured import copies_of, median_s
 from profiler.analysis.projection import Projection
 from profiler.analysis.walltime import WallTime
@@ -129,6 +130,12 @@ def second_line(summary: Summary) -> str:
     if not sum(weights):
         return _pattern(summary) if summary.totals.reads else ""
     return _dearest(rows, weights)
+
+
+def why_line(summary: Summary) -> str:
+    """The first of the reasons; "": none. What costs most is in a table."""
+    reasons = [finding for finding in summary.findings if finding.kind != CONTRIBUTORS]
+    return f"Why: {reasons[0].words}." if reasons else ""
 
 
 def _is_read(rows: Sequence[Cost], path: bytes) -> bool:

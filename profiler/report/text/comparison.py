@@ -40,7 +40,7 @@ def compare(comparison: Comparison, width: int = WIDTH) -> Text:
         completeness(page, side.summary.meta, side.name)
     verdict(page, failures(first.summary, second.summary))
     loud_notes(page, [first.summary.meta, second.summary.meta])
-    verdict(page, _compared(comparison))
+    verdict(page, compared(comparison))
     page.blank()
     if about(second.summary.meta) == about(first.summary.meta):
         for label, words in about(first.summary.meta):
@@ -63,7 +63,8 @@ def compare(comparison: Comparison, width: int = WIDTH) -> Text:
     return page.text()
 
 
-def _compared(comparison: Comparison) -> list[str]:
+def compared(comparison: Comparison) -> list[str]:
+    """The sentences that come first: how the two compare, and the verdict where they are of one start."""
     first, second = comparison.first, comparison.second
     whole = first.summary
     if comparison.is_pair:

@@ -35,11 +35,21 @@ def verdict(page: Page, sentences: Iterable[str], lines: int = 4) -> None:
 
 def completeness(page: Page, meta: Meta, which: str) -> None:
     """What is missing comes first: numbers that are too low must not be read unwarned."""
+    for sentence in missing(meta, which):
+        page.loud(sentence)
+
+
+def missing(meta: Meta, which: str = "") -> list[str]:
+    """What was lost and what was cut off, a sentence each. which: of the traces, where they are two."""
     of = f" ({which})" if which else ""
+    said = []
     if meta.lost_events:
-        page.loud(f"INCOMPLETE{of}: {show_plural(meta.lost_events, 'event')} lost; all counts are too low.")
+        said.append(
+            f"INCOMPLETE{of}: {show_plural(meta.lost_events, 'event')} lost; all counts are too low."
+        )
     if meta.partial:
-        page.loud(f"PARTIAL{of}: {show_path(meta.partial)}; what came after is missing.")
+        said.append(f"PARTIAL{of}: {show_path(meta.partial)}; what came after is missing.")
+    return said
 
 
 def loud_notes(page: Page, metas: Iterable[Meta]) -> None:

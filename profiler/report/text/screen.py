@@ -13,7 +13,6 @@ from rich.text import Text
 
 from profiler.analysis.costs import Cost
 from profiler.analysis.measured import copies_of, median_s
-from profiler.analysis.program_rules import CONTRIBUTORS
 from profiler.analysis.projection import Projection
 from profiler.analysis.walltime import WallTime
 from profiler.report import at_once, one_piece
@@ -21,7 +20,7 @@ from profiler.report.summary import Summary
 from profiler.report.text import picture
 from profiler.report.text.facts import verdict, warnings
 from profiler.report.text.page import DIM, GAP, WARN, WIDTH, Page, coloured
-from profiler.report.verdict import first_line, second_line
+from profiler.report.verdict import first_line, second_line, why_line
 from profiler.trace import UNSEEN
 from profiler.units import show_bytes, show_count, show_path, show_seconds, show_short
 
@@ -77,7 +76,7 @@ def screen(
     warnings(above, summary)
     top = Page(shows.width)
     verdict(top, [first_line(summary)], MAX_SENTENCE)
-    verdict(top, [words for words in (second_line(summary), _why(summary)) if words], MAX_SENTENCE)
+    verdict(top, [words for words in (second_line(summary), why_line(summary)) if words], MAX_SENTENCE)
     middle = Page(shows.width)
     if summary.time is not None:
         _time(middle, summary.time, shows)
@@ -99,12 +98,6 @@ def screen(
         left -= len(gap)
         lines_of.append([*gap, *part.lines])
     return Text("\n").join(line for lines in lines_of for line in lines)
-
-
-def _why(summary: Summary) -> str:
-    """The first of the reasons; what costs most is in the table."""
-    reasons = [finding for finding in summary.findings if finding.kind != CONTRIBUTORS]
-    return f"Why: {reasons[0].words}." if reasons else ""
 
 
 def _time(page: Page, time: WallTime, shows: Terminal) -> None:

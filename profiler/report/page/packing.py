@@ -1,0 +1,53 @@
+"""Columns of whole numbers as a page carries them: byte planes, deflated, as base64.
+
+A column is cut into planes, the lowest byte of all its values first, then the next: planes of equal bytes
+take next to nothing. A browser inflates them itself (DecompressionStream, "deflate-raw").
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from profiler.analysis.intervals import Ints
+
+LEVEL = 4
+"""Of zlib. At 6 a page is 3% smaller and takes twice the time (a million reads, measured)."""
+
+
+@dataclass
+class Pack:
+    """The blocks of a page. What is put in gives a plain value that names it, for the page's own facts."""
+
+    blocks: list[bytes] = field(default_factory=list)
+
+    def column(self, values: Ints, signed: bool = False) -> dict[str, int]:
+        """int64, not negative unless `signed`: then zigzag, 0, -1, 1, -2 as 0, 1, 2, 3."""
+        values = np.ascontiguousarray(values, np.int64)
+        if signed:
+            values = (values << 1) ^ (values >> 63)
+        planes = max((int(values.max()).bit_length() + 7) // 8, 1) if len(values) else 1
+        raw = values.astype("<i8", copy=False).view(np.uint8).reshape(len(values), 8)
+        packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -15)
+        parts = [packer.compress(raw[:, plane].tobytes()) for plane in range(planes)]
+        block = self._add(b"".join([*parts, packer.flush()]))
+        return {"block": block, "rows": len(values), "planes": planes, "signed": int(signed)}
+
+    def facts(self, value: Any) -> int:
+        """Any JSON value; NaN is none of it."""
+        text = json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+        packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -15)
+        return self._add(packer.compress(text) + packer.flush())
+
+    def base64(self) -> list[str]:
+        """The text of each block."""
+        return [binascii.b2a_base64(block, newline=False).decode() for block in self.blocks]
+
+    def _add(self, block: bytes) -> int:
+        self.blocks.append(block)
+        return len(self.blocks) - 1
