@@ -87,7 +87,9 @@ def record(
                 made, command, earlier, image=image, started=started, say=say, leaving=leaving, finish=finish
             )
     if cache_state == "keep":
+        marks = image_heads.marked(named_files(command))
         found = traced(made, command, started, leaving=leaving, finish=finish)
+        found = image_heads.with_marks(found, marks)
         found = _finish(found, image=image, cache="keep", cache_asked="keep")
     notes = (*missing, *found.meta.notes)
     return dataclasses.replace(found, meta=dataclasses.replace(found.meta, targets=watched, notes=notes))
@@ -114,8 +116,10 @@ def record_cold(
     before; the others are noted.
     """
     files = list(files)
+    marks = image_heads.marked(named_files(command))  # before: it brings back their names and inodes
     proof = cache.make_cold(files, [os.fsencode(image)] if image else [], how.whole if how else None)
     found = traced(tracer, command, started, silent=silent, over=over, leaving=leaving, finish=finish)
+    found = image_heads.with_marks(found, marks)
     read = [*data_files(found), *(named_files(command[:1]) if "exec" in found.meta.unseen else ())]
     read = [path for path in read if not cache.in_memory(path)]
     note, fault = _unforeseen(found, read, proof.residency.lacks(read), proof.method)
@@ -177,7 +181,9 @@ def record_warm(
     """Trace one run after another, `earlier`, has brought in what it reads; with the proof in the meta."""
     files = [*named_files(command), *data_files(earlier)]
     proof = cache.residency(files)
+    marks = image_heads.marked(named_files(command))
     found = traced(tracer, command, started, silent=silent, over=over, leaving=leaving, finish=finish)
+    found = image_heads.with_marks(found, marks)
     # what was missing before the run is there after it
     fault = ""
     if not cache.is_warm(proof, cache.residency(files).resident_bytes):
@@ -198,12 +204,9 @@ def traced(
     leaving: Leaving | None = None,
     finish: Finish | None = None,
 ) -> Trace:
-    """`Tracer.record`, with somebody who looks out for when the run is over; what came after is left out. Of
-    qcow2 images the headers are looked at before."""
-    marks = image_heads.marked(named_files(command))
+    """`Tracer.record`, with somebody who looks out for when the run is over; what came after is left out."""
     if finish is None:
-        found = tracer.record(command, started, silent=silent, over=over, leaving=leaving)
-        return image_heads.with_marks(found, marks)
+        return tracer.record(command, started, silent=silent, over=over, leaving=leaving)
     try:
         with open(os.devnull, "wb") as null:
             finish.prepare({1: null.fileno(), 2: null.fileno()} if silent else None)
@@ -217,7 +220,7 @@ def traced(
     if finish.reason in ("ready", "for", "timeout") and meta.wall_s is not None:
         last = int(events["time_ns"].searchsorted(round(meta.wall_s * 1e9), side="right"))
         events = events.iloc[:last]
-    return image_heads.with_marks(dataclasses.replace(found, meta=meta, events=events), marks)
+    return dataclasses.replace(found, meta=meta, events=events)
 
 
 def _proved(
@@ -265,7 +268,8 @@ def discover(
     """A traced run for the sake of its list of files: stdin, stdout and stderr of the program are
     /dev/null. make: makes the tracer."""
     made, _ = make()
-    return traced(made, command, silent=True, over=over, finish=finish)
+    marks = image_heads.marked(named_files(command))
+    return image_heads.with_marks(traced(made, command, silent=True, over=over, finish=finish), marks)
 
 
 def _first(
