@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from profiler.analysis.access import Totals
 from profiler.analysis.costs import Cost
-from profiler.analysis.program_rules import CONTRIBUTORS
 from profiler.analysis.measured import copies_of, median_s
+from profiler.analysis.program_rules import CONTRIBUTORS
 from profiler.analysis.projection import Projection
 from profiler.analysis.walltime import WallTime
 from profiler.report.failures import failures

@@ -11,8 +11,8 @@ from typing import Any
 
 from profiler.analysis.advice import Advice
 from profiler.analysis.costs import Cost
-from profiler.analysis.program_rules import CONTRIBUTORS
 from profiler.analysis.measured import Run, median_s
+from profiler.analysis.program_rules import CONTRIBUTORS
 from profiler.report import advice as advised
 from profiler.report.failures import failures
 from profiler.report.page.marks import MAX_NAME, Kinds
