@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import need_tool
 
+from profiler import devices
+from profiler.analysis.advice import advise
 from profiler.analysis.evidence import Finding
 from profiler.analysis.findings import find
 from profiler.analysis.projection import requests
@@ -20,6 +22,7 @@ from profiler.capture import environment
 from profiler.capture.image_heads import Layers, layers
 from profiler.capture.record import traced
 from profiler.capture.tracer import choose
+from profiler.trace import Trace
 
 MIB, GIB = 2**20, 2**30
 
@@ -39,10 +42,15 @@ def create(image: Path, size: str, options: str = "cluster_size=64k") -> str:
     return str(image)
 
 
-def found(*command: str) -> dict[str, Finding]:
+def trace(*command: str) -> Trace:
     tracer, _ = choose("ptrace")
     made = environment.complete(traced(tracer, command, silent=True))
     assert made.meta.exit_status == 0
+    return made
+
+
+def found(*command: str) -> dict[str, Finding]:
+    made = trace(*command)
     reads = made.reads()
     return {one.kind: one for one in find(made, reads, requests(made, reads))}
 
@@ -132,6 +140,18 @@ def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
     assert 0.05 <= one.numbers["share"] <= 1
     do(one.remedy.replace(" NEW", f" {shlex.quote(str(tmp_path / 'new'))}"))
     assert "seeks" not in found("qemu-img", "map", "--output=json", "-f", "raw", str(tmp_path / "new"))
+
+
+def test_of_an_encrypted_disk_no_layout_is_known(tmp_path: Path) -> None:
+    """LUKS is told by its bytes, and not read: nobody knows what its data is of."""
+    image = str(tmp_path / "a.luks")
+    secret = ["--object", "secret,id=s,data=x"]
+    run("qemu-img", "create", "-q", "-f", "luks", *secret, "-o", "key-secret=s,iter-time=10", image, "8M")
+    made = trace("qemu-io", "-r", *secret, "-c", "read 1M 64k", "--image-opts",
+                 f"driver=luks,key-secret=s,file.filename={image}")  # fmt: skip
+    advice = advise(made, [devices.find("hdd-7200")], [], all_of_them=True)
+    assert not any(option.convert for option in advice.options)
+    assert any("of the image (luks), so another layout cannot be projected" in note for note in advice.notes)
 
 
 def chained(folder: Path, count: int) -> str:
