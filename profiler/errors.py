@@ -43,3 +43,7 @@ class InterruptedRunError(ColdseekError):
         super().__init__(words)
         numbers = {"SIGTERM": 15, "SIGHUP": 1}
         self.exit_code = 128 + next((number for name, number in numbers.items() if name in why), 2)
+
+
+NOT_READY = "not ready within"
+"""So begins why a run was given up that was not ready in time: `Meta.partial` of its trace, too."""

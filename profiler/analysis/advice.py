@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from profiler.analysis.attribution import structure_of
 from profiler.analysis.contributors import Contributor, contributors, projected_costs
 from profiler.analysis.copied import MAX_MADE
 from profiler.analysis.costs import Cost
@@ -19,11 +20,11 @@ from profiler.analysis.prefetch import plan
 from profiler.analysis.projection import Cold, Projection, project, requests
 from profiler.analysis.rewriting import defragmented, on_layout
 from profiler.analysis.sequential import READ_AHEAD
-from profiler.analysis.traced_image import TracedImage, image_of
+from profiler.analysis.traced_image import DATA, TracedImage, image_of
 from profiler.devices.model import Device
-from profiler.errors import ColdseekError
+from profiler.errors import NOT_READY, ColdseekError
 from profiler.trace import Meta, Trace
-from profiler.units import show_bytes, show_plural, show_status
+from profiler.units import show_bytes, show_path, show_plural, show_status
 
 MIB = 2**20
 
@@ -166,12 +167,32 @@ def _unknown(trace: Trace) -> str:
     meta = trace.meta
     if meta.lost_events:
         return f"{show_plural(meta.lost_events, 'event')} of the recording were lost"
+    if meta.partial.startswith(NOT_READY):
+        return f"the recorded run was {meta.partial}"
     if meta.exit_status and not meta.partial and not _says_by_status(meta):
         status = show_status(meta.exit_status)
         return f"the recorded run ended with exit status {status}, and may have read too little"
     if any(_is_in_pieces(meta, number) for number in meta.images):
         return "the image lies in several files (VMDK), and which of its data is in which is not known"
+    for number, facts in meta.images.items():
+        if facts.get("backing_file") and _is_cut_off(trace, number):
+            name = show_path(str(facts["backing_file"]))
+            return f"nothing is known of what lies behind the image, in {name}"
     return ""
+
+
+def _is_cut_off(trace: Trace, number: str) -> bool:
+    """Whether the trace has nothing of the file behind an image though the run looked up where data lies:
+    that file is remote, or of a kind that is not followed. What reads no table of that, as `qemu-img info`,
+    needs none behind it on any layout either."""
+    if any(
+        str(facts.get("in_front")) == number and not facts.get("part")
+        for facts in trace.meta.images.values()
+    ):
+        return False
+    reads = trace.reads()
+    reads = reads[(reads["file"] == int(number)).to_numpy(bool)]
+    return bool(np.isin(structure_of(reads, trace.structures), ("L2 table", "grain table", *DATA)).any())
 
 
 def _is_in_pieces(meta: Meta, number: str) -> bool:

@@ -65,6 +65,18 @@ def command(option: Option, path: bytes, image_format: str, trace: str, meta: Me
     return ["qemu-img", "convert", *form, *option.convert, _quoted(source), _quoted(target)]
 
 
+IN_OPTIONS = (
+    "metadata",
+    "fragmentation",
+    "unaligned",
+    "mapped",
+    "lookups",
+    "read-ahead-off",
+    "read-ahead-hurts",
+)
+"""Findings whose remedy is among the options, projected, or no command."""
+
+
 def text(
     advice: Advice, findings: Sequence[Finding], path: bytes, trace: str, meta: Meta,
     verified: Verification | None = None, width: int = 80,
@@ -76,6 +88,8 @@ def text(
     page.row("command", " ".join(map(_quoted, meta.command)) or "not known", lines=None)
     for number, finding in enumerate(finding for finding in findings if finding.kind != CONTRIBUTORS):
         page.row("why" if number == 0 else "", finding.words, lines=None)
+        if finding.kind not in IN_OPTIONS:
+            page.row("", f"do: {finding.remedy}", lines=None)
     for number, one in enumerate(advice.contributors):
         page.row("most of it" if number == 0 else "", _contributor(one), lines=None)
     columns = max(page.room // _CELL, 1)

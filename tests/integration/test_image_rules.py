@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import need_tool
 
+from profiler import devices
+from profiler.analysis.advice import advise
 from profiler.analysis.evidence import Finding
 from profiler.analysis.findings import find
 from profiler.analysis.projection import requests
@@ -20,6 +22,7 @@ from profiler.capture import environment
 from profiler.capture.image_heads import Layers, layers
 from profiler.capture.record import traced
 from profiler.capture.tracer import choose
+from profiler.trace import Trace
 
 MIB, GIB = 2**20, 2**30
 
@@ -39,10 +42,15 @@ def create(image: Path, size: str, options: str = "cluster_size=64k") -> str:
     return str(image)
 
 
-def found(*command: str) -> dict[str, Finding]:
+def trace(*command: str) -> Trace:
     tracer, _ = choose("ptrace")
     made = environment.complete(traced(tracer, command, silent=True))
     assert made.meta.exit_status == 0
+    return made
+
+
+def found(*command: str) -> dict[str, Finding]:
+    made = trace(*command)
     reads = made.reads()
     return {one.kind: one for one in find(made, reads, requests(made, reads))}
 
@@ -64,11 +72,17 @@ def test_bitmaps_cost_every_open(tmp_path: Path) -> None:
     assert len(left["format-specific"]["data"]["bitmaps"]) < 20
 
 
-def test_a_dirty_image_is_repaired_before_all_else(tmp_path: Path) -> None:
-    image = create(tmp_path / "a.qcow2", "4G", "lazy_refcounts=on")
+def unclean(image: Path) -> str:
+    """An image whose writer died, so that its refcounts are not up to date."""
+    create(image, "4G", "lazy_refcounts=on")
     write = ["-c", "write 0 64k", "-c", "write 1G 64k", "-c", "write 2G 1M", "-c", "flush", "-c", "abort"]
-    died = subprocess.run(["qemu-io", *write, image], check=False, capture_output=True)
+    died = subprocess.run(["qemu-io", *write, str(image)], check=False, capture_output=True)
     assert died.returncode < 0
+    return str(image)
+
+
+def test_a_dirty_image_is_repaired_before_all_else(tmp_path: Path) -> None:
+    image = unclean(tmp_path / "a.qcow2")
     whole = Path(image).read_bytes()
     ahead = found("qemu-img", "info", image)["dirty"]
     assert ahead.numbers["reads"] == 0 and ahead.numbers["tables_bytes"] >= 3 * 65536
@@ -82,6 +96,20 @@ def test_a_dirty_image_is_repaired_before_all_else(tmp_path: Path) -> None:
     assert "dirty" not in found(*read)
     left = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", image]))
     assert left["format-specific"]["data"]["lazy-refcounts"] is False
+
+
+def test_what_the_first_run_repaired_is_said(tmp_path: Path) -> None:
+    """`compare` runs a command several times: only the first finds the image as it was."""
+    read = ["qemu-io", "-c", "read 0 4k", unclean(tmp_path / "a.qcow2")]
+    done = subprocess.run(
+        [sys.executable, "-m", "profiler", "compare", "--runs", "1", "--format", "json", "--", *read],
+        check=False, capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    sides = json.loads(done.stdout)
+    for side in ("cold", "warm"):
+        notes = sides[side]["report"]["trace"]["notes"]
+        assert sum("the first run repaired it" in note for note in notes) == 1
 
 
 def test_an_l2_cache_that_was_told_to_be_small(tmp_path: Path) -> None:
@@ -132,6 +160,18 @@ def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
     assert 0.05 <= one.numbers["share"] <= 1
     do(one.remedy.replace(" NEW", f" {shlex.quote(str(tmp_path / 'new'))}"))
     assert "seeks" not in found("qemu-img", "map", "--output=json", "-f", "raw", str(tmp_path / "new"))
+
+
+def test_of_an_encrypted_disk_no_layout_is_known(tmp_path: Path) -> None:
+    """LUKS is told by its bytes, and not read: nobody knows what its data is of."""
+    image = str(tmp_path / "a.luks")
+    secret = ["--object", "secret,id=s,data=x"]
+    run("qemu-img", "create", "-q", "-f", "luks", *secret, "-o", "key-secret=s,iter-time=10", image, "8M")
+    made = trace("qemu-io", "-r", *secret, "-c", "read 1M 64k", "--image-opts",
+                 f"driver=luks,key-secret=s,file.filename={image}")  # fmt: skip
+    advice = advise(made, [devices.find("hdd-7200")], [], all_of_them=True)
+    assert not any(option.convert for option in advice.options)
+    assert any("of the image (luks), so another layout cannot be projected" in note for note in advice.notes)
 
 
 def chained(folder: Path, count: int) -> str:

@@ -319,6 +319,10 @@ def test_reads_of_holes_need_no_structure() -> None:
         ({"exit_status": 2, "command": ("qemu-img", "check", "x")}, "exit status 2"),
         ({"exit_status": 1, "command": ("qemu-img", "compare", "x", "y")}, ""),
         ({"exit_status": 143, "partial": "ended by SIGTERM"}, ""),
+        (
+            {"partial": "not ready within 5 s (--timeout): still waiting for tcp:127.0.0.1:80"},
+            "not ready within",
+        ),
     ],
 )
 def test_a_run_that_failed_tells_nothing_of_layouts(more: dict[str, Any], words: str) -> None:
@@ -330,6 +334,26 @@ def test_an_image_in_several_files_is_not_projected() -> None:
     """Of a VMDK image that is a descriptor by itself the data lies elsewhere."""
     options, notes = layouts_of(image_trace(BOOT, facts={"format": "vmdk", "extents": 2}))
     assert not options and "several files" in notes
+
+
+def test_what_lies_behind_an_image_has_to_be_known() -> None:
+    """A remote file behind it, say: none of its reads are in the trace."""
+    facts = {"backing_file": "nbd://h/x"}
+    options, notes = layouts_of(image_trace(BOOT, facts=facts))
+    assert not options and "nothing is known of what lies behind the image, in nbd://h/x" in notes
+    header = [(0, 0, PAGE), (0, 12288, 512)]  # and the L1 table: that needs nothing behind it
+    assert layouts_of(image_trace(header, facts=facts))[0]
+    both = image_trace(BOOT, facts=facts)
+    images = {**both.meta.images, "1": {"format": "raw", "in_front": 0}}
+    assert layouts_of(dataclasses.replace(both, meta=dataclasses.replace(both.meta, images=images)))[0]
+
+
+@pytest.mark.parametrize("format", ["luks", "dmg", "bochs", "cloop"])
+def test_of_a_format_that_is_not_read_no_layout_is_known(format: str) -> None:
+    """A single read of data leaves layouts out, with the reason."""
+    one = image_trace([(0, 20480, PAGE)], [], {"format": format, "cluster_size": 0})
+    options, notes = layouts_of(one)
+    assert not options and f"of 1 read of the image ({format})" in notes
 
 
 def test_one_file_of_a_chain_is_not_the_chain() -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from profiler.capture import procfs
 from profiler.capture.finish import lookout, relay
 from profiler.capture.finish.conditions import Condition
-from profiler.errors import ColdseekError
+from profiler.errors import NOT_READY, ColdseekError
 from profiler.units import show_path, show_seconds
 
 GRACE_S = 3.0
@@ -236,7 +236,7 @@ class Finish:
         if self.reason == "timeout":
             limit = show_seconds(self.wanted.timeout or 0)
             left = f"still waiting for {self.pending}" if self.pending else "it has not ended"
-            return f"not ready within {limit} (--timeout): {left}"
+            return f"{NOT_READY} {limit} (--timeout): {left}"
         if self.reason == "end" and self.pending:
             return f"ended before it was ready: still waiting for {self.pending}"
         return ""
