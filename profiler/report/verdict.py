@@ -49,15 +49,18 @@ def verdict(summary: Summary) -> list[str]:
 
 def first_line(summary: Summary) -> str:
     """Where the cold time goes, and whether it is the disk at all."""
+    copies, line = copies_of(summary.meta), _whether_the_disk(summary)
+    return f"{copies:,} starts at once, the slowest: {line[0].lower()}{line[1:]}" if copies > 1 else line
+
+
+def _whether_the_disk(summary: Summary) -> str:
     found, meta = summary.answer, summary.meta
     cold, warm = median_s(summary.cold), median_s(summary.warm)
     if found is not None:
         cold, warm = found.cold_s or cold, found.warm_s or warm
-    copies = copies_of(meta)
-    several = f"{copies:,} starts at once, the slowest: " if copies > 1 else ""
     whole = cold if cold is not None or summary.time is None else summary.time.wall_s
     if found is None or found.disk_s is None or whole is None:
-        return several + _not_known(summary, cold, warm)
+        return _not_known(summary, cold, warm)
     seen = found.measured or not (meta.lost_events or meta.partial or meta.unseen)
     disk, least = _beside(found.disk_s, whole), "" if seen else "at least "
     traced = "" if cold is not None else " while traced"
@@ -66,13 +69,13 @@ def first_line(summary: Summary) -> str:
     if found.is_disk is False and seen and (found.disk_share or 0) < MOST:
         times = f"{disk} of {show_seconds(whole)}{traced}"
         times += "" if warm is None else f" (warm {_beside(warm, whole)})"
-        return f"{several}{is_not} the disk: {times}{_otherwise(summary.time)}."
+        return f"{is_not} the disk: {times}{_otherwise(summary.time)}."
     share = "" if found.disk_share is None else f" ({_share(found.disk_share)})"
     share += ", too short to be noticed" if found.is_disk is False and seen else ""
     if "early" in meta.unseen and not is_cold:  # those who ran already: no start
         took, traced = "Watched for", ""
     took += f" {show_seconds(whole)}{traced}" + ("" if warm is None else f", warm {_beside(warm, whole)}")
-    return f"{several}{took}. The disk is {least}{disk} of it{share}."
+    return f"{took}. The disk is {least}{disk} of it{share}."
 
 
 def _not_known(summary: Summary, cold: float | None, warm: float | None) -> str:
@@ -117,14 +120,14 @@ def _otherwise(time: WallTime | None) -> str:
 def second_line(summary: Summary) -> str:
     """What of it is to be looked at: the image and the program that opens it, or the file that costs most.
     "": nothing is known of that."""
-    image, rows = summary.image, summary.costs
+    image, focus, rows = summary.image, summary.focus, summary.costs
     weights = _weights(rows)
-    if summary.focus is not None and summary.focus.role in ("image", "backing file"):
-        image = summary.focus
+    if focus is not None and focus.role in ("image", "backing file"):
+        image = focus
     elif image is not None and rows:
         return _healthy(summary, image)
-    if image is None and summary.focus is not None and _is_read(rows, summary.focus.path):
-        image = summary.focus
+    if image is None and focus is not None and focus.reads > 1 and _is_read(rows, focus.path):
+        image = focus
     if image is not None:
         return f"{name(image.path)}: {_sentence(image, image.usual_size, image.strides)}"
     if not sum(weights):

@@ -98,6 +98,11 @@ def test_the_disk() -> None:
     assert said(DISK) == "Cold 1.32 s, warm 0.82 s. The disk is 0.50 s of it (38%)."
 
 
+def test_several_at_once_are_one_sentence() -> None:
+    copies = {"count": 3, "own": []}
+    assert said(DISK, copies=copies).startswith("3 starts at once, the slowest: cold 1.32 s, warm 0.82 s.")
+
+
 def test_not_the_disk() -> None:
     answer = Answer(5.39, None, 0.036, 0.036 / 5.39, False, True)
     assert said(answer, DAEMON) == (
@@ -196,6 +201,14 @@ def test_what_costs_most_is_named() -> None:
     rows = tuple(cost(b"/lib/%d" % number, file=number) for number in range(9))
     made = dataclasses.replace(made, costs=rows)
     assert second_line(made) == "None of 9 files stands out: 63 requests, 9 MiB in all, read."
+
+
+def test_a_file_read_by_one_call_has_no_pattern() -> None:
+    made = summarise(trace([(0, 0, 832), (1, 0, 400)], files=[b"/lib/libz.so", b"/etc/x"], command=("git",)))
+    rows = (cost(b"/lib/libz.so", size=8192), cost(b"/etc/x", size=4096, file=1))
+    assert second_line(dataclasses.replace(made, costs=rows)) == (
+        "libz.so is most of it (67%): 7 requests, 8 KiB of 12 KiB, read."
+    )
 
 
 def test_a_healthy_image_is_told_from_its_program() -> None:
