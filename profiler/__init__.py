@@ -9,6 +9,9 @@ As a library::
     profiler.classify(trace.reads())             # the same with pattern, seek and gap of each read
     profiler.project(trace, profiler.device("hdd-7200")).seconds
     profiler.record(["qemu-img", "info", "disk0.qcow2"], cache_state="cold")
+    trace.page()                                 # in a notebook: the page; the trace itself shows a summary
+
+`import coldseek` is the same.
 
 Every name is loaded when it is first used: importing this package alone costs nothing.
 """
@@ -62,7 +65,26 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, home = _HOMES[name]
-    return getattr(import_module(f"{__name__}.{module}"), home)
+    found = getattr(import_module(f"{__name__}.{module}"), home)
+    _for_notebooks()
+    return found
+
+
+def _for_notebooks() -> None:
+    """A trace shows itself in a notebook: its summary, and with `trace.page()` its page. Said here, as the
+    trace knows nothing of what is made from it."""
+    kind = import_module(f"{__name__}.trace").Trace
+
+    def short(trace: Trace) -> str:
+        """The summary and a picture, as HTML."""
+        made: str = import_module(f"{__name__}.report.notebook").short(trace)
+        return made
+
+    def page(trace: Trace, height: int = 900) -> Any:
+        """The whole page, in a frame of so many pixels."""
+        return import_module(f"{__name__}.report.notebook").page(trace, height)
+
+    kind._repr_html_, kind.page = short, page
 
 
 def __dir__() -> list[str]:

@@ -24,7 +24,7 @@ this the coarsest level has columns of its own, to be drawn before the marks are
 LARGEST = 2**52
 """JavaScript's numbers are exact to 2**53; where a file ends behind this, offsets are in larger units."""
 
-BUDGET = {"reads": 18_000_000, "cache": 4_000_000, "requests": 5_000_000}
+BUDGET = {"reads": 16_000_000, "cache": 4_000_000, "requests": 4_500_000}
 """Bytes that a layer takes at most, before it is base64: of a larger one every n-th mark is kept, which the
 page says; its levels count all of them."""
 
