@@ -263,7 +263,8 @@ def run_both(
             try:
                 make_folder(folder, invoker())
             except OSError as error:
-                raise UsageError(f"cannot make the folder {show_path(folder)}: {error.strerror}") from error
+                why = f"{error.strerror}; give another place with -o"
+                raise UsageError(f"cannot make the folder {show_path(folder)}: {why}") from error
             can_be_made(os.path.join(folder, "cold.trace.parquet"))
 
         def loaded() -> None:

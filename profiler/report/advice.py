@@ -35,7 +35,10 @@ COPIED = (
     "it."
 )
 PREFETCHED = "Prefetching brings in what this start read, in the order of the device, all of it queued."
-IN_ORDER = "In one piece: all that this start reads as one sequential read, in order, asked for at once."
+IN_ORDER = (
+    "In one piece: all that this start reads as one sequential read, in order, asked for at once. Files in "
+    "that order come near it where they are read from end to end, not where they are read here and there."
+)
 
 ADVISED = {
     "in-order": "the files in the order of the start, as in an image that is made for it "
@@ -161,7 +164,8 @@ def _do(
         ]
         page.row(label, ", ".join(moves), lines=None)
         return
-    saved = f"saves {show_percent(option.saves)} on {advice.now[0].device}" if option.saves > 0 else ""
+    most = "at most " if option.key == "in-order" else ""  # a bound: nothing can be faster
+    saved = f"saves {most}{show_percent(option.saves)} on {advice.now[0].device}" if option.saves > 0 else ""
     words = command(option, path, _format(advice), trace, meta)
     said = saved or "no gain on the first device"
     if verified is not None and (measured := verified.of(option.key)) is not None:

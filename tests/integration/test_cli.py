@@ -321,6 +321,8 @@ def test_bad_images(bad: Path) -> None:
     refused = coldseek("open", bad / "loop")
     one_line(refused, 125, "symbolic links")
     assert "sudo" not in refused.stderr  # no other user could read it
+    (bad / "image").write_bytes(bytes(4096))
+    one_line(coldseek("open", bad / "image", "-o", "/proc/no"), 2, "/proc/no", "another place with -o")
 
 
 def test_an_image_behind_itself_is_refused(tmp_path: Path) -> None:

@@ -195,6 +195,16 @@ def ready_by(*conditions: str, script: str, timeout: float = PATIENCE_S) -> Fini
     return finish
 
 
+def test_a_pattern_that_takes_years_keeps_nothing_from_going_on(told: Path) -> None:
+    script = "print('a' * 200 + 'b', flush=True); import time; time.sleep(3); print('Ready', flush=True)"
+    condition = "output:^(a+)+$|Ready"
+    done = record(
+        told.parent, "--until", condition, "--timeout", PATIENCE_S, "--", sys.executable, "-c", script
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "a" * 200 + "b\nReady\n"
+
+
 def test_end_and_exit() -> None:
     assert ready_by("exit", script="pass").reason == "ready"
     assert ready_by("exit", "end", script="import sys; sys.exit(3)").reason == "ready"

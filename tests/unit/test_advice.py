@@ -202,6 +202,9 @@ def test_any_program_is_advised() -> None:
     assert json.loads(json.dumps(made, allow_nan=False))["schema"] == "coldseek.advise/1"
     in_order = next(one for one in made["options"] if one["option"] == "in-order")
     assert in_order["command"] is None
+    assert "1 in one piece       saves at most " in shown and "not where they are read here and there" in (
+        shown.replace("\n", " ")
+    )
     for cost, now in zip(in_order["costs"], made["now"], strict=True):
         assert cost["seconds"] <= now["seconds"] and cost["low_s"] <= cost["seconds"] <= cost["high_s"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Sequence
 
 LONGEST = 1 << 14
 """Bytes of a line that are looked at; of a longer one the rest is not."""
+_MATCHES_S = 1.0  # of a processor, for one piece of output; some patterns take years for some lines
 
 
 class Lines:
@@ -34,3 +36,23 @@ class Lines:
                 found.update(place for place, one in enumerate(self._patterns) if one.search(whole))
             self._begun = b"" if number < len(lines) - 1 else whole
         return sorted(found)
+
+
+def fed(lines: Lines, piece: bytes) -> list[int]:
+    """`lines.feed(piece)`; nothing where that takes too long: the output is to be passed on all the same.
+
+    For the main thread of a process that has no other use for SIGVTALRM."""
+    signal.signal(signal.SIGVTALRM, _too_long)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, _MATCHES_S)
+        return lines.feed(piece)
+    except TimeoutError:
+        lines.clear()
+        return []
+    finally:
+        signal.signal(signal.SIGVTALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _too_long(number: int, frame: object) -> None:
+    raise TimeoutError

@@ -29,7 +29,7 @@ if __name__ == "__main__":  # run as a file, with no module path of the user's
 
 from profiler.capture.finish import probes
 from profiler.capture.finish.conditions import Condition
-from profiler.capture.finish.lines import Lines
+from profiler.capture.finish.lines import Lines, fed
 from profiler.capture.finish.relay import Relay
 
 LOOK_S = 0.002
@@ -77,7 +77,7 @@ class Lookout:
 
         def seen(piece: bytes) -> None:
             if self._pending:
-                for place in lines.feed(piece):
+                for place in fed(lines, piece):
                     self._met(numbers[place])
 
         os.set_blocking(source, False)

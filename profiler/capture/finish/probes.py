@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from profiler.capture.finish.conditions import Condition
-from profiler.capture.finish.lines import Lines
+from profiler.capture.finish.lines import Lines, fed
 
 Probe = Callable[[], bool]
 
@@ -218,7 +218,7 @@ class FileLine:
             last = self._place + _MOST_A_LOOK
             while self._place < last and (piece := os.pread(file, _PIECE, self._place)):
                 self._place += len(piece)
-                if self._lines.feed(piece):
+                if fed(self._lines, piece):
                     return True
         except OSError:
             return False
