@@ -325,9 +325,10 @@ def _gains(option: Option, now: tuple[Estimate, ...]) -> bool:
 
 
 def _faster(cold: Cold, now: tuple[Estimate, ...], presets: list[Device]) -> tuple[Estimate, ...] | None:
-    """For each device the slowest of the presets that is faster by far; itself where there is none."""
-    filled = [device for device in presets if device.kind != "lazy"]  # one that is still filled is no gain
-    known = sorted((estimate(project(cold, device)) for device in filled), key=lambda one: -one.seconds)
+    """For each device the slowest of the presets that is faster by far; itself where there is none. A remote
+    one can be in the place of no disk, and is none of them."""
+    own = [device for device in presets if not device.remote]
+    known = sorted((estimate(project(cold, device)) for device in own), key=lambda one: -one.seconds)
     found = [
         next((one for one in known if one.seconds <= _FASTER * before.seconds), before) for before in now
     ]

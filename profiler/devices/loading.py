@@ -135,7 +135,7 @@ def parse(text: str, name: str, shown: str) -> Device:
         raise ColdseekError(f"{shown}: kind is {values['kind']!r}, not one of {', '.join(KINDS)}")
     model = KINDS[values["kind"]]
     needed = {item.name for item in dataclasses.fields(model)}
-    unknown = sorted(set(values) - needed - {*_TEXTS, *_OPTIONAL})
+    unknown = sorted(set(values) - needed - {*_TEXTS, *_OPTIONAL, "counts", "remote"})
     if unknown:
         near = difflib.get_close_matches(unknown[0], needed, n=1)
         hint = (
@@ -157,7 +157,10 @@ def parse(text: str, name: str, shown: str) -> Device:
     counts = values.get("counts", COUNTS[0])
     if counts not in COUNTS:
         raise ColdseekError(f"{shown}: counts is {str(counts)[:40]!r}, not one of {', '.join(COUNTS)}")
-    return Device(name, title, source, values["kind"], made, counts=counts, **more)
+    remote = values.get("remote", values["kind"] == "network")
+    if not isinstance(remote, bool):
+        raise ColdseekError(f"{shown}: remote is {str(remote)[:40]!r}, not true or false")
+    return Device(name, title, source, values["kind"], made, counts=counts, remote=remote, **more)
 
 
 def _value(values: dict[str, Any], key: str, shown: str) -> float | Curve | Device:

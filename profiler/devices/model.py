@@ -71,7 +71,8 @@ class Device:
     neighbours have been merged; a control group counts "bios", which are what a file system submits (linux:
     block/blk-throttle.c is asked before that). handoff_us: what a
     program on this machine waits longer for a request where one thread makes the read for another, beyond
-    what handing over costs it without the device; None: not known, and nothing is added.
+    what handing over costs it without the device; None: not known, and nothing is added. remote: it is
+    behind a network, so that nobody can put it in the place of a disk of one's own.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Device:
     high_ratio: float = 1.0
     counts: str = "requests"
     handoff_us: float | None = None
+    remote: bool = False
 
     def serve(self, offsets: Bytes, sizes: Bytes, arrivals: Floats | None = None) -> Service:
         """How each request is served; see `Model`. arrivals: None for one after another without a pause,

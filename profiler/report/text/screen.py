@@ -11,6 +11,7 @@ from typing import TextIO
 from rich.cells import cell_len
 from rich.text import Text
 
+from profiler.analysis.charges import usual_device
 from profiler.analysis.costs import Cost
 from profiler.analysis.measured import copies_of, median_s
 from profiler.analysis.projection import Projection
@@ -152,7 +153,7 @@ def _costs(page: Page, costs: Sequence[Cost]) -> None:
         page.row("costs", "nothing that is known of came from a device", DIM)
         return
     shown = costs[:MOST_COSTS]
-    waited = "waited" if all(cost.observed for cost in shown) else "projected"
+    waited = "waited" if all(cost.observed for cost in shown) else usual_device().name
     of = f" ({len(shown)} of {len(costs):,})" if len(costs) > len(shown) else ""
     cells = [["how", "requests", "bytes", waited]]
     for cost in shown:
