@@ -23,6 +23,7 @@ REPORT = (
     "profiler.report.text",
     "profiler.report.json",
     "profiler.report.comparison",
+    "profiler.report.page",
     "pyarrow.parquet",
 )
 """What makes a report of two traces, with what the libraries themselves import only when they are used."""

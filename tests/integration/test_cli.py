@@ -227,7 +227,7 @@ def test_open_in_every_way(way: str, disk_directory: Path) -> None:
     done = coldseek("open", image, "--by", way, "--runs", 1, "-o", out)
     assert done.returncode == 0, done.stderr
     for name in ("cold.trace.parquet", "warm.trace.parquet", "structures.png", "offsets.png", "gaps.png",
-                 "cost.png", "report.txt", "report.json"):  # fmt: skip
+                 "cost.png", "report.txt", "report.json", "report.html"):  # fmt: skip
         assert (out / name).stat().st_size > 0
     cold = load(out / "cold.trace.parquet")
     assert cold.meta.image == str(image.resolve())

@@ -193,7 +193,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
 WHOLE = {"out", "out.trace.parquet", "out.toml", "out.plan", "out.txt", "out.png"}
 IN_A_FOLDER = {
     "cold.trace.parquet", "warm.trace.parquet", "report.txt", "report.json", "structures.png", "offsets.png",
-    "gaps.png", "cost.png",
+    "gaps.png", "cost.png", "report.html",
 }  # fmt: skip
 
 
