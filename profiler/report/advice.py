@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -68,6 +69,8 @@ def command(option: Option, path: bytes, image_format: str, trace: str, meta: Me
     return ["qemu-img", "convert", *form, *option.convert, _quoted(source), _quoted(target)]
 
 
+_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")  # of a shell, as it was quoted
+
 IN_OPTIONS = (
     "metadata",
     "fragmentation",
@@ -92,7 +95,7 @@ def text(
     for number, finding in enumerate(finding for finding in findings if finding.kind != CONTRIBUTORS):
         page.row("why" if number == 0 else "", finding.words, lines=None)
         if finding.kind not in IN_OPTIONS:
-            page.row("", f"do: {finding.remedy}", lines=None)
+            _remedy(page, finding.remedy)
     for number, one in enumerate(advice.contributors):
         page.row("most of it" if number == 0 else "", _contributor(one), lines=None)
     columns = max(page.room // _CELL, 1)
@@ -120,6 +123,15 @@ def text(
         page.blank()
         _verified(page, verified)
     return page.text().plain.split("\n")
+
+
+def _remedy(page: Page, remedy: str) -> None:
+    """A finding's command, and behind it what its comment says."""
+    words = _WORD.findall(remedy)
+    end = words.index("#") if "#" in words else len(words)
+    page.command(words[:end])
+    if end < len(words):
+        page.row("", " ".join(words[end + 1 :]), lines=None)
 
 
 def _image(image: TracedImage, path: bytes) -> str:

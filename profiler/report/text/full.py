@@ -127,7 +127,7 @@ def _reads(page: Page, summary: Summary) -> None:
     if summary.chain is not None and summary.chain.files > 1:
         page.row("chain", f"{summary.chain.words}, {show_count(summary.chain.read)} of them read")
     for number, finding in enumerate(summary.findings[:MAX_FINDINGS]):
-        page.row("why" if number == 0 else "", finding.words, lines=1)
+        page.row("why" if number == 0 else "", finding.words, lines=2)
     if focus is not None and others.files:
         page.row(
             "others",
