@@ -18,6 +18,7 @@ from profiler.capture import tracer
 from profiler.capture.prefetch import Changed, Prefetched
 from profiler.capture.tracer import Probe
 from profiler.cli import attach, calibrate, open_image, prefetch
+from profiler.cli.compare import write_page
 from profiler.cli.doctor import answers
 from profiler.cli.output import say, sum_up
 from profiler.devices.fitting import Fitted
@@ -78,10 +79,13 @@ def prefetched() -> None:
 def opened() -> None:
     used = {"user_s": 0.4, "system_s": 0.2}
     runs = {name: [run | used for run in runs] for name, runs in RUNS.items()}
-    both = [check(cache=name, measured=runs, unseen=("readahead",), wall_s=2.4) for name in ("cold", "warm")]
+    facts = {"measured": runs, "unseen": ("readahead",), "wall_s": 2.4}
+    cold, warm = check(cache="cold", **facts), check(cache="warm", **facts)
     Path("out").mkdir()
-    _, page = open_image.report_of(*both, "out")
-    open_image.tell(page, "out", sorted(open_image.PLOTS))
+    comparison, page = open_image.report_of(cold, warm, "out")
+    open_image.tell(
+        page, "out", lambda: write_page(comparison, (cold, warm), "out"), sorted(open_image.PLOTS)
+    )
 
 
 def calibrated() -> None:
