@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ _LARGEST = 2**62
 class KnownFile:
     """A file as it was when the start was recorded. device: "major:minor"; size: bytes; None: not known.
 
-    kind: one of `trace.FILE_KINDS`; of `metadata` the file is the device itself.
+    kind: one of `trace.FILE_KINDS`; of `metadata` the file is the device itself. written: the start
+    writes to it, so that its size and time are not what they were.
     """
 
     path: bytes
@@ -36,6 +38,7 @@ class KnownFile:
     inode: int | None
     size: int | None
     mtime_ns: int | None
+    written: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,24 +54,32 @@ class Plan:
         return sum(size for _, _, size in self.stretches)
 
 
-def known_files(files: pd.DataFrame) -> tuple[KnownFile, ...]:
-    """Rows of `trace.FILE_COLUMNS`, by their names on the host."""
+def known_files(files: pd.DataFrame, written: Collection[int] = ()) -> tuple[KnownFile, ...]:
+    """Rows of `trace.FILE_COLUMNS`, by their names on the host. written: numbers of those that the start
+    itself writes to."""
     from profiler.trace import host_paths  # late: to read a plan takes no tables
 
     names = ("kind", "device", "inode", "size", "mtime_ns")
-    columns = (files[name].tolist() for name in names)
+    columns = (files[name].tolist() for name in ("file", *names))
     return tuple(
-        KnownFile(path, kind, device, *(one if isinstance(one, int) else None for one in numbers))
-        for path, kind, device, *numbers in zip(host_paths(files), *columns, strict=True)
+        KnownFile(path, kind, device, _or_none(inode), _or_none(size), _or_none(mtime_ns), file in written)
+        for path, file, kind, device, inode, size, mtime_ns in zip(host_paths(files), *columns, strict=True)
     )
 
 
-def plan_of(stretches: pd.DataFrame, files: pd.DataFrame) -> Plan:
-    """stretches: columns file (a row of `files`), offset, size, as `analysis.prefetch.plan` gives them."""
+def _or_none(number: Any) -> int | None:
+    return number if isinstance(number, int) else None  # pandas' own null
+
+
+def plan_of(stretches: pd.DataFrame, files: pd.DataFrame, written: Collection[int] = ()) -> Plan:
+    """stretches: columns file (a row of `files`), offset, size, as `analysis.prefetch.plan` gives them.
+    written: see `known_files`."""
     numbers = sorted(set(stretches["file"].tolist()))
     place = {number: at for at, number in enumerate(numbers)}
     rows = zip(*(stretches[name].tolist() for name in ("file", "offset", "size")), strict=True)
-    return Plan(known_files(files.loc[numbers]), tuple((place[file], *rest) for file, *rest in rows))
+    return Plan(
+        known_files(files.loc[numbers], written), tuple((place[file], *rest) for file, *rest in rows)
+    )
 
 
 def is_plan(path: str) -> bool:
@@ -87,7 +98,15 @@ def save(plan: Plan, path: str) -> None:
     from profiler.writing import replacing
 
     files = [
-        [os.fsdecode(one.path), one.kind, one.device, one.inode, one.size, one.mtime_ns]
+        [
+            os.fsdecode(one.path),
+            one.kind,
+            one.device,
+            one.inode,
+            one.size,
+            one.mtime_ns,
+            *([True] if one.written else []),
+        ]
         for one in plan.files
     ]
     text = json.dumps({"format": FORMAT, "files": files, "stretches": plan.stretches}, separators=(",", ":"))
@@ -115,13 +134,15 @@ def load(path: str) -> Plan:
         raise ColdseekError(remedy) from error
 
 
-def _file(path: Any, kind: Any, device: Any, inode: Any, size: Any, mtime_ns: Any) -> KnownFile:
-    if not all(isinstance(text, str) for text in (path, kind, device)):
+def _file(
+    path: Any, kind: Any, device: Any, inode: Any, size: Any, mtime_ns: Any, written: Any = False
+) -> KnownFile:
+    if not all(isinstance(text, str) for text in (path, kind, device)) or not isinstance(written, bool):
         raise TypeError
-    numbers = (None if one is None else _number(one, least) for one, least in (
+    inode, size, mtime_ns = (None if one is None else _number(one, least) for one, least in (
         (inode, 0), (size, 0), (mtime_ns, -_LARGEST)  # files may be older than 1970
     ))  # fmt: skip
-    return KnownFile(os.fsencode(path), kind, device, *numbers)
+    return KnownFile(os.fsencode(path), kind, device, inode, size, mtime_ns, written)
 
 
 def _stretch(files: int, file: Any, offset: Any, size: Any) -> tuple[int, int, int]:

@@ -27,9 +27,9 @@ def plan(trace: Trace, order: str = "device", gap: int = GAP, metadata: bool = T
 
     It holds every page that a read got, at which a mapping was looked up, and that was observed to be
     brought in; whole pages, none twice, up to the end of each file. Left out are reads past the page cache
-    (O_DIRECT), of unknown offset and of memory file systems, what has no place on the device (holes,
-    unwritten extents), and files that the start itself wrote (see `written`). Stretches
-    of a file at most `gap` bytes apart, in the file and on the device alike, are one.
+    (O_DIRECT), of unknown offset and of memory file systems, and what has no place on the device (holes,
+    unwritten extents). Stretches of a file at most `gap` bytes apart, in the file and on the device alike,
+    are one.
 
     metadata: with what the file systems read of their own - inodes, directories - where they keep that in
     the page cache of their device, as ext4 does and the trace says. It comes first, by place on the device:
@@ -55,8 +55,8 @@ def plan(trace: Trace, order: str = "device", gap: int = GAP, metadata: bool = T
 
 
 def written(trace: Trace) -> list[int]:
-    """Numbers of the regular files that the start itself wrote, in order. They are not what they were when
-    they were read, and the next start writes them anew. A block device is the same device all the time."""
+    """Numbers of the regular files that the start itself wrote, in order: they are not what they were when
+    it began. A block device is the same device all the time."""
     regular = (trace.files["kind"] == "regular").to_numpy(bool)
     wrote = trace.writes()["file"].unique()
     return sorted(int(number) for number in wrote if regular[number])
@@ -87,7 +87,6 @@ def _touched(trace: Trace, kinds: tuple[str, ...]) -> pd.DataFrame:
     files = trace.files
     in_memory = files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool)
     wanted = files["kind"].isin(kinds).to_numpy(bool) & ~in_memory
-    wanted[written(trace)] = False
     size = rows["size"].to_numpy(np.int64, na_value=0)
     size = np.where((rows["op"] == "fault").to_numpy(bool), PAGE, size)  # of a fault only its page is known
     kept = np.append(wanted, False)[rows["file"].to_numpy()] & rows["offset"].notna().to_numpy(bool)

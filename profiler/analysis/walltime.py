@@ -271,7 +271,7 @@ def answer(trace: Trace, time: WallTime | None) -> Answer:
         if time is None or share is None:
             return Answer(cold, warm, None, None, None)
         whole = time.wall_s if cold is None or trace.meta.cache != "cold" else cold
-        is_disk = _is_disk(share * whole, whole)
+        is_disk: bool | None = _is_disk(share * whole, whole)
         if not is_disk and trace.meta.cache != "cold":
             is_disk = None  # what was cached was not waited for: a cold start may well wait for it
         return Answer(cold, warm, share * whole, share, is_disk)

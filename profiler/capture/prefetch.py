@@ -248,7 +248,7 @@ def _changes(files: Sequence[KnownFile]) -> dict[int, Changed]:
 def _change(file: KnownFile) -> str:
     """What is different; "": nothing."""
     path, device, inode, size = file.path, file.device, file.inode, file.size
-    if None in (inode, size, file.mtime_ns) or not device:
+    if None in ((inode,) if file.written else (inode, size, file.mtime_ns)) or not device:
         return "is not known well enough (the trace does not say what it was)"
     try:
         facts = os.stat(path)
@@ -263,6 +263,8 @@ def _change(file: KnownFile) -> str:
         return "is no regular file any more"
     if facts.st_ino != inode or device_name(facts.st_dev) != device:
         return "is another file of that name"
+    if file.written:
+        return ""
     if facts.st_size != size:
         return f"had {size} bytes and has {facts.st_size}"
     return "" if facts.st_mtime_ns == file.mtime_ns else "was written to"

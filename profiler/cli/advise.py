@@ -138,7 +138,7 @@ def _verify(
     """Run what was advised, and project it on the device that it was run on."""
     from profiler.analysis.advice import advise as advised
     from profiler.analysis.observed import device_requests
-    from profiler.analysis.prefetch import plan
+    from profiler.analysis.prefetch import plan, written
     from profiler.capture.prefetch import prefetch
     from profiler.capture.verify import Subject, check
     from profiler.capture.verify import verify as run_all
@@ -151,7 +151,7 @@ def _verify(
         if here is None:
             progress.say(f"measuring the device here, about {MEASURED_FOR:.0f} s (--device names one)")
             here = _measured(scratch or _folder(trace, advice))
-        wanted = plan_of(plan(trace), trace.files)
+        wanted = plan_of(plan(trace), trace.files, written(trace))
         subjects = [Subject("now"), Subject("prefetch", before=lambda: prefetch(wanted))]
         for option in advice.options:
             if option.convert or option.key == "defragmented":

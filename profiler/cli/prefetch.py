@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from profiler.plan import Plan
 
 MOST_SHOWN = 20
-MOST_NAMED = 3
 
 
 @app.command(epilog="Example: coldseek prefetch boot.trace.parquet && qemu-system-x86_64 ...")
@@ -96,18 +95,7 @@ def _planned(trace: str, order: str, save: str) -> Plan:
         can_be_made(save, trace)
     with reading(trace):
         found = load(trace)
-        wanted = plan_of(plan(found, order), found.files)
-        wrote = sorted({*written(found)}.intersection(found.reads()["file"]))
-        tell_left_out([found.files["path"].iloc[number] for number in wrote])
-    return wanted
-
-
-def tell_left_out(paths: Sequence[bytes]) -> None:
-    """What was read and is not in the plan, in one line."""
-    if paths:
-        more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
-        names = ", ".join(map(show_path, paths[:MOST_NAMED]))
-        say(f"left out, as the start itself writes to it: {names}{more}")
+        return plan_of(plan(found, order), found.files, written(found))
 
 
 def _total(plan: Plan) -> str:

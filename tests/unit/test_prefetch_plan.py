@@ -14,6 +14,7 @@ from report_cases import kernel
 from profiler.analysis.prefetch import GAP, ORDERS, plan, written
 from profiler.capture.recorder import FileFacts
 from profiler.errors import UsageError
+from profiler.plan import plan_of
 from profiler.trace import Trace
 
 PAGE = 4096
@@ -64,13 +65,18 @@ def test_what_needs_no_prefetch() -> None:
     assert planned(trace()) == []
 
 
-def test_what_the_start_itself_wrote_is_left_out() -> None:
-    """All of it: it is another file then. A disk stays the same disk."""
+def test_what_the_start_itself_wrote_is_told() -> None:
+    """It is not what it was then. A disk stays the same disk."""
     disk = FileFacts(b"/dev/sdb", "8:16", size=GIB, kind="block")
     reads = trace([(0, 0, PAGE), (1, 0, PAGE), (2, 0, PAGE)], [b"/a", b"/b", disk])
     made = below(reads, [(9, "pwrite64", 1, MIB, 1), (9, "pwrite64", 2, MIB, 1)])
     assert written(made) == [1]
-    assert planned(made) == [(0, 0, PAGE), (2, 0, PAGE)]
+    assert planned(made) == [(0, 0, PAGE), (1, 0, PAGE), (2, 0, PAGE)]
+    assert [file.written for file in plan_of(plan(made), made.files, written(made)).files] == [
+        False,
+        True,
+        False,
+    ]
     assert written(trace()) == []
 
 
