@@ -94,11 +94,12 @@ class Spill:
 
     def write(self, start: int, data: bytes) -> None:
         """Put `data` in place of what is there from byte `start` on."""
-        if start >= self._on_disk:
-            at = start - self._on_disk
-            self._memory[at : at + len(data)] = data
-        else:
-            os.pwrite(self._file, data, start)
+        below = max(0, min(len(data), self._on_disk - start))  # of it so much lies in the file
+        if below:
+            os.pwrite(self._file, data[:below], start)
+        if below < len(data):
+            at = start + below - self._on_disk
+            self._memory[at : at + len(data) - below] = data[below:]
 
     def read(self, start: int, size: int) -> bytes:
         """`size` bytes from byte `start` on, fewer where it ends before."""

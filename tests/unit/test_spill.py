@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from profiler.capture import spill
@@ -28,6 +28,7 @@ from profiler.capture.spill import FullError, Spill, array
         max_size=30,
     ),
 )
+@example(0, [bytes(9), b"\x01", (7, bytes(3))])  # from the file into what is in memory
 def test_reads_as_written(limit: int, steps: list[bytes | tuple[int, bytes] | tuple[int, int]]) -> None:
     held, expected = Spill(limit), bytearray()
     for step in steps:
