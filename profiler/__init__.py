@@ -20,23 +20,24 @@ from __future__ import annotations
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+from profiler.version import __version__ as __version__
 
 TYPE_CHECKING = False  # as of typing, which takes a moment to load
 if TYPE_CHECKING:
     from typing import Any
 
-    from profiler.analysis.access import classify
-    from profiler.analysis.pagecache import first_touches, simulate
-    from profiler.analysis.projection import project
-    from profiler.capture.record import record
-    from profiler.capture.strace_log import parse as import_strace
+    from profiler.analysis.reads.access import classify
+    from profiler.analysis.simulation.page_cache import first_touches, simulate
+    from profiler.analysis.simulation.projection import project
+    from profiler.capture.strace.log import parse as import_strace
     from profiler.devices.loading import find as device
     from profiler.devices.loading import presets
     from profiler.errors import ColdseekError
+    from profiler.files.traces import load, save
     from profiler.report.comparison import compare_summary as compare
-    from profiler.report.summary import summarise
-    from profiler.trace import Trace, load, save
+    from profiler.report.summarise import summarise
+    from profiler.studies.record import record
+    from profiler.trace import Trace
 
 __all__ = [
     "ColdseekError", "Trace", "classify", "compare", "device", "first_touches", "import_strace", "load",
@@ -46,17 +47,17 @@ __all__ = [
 _HOMES = {
     "ColdseekError": ("errors", "ColdseekError"),
     "Trace": ("trace", "Trace"),
-    "classify": ("analysis.access", "classify"),
+    "classify": ("analysis.reads.access", "classify"),
     "compare": ("report.comparison", "compare_summary"),
     "device": ("devices.loading", "find"),
-    "first_touches": ("analysis.pagecache", "first_touches"),
-    "import_strace": ("capture.strace_log", "parse"),
-    "load": ("trace", "load"),
+    "first_touches": ("analysis.simulation.page_cache", "first_touches"),
+    "import_strace": ("capture.strace.log", "parse"),
+    "load": ("files.traces", "load"),
     "presets": ("devices.loading", "presets"),
-    "project": ("analysis.projection", "project"),
-    "record": ("capture.record", "record"),
-    "save": ("trace", "save"),
-    "simulate": ("analysis.pagecache", "simulate"),
+    "project": ("analysis.simulation.projection", "project"),
+    "record": ("studies.record", "record"),
+    "save": ("files.traces", "save"),
+    "simulate": ("analysis.simulation.page_cache", "simulate"),
     "summarise": ("report.summary", "summarise"),
 }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import ColdseekError
-from profiler.reading import open_regular
+from profiler.files.reading import open_regular
 from profiler.units import show_path
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _or_none(number: Any) -> int | None:
 
 
 def plan_of(stretches: pd.DataFrame, files: pd.DataFrame, written: Collection[int] = ()) -> Plan:
-    """stretches: columns file (a row of `files`), offset, size, as `analysis.prefetch.plan` gives them.
+    """stretches: columns file (a row of `files`), offset, size, as `prefetch.plan` gives them.
     written: see `known_files`."""
     numbers = sorted(set(stretches["file"].tolist()))
     place = {number: at for at, number in enumerate(numbers)}
@@ -95,7 +95,7 @@ def is_plan(path: str) -> bool:
 
 def save(plan: Plan, path: str) -> None:
     """Write it beside `path` and rename it. Raises ColdseekError, as `trace.save` does."""
-    from profiler.writing import replacing
+    from profiler.files.writing import replacing
 
     files = [
         [

@@ -1,36 +1,25 @@
 """The trace: what one observed run did, as plain tables. Every other part of coldseek meets here.
 
-A `Trace` is frozen and knows nothing of how it was captured or what will be made of it. One trace is one
-Parquet file: its rows are the events, so that any Parquet reader opens it; the small tables and the meta
-ride along as JSON in the schema's key-value metadata (keys `coldseek.meta`, `coldseek.files`,
-`coldseek.extents`, `coldseek.structures`, `coldseek.contents`, `coldseek.tasks`, `coldseek.waits`). Nothing
-in it is ever executed or unpickled, and contents of files are never stored.
+A `Trace` is frozen and knows nothing of how it was captured or what will be made of it. Contents of files
+are never stored. How it is a file is in `files.traces`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from profiler import json_values, packed
 from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
-from profiler.errors import ColdseekError, TraceFormatError
-from profiler.free_memory import available_bytes, within_free_memory
-from profiler.parquet import read
-from profiler.reading import open_regular
-from profiler.units import show_bytes, show_path, show_plural
-from profiler.writing import replacing
+from profiler.errors import TraceFormatError
+from profiler.files.free_memory import available_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 # pandas is imported where a table is made: to load it takes longer than many a program runs, and a tracer
 # needs it only when that has ended
 
@@ -47,20 +36,13 @@ SUFFIX = ".trace.parquet"
 _ROWS_A_PIECE, _PLENTY_BYTES = 1 << 17, 1 << 30
 """So many take some 75 MB while they are made Parquet, a quarter of them 20 MB; where that does not matter,
 large pieces are read faster."""
-MAX_EVENTS = 400_000_000
-"""More rows than this are refused on load: a hostile file may claim any number."""
-
-EVENT_BYTES = 96
-"""Of memory that an event takes while a trace is loaded, at the peak: 64 in the table, the rest while it is
-checked. More events than there is memory for are refused."""
-
 MOST_ROWS = {
     "files": 10_000_000, "extents": 250_000, "structures": 200_000, "contents": 200_000, "tasks": 1_000_000,
     "waits": 1_000_000,
 }  # fmt: skip
 """More rows of the small tables than this are refused on load. No more extents and structures are recorded
-(see capture/environment.py, images/map.py), and no more tasks (capture/recorder.py) and waits
-(capture/kernel/switches.py); files are as many as a start may open: all of a large source tree are some
+(see machine/extents.py, images/map.py), and no more tasks (capture/calls/event_log.py) and waits
+(kernel/schedule/switches.py); files are as many as a start may open: all of a large source tree are some
 100,000."""
 
 MOST_SECONDS = 2**62 / 1e9
@@ -141,11 +123,6 @@ or metadata; `processor`: it could have run; `descriptor`: one of another kind, 
 eventfd; `tracer`: coldseek had stopped it; `ended`: it was not there, before its beginning or after its
 end."""
 
-_ADDED: dict[str, Any] = {"guest": None, "host_path": ""}
-"""Columns that a trace of an earlier version does not have, and what they hold then."""
-_ADDED_TABLES = {"tasks": 3, "waits": 4, "contents": 4}
-"""Tables that a trace of an earlier version than this does not have: empty then."""
-
 LAYERS = ("syscall", "cache", "device")
 FILE_KINDS = (
     "regular", "block", "directory", "character", "pipe", "socket", "anonymous", "metadata", "absent",
@@ -166,6 +143,20 @@ CACHE_OPS = ("miss", "fault")
 DEVICE_OPS = ("request", "kernel_request")
 """Requests that reach a device: by the program's own task; by a worker of the kernel on its behalf."""
 CACHE_STATES = ("cold", "warm", "keep", "unknown")
+
+
+@dataclass(slots=True)
+class FileFacts:
+    """What is known of one file; the columns of `trace.FILE_COLUMNS` without its number. None: not known."""
+
+    path: bytes
+    device: str = ""
+    inode: int | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    kind: str = "unknown"
+    filesystem: str = ""
+    host_path: bytes = b""  # where it lies on the host, if that is elsewhere
 
 
 @dataclass(frozen=True)
@@ -196,9 +187,9 @@ class Meta:
     targets: tuple[str, ...] = ()  # whom it was about besides the command, as they were named
     image: str = ""  # path of the disk image the run is about; "": none was named
     images: dict[str, Any] = field(default_factory=dict)  # file number -> facts of the image in it
-    measured: dict[str, Any] = field(default_factory=dict)  # untraced runs: see capture/runs.py
-    host: dict[str, Any] = field(default_factory=dict)  # see capture/environment.py
-    copies: dict[str, Any] = field(default_factory=dict)  # of several starts at once: see capture/copies.py
+    measured: dict[str, Any] = field(default_factory=dict)  # untraced runs: see machine/processes/timed.py
+    host: dict[str, Any] = field(default_factory=dict)  # see machine/host.py
+    copies: dict[str, Any] = field(default_factory=dict)  # of several starts at once: see studies/copies.py
     version: int = FORMAT_VERSION
 
     @property
@@ -340,11 +331,23 @@ def table(columns: dict[str, str], rows: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
+TABLES: dict[str, dict[str, str]] = {
+    "events": EVENT_COLUMNS,
+    "files": FILE_COLUMNS,
+    "extents": EXTENT_COLUMNS,
+    "structures": STRUCTURE_COLUMNS,
+    "contents": CONTENT_COLUMNS,
+    "tasks": TASK_COLUMNS,
+    "waits": WAIT_COLUMNS,
+}
+"""Tables of a `Trace` -> their columns."""
+
+
 def validate(trace: Trace) -> None:
     """Raise TraceFormatError unless the tables have their columns, dtypes and bounds."""
     import pandas as pd
 
-    for name, columns in _TABLES.items():
+    for name, columns in TABLES.items():
         frame = getattr(trace, name)
         if list(frame.columns) != list(columns):
             raise TraceFormatError(f"table {name} has columns {list(frame.columns)}, not {list(columns)}")
@@ -359,7 +362,7 @@ def validate(trace: Trace) -> None:
     events, files = trace.events, trace.files
     if not np.array_equal(files["file"].to_numpy(), np.arange(len(files))):
         raise TraceFormatError("files.file does not count the rows from 0")
-    for name, columns in _TABLES.items():
+    for name, columns in TABLES.items():
         for column in (one for one, dtype in columns.items() if dtype == "object"):
             if not all(isinstance(value, bytes) for value in getattr(trace, name)[column]):
                 raise TraceFormatError(f"{name}.{column} holds something other than bytes")
@@ -420,244 +423,3 @@ def _are_facts(facts: Any) -> bool:
     return all(
         type(facts.get(key, 0)) is int and 0 <= facts.get(key, 0) < end for key, end in bounds.items()
     )
-
-
-def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> None:
-    """Write the trace to `path`, whole or not at all (see `writing.replacing`).
-
-    Raises ColdseekError where it cannot be written (no space, no permission, no such directory).
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    validate(trace)
-    _check_meta(trace.meta)
-    schema = _arrow_schema()
-    described = schema.with_metadata(
-        {
-            "coldseek.meta": json_values.dumps(dataclasses.asdict(trace.meta)),
-            **{
-                f"coldseek.{name}": packed.dumps(getattr(trace, name), columns)
-                if name in _PACKED
-                else _table_to_json(getattr(trace, name))
-                for name, columns in _TABLES.items()
-                if name != "events"
-            },
-        }
-    )
-    with replacing(path, follow) as file, pq.ParquetWriter(file, described, compression="zstd") as writer:
-        for piece in trace.pieces():
-            group = pa.Table.from_pandas(piece.events, schema=schema, preserve_index=False)
-            writer.write_table(group.replace_schema_metadata(described.metadata))
-
-
-def load(trace: str | os.PathLike[str] | BinaryIO) -> Trace:
-    """Read a trace, by name or as an open file. It may come from anywhere: all of it is checked before it is
-    used, and no more memory is taken for it than is free.
-
-    Raises TraceFormatError for what is no trace, is damaged or newer, ColdseekError where it cannot be read
-    or does not fit in memory.
-    """
-    import pandas  # noqa: F401  (before memory is bounded)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    named = trace if isinstance(trace, str | os.PathLike) else ""
-    shown = show_path(os.fspath(named or getattr(trace, "name", "the trace")))
-    try:
-        with (
-            within_free_memory(),
-            open_regular(named) if named else contextlib.nullcontext(cast(BinaryIO, trace)) as source,
-        ):
-            try:
-                parquet = pq.ParquetFile(source)
-            except MemoryError:
-                raise
-            except (pa.ArrowException, OSError, ValueError) as error:
-                raise TraceFormatError(
-                    f"{shown} is no coldseek trace (not a whole Parquet file); "
-                    f"make one with 'coldseek record', or 'coldseek import strace' for an strace log"
-                ) from error
-            try:
-                return _from_parquet(parquet, shown)
-            except TraceFormatError as error:
-                raise TraceFormatError(f"{shown}: {error}") from error
-            except MemoryError:
-                raise
-            except (*_DAMAGE, pa.ArrowException) as error:
-                raise TraceFormatError(
-                    f"{shown} is damaged ({_first_line(error)}); record it again"
-                ) from error
-    except OSError as error:
-        raise ColdseekError(f"cannot read {shown}: {os.strerror(error.errno or 0)}") from error
-    except MemoryError as error:
-        raise ColdseekError(
-            f"cannot read {shown}: it takes more memory than is free; read it where there is more, or "
-            f"record it again if it is damaged"
-        ) from error
-
-
-_DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
-"""What reading a damaged file may raise; pyarrow's own errors come beside these."""
-
-
-def _from_parquet(parquet: Any, shown: str) -> Trace:
-    metadata = parquet.schema_arrow.metadata or {}
-    if b"coldseek.meta" not in metadata:
-        raise TraceFormatError("a Parquet file, but no coldseek trace; make one with 'coldseek record'")
-    facts = json_values.loads(metadata[b"coldseek.meta"])
-    if not isinstance(facts, dict):
-        raise TraceFormatError("the trace's meta is damaged; record it again")
-    version = facts.get("version")
-    if type(version) is not int or version < 1:
-        raise TraceFormatError("the trace does not say its format version; record it again")
-    if version > FORMAT_VERSION:
-        raise TraceFormatError(
-            f"trace format {str(version)[:20]} is newer than this coldseek, which reads up to "
-            f"{FORMAT_VERSION}; update coldseek"
-        )
-    meta = _meta_from(facts)
-    _check_meta(meta)
-    _bound(parquet.metadata.num_rows, shown)
-    small = {
-        name: empty_table(columns)
-        if version < _ADDED_TABLES.get(name, 0) and f"coldseek.{name}".encode() not in metadata
-        else packed.loads(metadata[f"coldseek.{name}".encode()], columns, name, MOST_ROWS[name])
-        if name in _PACKED
-        else _table_from_json(metadata, name)
-        for name, columns in _TABLES.items()
-        if name != "events"
-    }
-    trace = Trace(
-        meta=meta,
-        **small,
-        events=read(parquet, EVENT_COLUMNS, _arrow_schema()),
-    )
-    validate(trace)
-    return trace
-
-
-def _bound(rows: int, shown: str) -> None:
-    """Raise ColdseekError for more events than there may be, or than there is memory for."""
-    if rows > MAX_EVENTS:
-        raise TraceFormatError(f"the file claims {rows} events; at most {MAX_EVENTS} are read")
-    free = available_bytes()
-    if free is not None and rows * EVENT_BYTES > free:
-        raise ColdseekError(
-            f"{shown} holds {show_plural(rows, 'event')}, which take {show_bytes(rows * EVENT_BYTES)} of "
-            f"memory, and {show_bytes(free)} are free; read it where there is more, or record a shorter run"
-        )
-
-
-def _meta_from(facts: dict[str, Any]) -> Meta:
-    """Build Meta from JSON, each field checked against the type of its default; unknown keys are left
-    aside."""
-    known: dict[str, Any] = {}
-    for item in dataclasses.fields(Meta):
-        if item.name not in facts:
-            continue
-        value = facts[item.name]
-        if isinstance(value, list):
-            value = tuple(value)
-        allowed = _META_TYPES[str(item.type).partition("[")[0]]
-        if not isinstance(value, allowed) or isinstance(value, bool):
-            raise TraceFormatError(f"the trace's {item.name} is damaged; record it again")
-        if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
-            raise TraceFormatError(f"the trace's {item.name} is damaged; record it again")
-        known[item.name] = value
-    return Meta(**known)
-
-
-def _check_meta(meta: Meta) -> None:
-    """Raise TraceFormatError for numbers that cannot be, and for what is too deep to be walked through."""
-    for item in dataclasses.fields(Meta):
-        value = getattr(meta, item.name)
-        wrong = json_values.fault(value)
-        most = MOST_SECONDS if item.name in ("wall_s", "ready_s") else LARGEST
-        if not wrong and isinstance(value, int | float) and not 0 <= value <= most:
-            wrong = "a number that cannot be"
-        if wrong:
-            raise TraceFormatError(f"the trace's {item.name} is damaged ({wrong}); record it again")
-
-
-_META_TYPES: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "int | None": (int, type(None)),
-    "float | None": (float, int, type(None)),
-    "tuple": (tuple,),
-    "dict": (dict,),
-}
-
-_TABLES: dict[str, dict[str, str]] = {
-    "events": EVENT_COLUMNS,
-    "files": FILE_COLUMNS,
-    "extents": EXTENT_COLUMNS,
-    "structures": STRUCTURE_COLUMNS,
-    "contents": CONTENT_COLUMNS,
-    "tasks": TASK_COLUMNS,
-    "waits": WAIT_COLUMNS,
-}
-_PACKED = ("waits",)
-"""Tables of so many rows that their columns are not JSON's lists; see profiler/packed.py."""
-
-
-def _arrow_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    types = {
-        "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64(), "Int64": pa.int64(),
-        "bool": pa.bool_(), "category": pa.dictionary(pa.int16(), pa.string()),
-    }  # fmt: skip
-    return pa.schema(
-        [pa.field(name, types[dtype], nullable=dtype == "Int64") for name, dtype in EVENT_COLUMNS.items()]
-    )
-
-
-def _table_to_json(frame: pd.DataFrame) -> bytes:
-    import pandas as pd
-
-    columns: dict[str, list[Any]] = {}
-    for name in frame.columns:
-        values = frame[name].tolist()
-        columns[str(name)] = [
-            value.decode("utf-8", "surrogateescape")
-            if isinstance(value, bytes)
-            else None
-            if value is pd.NA
-            else value
-            for value in values
-        ]
-    return json_values.dumps(columns)
-
-
-def _table_from_json(metadata: Mapping[bytes, bytes], name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = _TABLES[name]
-    values = json_values.loads(metadata[f"coldseek.{name}".encode()])
-    if isinstance(values, dict):
-        rows = len(values[next(iter(columns))])
-        values = {**{column: [_ADDED[column]] * rows for column in columns if column in _ADDED}, **values}
-    if not isinstance(values, dict) or len({len(values[column]) for column in columns}) > 1:
-        raise ValueError("a table's columns differ in length")
-    if rows > MOST_ROWS[name]:
-        raise TraceFormatError(
-            f"the table {name} has {show_plural(rows, 'row')}; at most {MOST_ROWS[name]:,} are read"
-        )
-    made = {}
-    for column, dtype in columns.items():
-        found = values[column]
-        wanted = (str,) if dtype in ("str", "object") else (int,) if dtype != "Int64" else (int, type(None))
-        if not isinstance(found, list) or not all(
-            isinstance(value, wanted) and not isinstance(value, bool) for value in found
-        ):
-            raise ValueError(f"column {column} is not made of {dtype}")
-        if dtype == "object":
-            found = [value.encode("utf-8", "surrogateescape") for value in found]
-        made[column] = pd.Series(found, dtype=dtype)
-    return pd.DataFrame(made)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.images import formats, vmdk
+from profiler.images import formats
 from profiler.images.build import MAX_SIZE
 from profiler.images.chain import Opened, chain
 from profiler.images.guest.contents import contents
 from profiler.images.guest.disk import Disk, layer, seen_now
 from profiler.images.guest.pieces import MAX_PIECES
 from profiler.images.map import MAX_RANGES, Extent, Map
+from profiler.images.readers import vmdk
 
 FOLDER = Path(__file__).resolve().parent / "data" / "images"
 NAMES = tuple(sorted(path.name.removesuffix(".xz") for path in FOLDER.glob("*.xz")))

@@ -24,12 +24,13 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from profiler.capture import strace_log
+from profiler.capture.strace import log as strace_log
 from profiler.errors import ColdseekError
+from profiler.files.traces import load, save
 from profiler.report import json as report_json
 from profiler.report import text as report_text
-from profiler.report.summary import summarise
-from profiler.trace import Trace, load, save, validate
+from profiler.report.summarise import summarise
+from profiler.trace import Trace, validate
 
 FOLDER = Path(__file__).resolve().parent / "data" / "strace"
 NAMES = tuple(

@@ -22,18 +22,19 @@ import pyarrow.parquet as pq
 from image_cases import image_trace
 from made import MIB, below, trace, waiting
 
-from profiler import devices, packed
-from profiler.analysis.advice import advise
-from profiler.analysis.findings import find
-from profiler.analysis.prefetch import plan
-from profiler.analysis.projection import project, requests
-from profiler.capture.recorder import FileFacts
+from profiler import devices
+from profiler.analysis.advice.findings import find
+from profiler.analysis.advice.options import advise
+from profiler.analysis.simulation.prefetch import plan
+from profiler.analysis.simulation.projection import project, requests
 from profiler.cli.output import reading
 from profiler.errors import ColdseekError
+from profiler.files import packed
+from profiler.files.traces import load, save
 from profiler.plan import plan_of
-from profiler.report import advice, comparison, figures, summary, text
+from profiler.report import advice, comparison, figures, summarise, text
 from profiler.report import json as json_report
-from profiler.trace import CONTENT_COLUMNS, EVENT_COLUMNS, TASK_COLUMNS, Trace, load, save, table
+from profiler.trace import CONTENT_COLUMNS, EVENT_COLUMNS, TASK_COLUMNS, FileFacts, Trace, table
 
 Number = Callable[[int], int]
 """number(n) gives the next whole number below n."""
@@ -274,7 +275,7 @@ def check(raw: bytes, number: Number, everything: bool = True) -> str:
 
 
 def _report(found: Trace, _: Number) -> None:
-    summed = summary.summarise(found, _devices())
+    summed = summarise.summarise(found, _devices())
     assert text.report(summed).plain
     assert text.screen(summed, text.Terminal(80, draws=True, colours=True)).plain
     json.loads(json_report.dumps(json_report.report(summed)))

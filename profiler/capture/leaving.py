@@ -15,7 +15,8 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from profiler.capture import keeper, leftovers
+from profiler.capture.ptrace import keeper
+from profiler.machine.processes import leftovers
 from profiler.units import show_signal, show_status
 
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)

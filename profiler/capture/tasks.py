@@ -7,8 +7,8 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-from profiler.capture.cgroups import cgroup_of, container_of
-from profiler.capture.recorder import Recorder, TaskFacts
+from profiler.capture.calls.event_log import Recorder, TaskFacts
+from profiler.machine.cgroups import cgroup_of, container_of
 
 _MOST_BYTES = 64  # of a name; the kernel has 15
 

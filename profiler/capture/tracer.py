@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from profiler.capture import procfs
-from profiler.capture.finish.finish import Finish
+from profiler.capture.calls.event_log import Recorder
 from profiler.capture.leaving import Leaving
-from profiler.capture.recorder import Recorder
 from profiler.errors import ColdseekError, UsageError
+from profiler.machine import procfs
+from profiler.machine.finish.finish import Finish
+from profiler.machine.probe import Probe
 from profiler.trace import Trace
 
 if TYPE_CHECKING:
-    from profiler.owner import Owner
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Whether something works on this machine, in words: `why` it does or does not, and the `remedy` if
-    not."""
-
-    works: bool
-    why: str
-    remedy: str = ""
+    from profiler.files.owner import Owner
 
 
 Over = Callable[[Callable[[], Iterable[int]], Callable[[], None]], None]
@@ -63,8 +53,8 @@ class Tracer(Protocol):
 
 _MODULES = {
     "kernel": "profiler.capture.kernel.tracer",
-    "ptrace": "profiler.capture.ptrace",
-    "strace": "profiler.capture.strace",
+    "ptrace": "profiler.capture.ptrace.tracer",
+    "strace": "profiler.capture.strace.tracer",
 }
 """In order of preference. Each module offers `probe() -> Probe` and `make(owner) -> Tracer`."""
 

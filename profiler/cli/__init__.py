@@ -119,9 +119,9 @@ def _words(error: OSError) -> str:
 
 def _register() -> None:
     for module in _COMMANDS:
-        import_module(f"profiler.cli.{module}")
+        import_module(f"profiler.cli.commands.{module}")
     # they import from each other, so that they were not registered in this order
-    order = {f"profiler.cli.{module}": place for place, module in enumerate(_COMMANDS)}
+    order = {f"profiler.cli.commands.{module}": place for place, module in enumerate(_COMMANDS)}
     app.registered_commands.sort(key=lambda command: order[getattr(command.callback, "__module__", "")])
 
 

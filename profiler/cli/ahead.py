@@ -10,13 +10,13 @@ from __future__ import annotations
 from importlib import import_module
 
 RECORD = (
-    "profiler.capture.record",
+    "profiler.studies.record",
     "ptrace.binding",  # which the tracers import when they run
     "pyarrow.parquet",  # which saves the traces
 )
 """What records a cold start."""
 
-STUDY = ("profiler.capture.study",)
+STUDY = ("profiler.studies.cold_warm",)
 """What records and times. Its first run, before the cache is emptied, loads what the tracers need."""
 
 REPORT = (

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from profiler import __version__
+from profiler.version import __version__
 
 app = typer.Typer(
     name="coldseek",

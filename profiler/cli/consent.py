@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from profiler.cli.output import say
 from profiler.errors import ColdseekError, UsageError
-from profiler.owner import Owner, invoker
+from profiler.files.owner import Owner, invoker
 from profiler.units import show_path
 
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH

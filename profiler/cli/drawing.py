@@ -15,8 +15,8 @@ from functools import partial
 from importlib import import_module
 from typing import BinaryIO
 
-from profiler.capture.guard import apart
 from profiler.errors import ColdseekError
+from profiler.machine.processes.guard import apart
 from profiler.units import show_path
 
 Plots = Mapping[str, tuple[Sequence[str], str]]
@@ -117,7 +117,7 @@ def _draw(folder: str, plots: Plots, says: int) -> None:
 
 
 def _draw_one(path: str, traces: Iterable[str], kind: str) -> None:
+    from profiler.files.traces import load
     from profiler.report import figures
-    from profiler.trace import load
 
     figures.save(figures.draw([load(trace) for trace in traces], kind), path)

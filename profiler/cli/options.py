@@ -12,7 +12,7 @@ from profiler.cli.output import Format, ReportFormat
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
-    from profiler.capture.finish.finish import Finish
+    from profiler.machine.finish.finish import Finish
 
 TRACE = Annotated[
     str,
@@ -149,7 +149,7 @@ def finish_of(
         if stop:
             raise UsageError("--stop ends what runs when it is over; say when that is with --until or --for")
         return None
-    from profiler.capture.finish.conditions import parse
-    from profiler.capture.finish.finish import Finish
+    from profiler.machine.finish.conditions import parse
+    from profiler.machine.finish.finish import Finish
 
     return Finish([parse(one) for one in until or ()], seconds, timeout, stop, grace)

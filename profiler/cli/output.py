@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from profiler.errors import ColdseekError, UsageError
-from profiler.free_memory import within_free_memory
+from profiler.files.free_memory import within_free_memory
 from profiler.units import show_bytes, show_count, show_path, show_plural, show_seconds
 
 if TYPE_CHECKING:
-    from profiler.capture.recorder import Recorder
+    from profiler.capture.calls.event_log import Recorder
     from profiler.devices.model import Device
     from profiler.trace import Trace
 
@@ -74,7 +74,7 @@ def can_be_made(path: str, *sources: str, follow: bool = True) -> None:
     sources: the files that it is made from. As it is written beside its place and renamed, it would replace
     one of those. follow: see `writing.destination`.
     """
-    from profiler.writing import destination, place_of
+    from profiler.files.writing import destination, place_of
 
     folder = os.path.dirname(destination(path, follow)) or "."
     if any(os.path.exists(one) and os.path.exists(path) and os.path.samefile(path, one) for one in sources):
@@ -95,7 +95,7 @@ def keep(trace: Trace, path: str, follow: bool = True) -> None:
 
     follow: see `writing.destination`.
     """
-    from profiler.trace import save
+    from profiler.files.traces import save
 
     try:
         save(trace, path, follow)
@@ -110,7 +110,8 @@ def _keep_elsewhere(trace: Trace) -> str | None:
     """Save a trace under a new name in whatever place takes it; the name, or None if none does."""
     import secrets  # which would be the slowest import of --help
 
-    from profiler.trace import SUFFIX, save
+    from profiler.files.traces import save
+    from profiler.trace import SUFFIX
 
     for folder in (tempfile.gettempdir(), "/dev/shm", os.path.expanduser("~"), "."):  # noqa: S108
         with suppress(OSError, ColdseekError):
@@ -123,7 +124,7 @@ def _keep_elsewhere(trace: Trace) -> str | None:
 def sum_up(trace: Trace, path: str) -> None:
     """One line on a trace that was just saved, after whatever makes it less than complete. It counts as the
     report does: what is read of proc and the like is on no disk."""
-    from profiler.analysis.pagecache import PSEUDO_FILESYSTEMS
+    from profiler.analysis.host import PSEUDO_FILESYSTEMS
 
     on_disk = ~trace.files["filesystem"].isin(PSEUDO_FILESYSTEMS).to_numpy(bool)
     reads = size = 0

@@ -7,7 +7,7 @@ import stat
 
 from profiler.cli.output import say
 from profiler.errors import UsageError
-from profiler.owner import invoker
+from profiler.files.owner import invoker
 from profiler.units import show_path
 
 SUFFIX = ".trace.parquet"  # as of profiler.trace, which takes long to load

@@ -13,15 +13,15 @@ from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
-from profiler.devices.disk import Disk
-from profiler.devices.drivefile import load_drive
+from profiler.devices.disks.datasheet_disk import Disk
+from profiler.devices.disks.geometry_file import load_drive
 from profiler.devices.flash import Flash
 from profiler.devices.flat import Flat
 from profiler.devices.lazy import Lazy
 from profiler.devices.model import COUNTS, Curve, Device
 from profiler.devices.network import Network
 from profiler.errors import ColdseekError, UsageError
-from profiler.reading import open_regular
+from profiler.files.reading import open_regular
 from profiler.units import show_path
 
 KINDS: dict[str, type[Any]] = {

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiler.images import formats, vmdk
+from profiler.images import formats
 from profiler.images.build import Wanted, painted, safe
-from profiler.images.image import Image
 from profiler.images.map import MAX_RANGES, UNALLOCATED, Map, Placed
 from profiler.images.names import named
+from profiler.images.readers import vmdk
+from profiler.images.source import Image
 from profiler.units import show_path
 
 MAX_DEPTH = 64

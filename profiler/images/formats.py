@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from profiler.images import parallels, qcow1, qcow2, qed, raw, vdi, vhdx, vmdk, vmdk_sesparse, vpc
 from profiler.images.build import Wanted
-from profiler.images.image import Image, take
 from profiler.images.map import Map
+from profiler.images.readers import parallels, qcow1, qcow2, qed, raw, vdi, vhdx, vmdk, vmdk_sesparse, vpc
+from profiler.images.source import Image, take
 
 PROBE_BYTES = 512
 """So much of a file's start decides, as in QEMU (BLOCK_PROBE_BUF_SIZE)."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.images.image import Offsets
+from profiler.images.source import Offsets
 
 RANGE_COLUMNS = {"start": "int64", "end": "int64", "kind": "str"}
 GUEST_COLUMNS = {"start": "int64", "length": "int64", "guest": "int64"}

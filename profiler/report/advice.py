@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from profiler.analysis.advice import Advice, Estimate, Option
-from profiler.analysis.contributors import Contributor, in_words
-from profiler.analysis.evidence import Finding
-from profiler.analysis.program_rules import CONTRIBUTORS
-from profiler.analysis.traced_image import TracedImage
+from profiler.analysis.advice.evidence import Finding
+from profiler.analysis.advice.options import Advice, Estimate, Option
+from profiler.analysis.advice.program_rules import CONTRIBUTORS
+from profiler.analysis.advice.traced_image import TracedImage
+from profiler.analysis.cost.contributors import Contributor, in_words
 from profiler.report.json import _path as path_json
 from profiler.report.json import _text as text_json
 from profiler.report.text.page import GAP, Page

@@ -6,8 +6,9 @@ from itertools import zip_longest
 
 from rich.text import Text
 
-from profiler.devices.disk import Disk
-from profiler.devices.fitting import PAGE, Fitted
+from profiler.devices.disks.datasheet_disk import Disk
+from profiler.devices.fitting.fit import Fitted
+from profiler.devices.fitting.statistics import PAGE
 from profiler.report.text.page import WIDTH, Page
 from profiler.units import show_bytes, show_count, show_seconds
 

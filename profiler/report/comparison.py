@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profiler.analysis.measured import Run, median_s
-from profiler.analysis.pagecache import MEMORY_FILESYSTEMS
+from profiler.analysis.host import MEMORY_FILESYSTEMS
+from profiler.analysis.reads.untraced_runs import Run, median_s
 from profiler.devices.model import Device
-from profiler.report.failures import failed
-from profiler.report.summary import Summary, slowdown, summarise
+from profiler.report.summarise import slowdown, summarise
+from profiler.report.summary import Summary
+from profiler.report.verdict.failures import failed
 from profiler.trace import Trace
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from profiler.analysis.costs import Cost, by_file, costs
+from profiler.analysis.cost.costs import Cost, by_file, costs
+from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import group_sums
-from profiler.analysis.pagecache import MEMORY_FILESYSTEMS
-from profiler.analysis.roles import chain, named_image
+from profiler.analysis.reads.roles import chain, named_image
 from profiler.trace import Trace
 
 MATTERS = 0.1

@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from profiler.analysis.costs import Cost
-from profiler.analysis.measured import Run, copies_of, first_status, mean_s, median_s
-from profiler.analysis.observed import DeviceRequests, PageCache
-from profiler.analysis.projection import Projection
-from profiler.analysis.readers import Reader
-from profiler.analysis.sharing import Sharing
-from profiler.analysis.walltime import Answer, WallTime
+from profiler.analysis.cost.below_the_program import DeviceRequests, PageCache
+from profiler.analysis.cost.costs import Cost
+from profiler.analysis.cost.walltime import Answer, WallTime
+from profiler.analysis.reads.readers import Reader
+from profiler.analysis.reads.untraced_runs import Run, copies_of, first_status, mean_s, median_s
+from profiler.analysis.simulation.projection import Projection
+from profiler.analysis.simulation.sharing import Sharing
 from profiler.report.comparison import Comparison, Side
 from profiler.report.summary import FileSummary, Summary, Task
-from profiler.report.verdict import verdict
+from profiler.report.verdict.sentences import verdict
 
 Json = dict[str, Any]
 

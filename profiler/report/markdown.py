@@ -9,15 +9,15 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from profiler.analysis.costs import Cost
-from profiler.analysis.program_rules import CONTRIBUTORS
-from profiler.analysis.walltime import WallTime
+from profiler.analysis.advice.program_rules import CONTRIBUTORS
+from profiler.analysis.cost.costs import Cost
+from profiler.analysis.cost.walltime import WallTime
 from profiler.report.comparison import Comparison
-from profiler.report.failures import failures
 from profiler.report.summary import Summary
 from profiler.report.text.comparison import compared
 from profiler.report.text.facts import about, is_loud, missing
-from profiler.report.verdict import first_line, second_line, why_line
+from profiler.report.verdict.failures import failures
+from profiler.report.verdict.sentences import first_line, second_line, why_line
 from profiler.trace import UNSEEN
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_seconds, show_short
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from profiler.report import figures
 from profiler.report.page import of_trace
-from profiler.report.summary import Summary, summarise
+from profiler.report.summarise import summarise
+from profiler.report.summary import Summary
 from profiler.report.text.facts import missing
-from profiler.report.verdict import first_line, second_line, why_line
+from profiler.report.verdict.sentences import first_line, second_line, why_line
 from profiler.trace import Trace
 from profiler.units import show_bytes, show_count, show_seconds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from profiler.analysis.advice import LEAST_SAVED, Advice, Estimate, Option
+from profiler.analysis.advice.options import LEAST_SAVED, Advice, Estimate, Option
 from profiler.units import show_percent, show_seconds
 
 HELPS = LEAST_SAVED

@@ -17,10 +17,11 @@ from conftest import PATIENCE_S, ROOT, coldseek
 from small_programs import until
 
 from profiler.capture import tracer
+from profiler.capture.kernel.observer import opened_root
 from profiler.capture.kernel.probed import stand_ins
-from profiler.capture.kernel.tracer import opened_root
 from profiler.capture.watch.run import Watcher
-from profiler.trace import Trace, load
+from profiler.files.traces import load
+from profiler.trace import Trace
 
 CONTRACT = ROOT / "tests/programs/contract.py"
 PAGE = 4096

@@ -25,8 +25,8 @@ from conftest import ROOT, need, need_root, need_tool
 sys.path.insert(0, str(ROOT / "scripts"))
 import throttle
 
+from profiler.capture.kernel.observer import opened_root
 from profiler.capture.kernel.tracefs import Instance
-from profiler.capture.kernel.tracer import opened_root
 
 PLANTED_S = 1.5
 MIB = 1 << 20

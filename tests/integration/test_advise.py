@@ -19,8 +19,8 @@ import pytest
 from conftest import PATIENCE_S, need_root, need_tool
 from small_programs import until
 
-from profiler.capture.record import record
-from profiler.trace import save
+from profiler.files.traces import save
+from profiler.studies.record import record
 
 pytestmark = pytest.mark.alone
 

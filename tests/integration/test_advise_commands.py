@@ -13,11 +13,12 @@ import pytest
 from conftest import ROOT, need_root, need_tool
 
 from profiler import devices
-from profiler.analysis.advice import Advice, advise
-from profiler.capture.record import record
+from profiler.analysis.advice.options import Advice, advise
+from profiler.files.traces import save
 from profiler.images import formats
 from profiler.report.advice import command
-from profiler.trace import Trace, save
+from profiler.studies.record import record
+from profiler.trace import Trace
 
 MIB = 2**20
 SIZE = 16 * MIB

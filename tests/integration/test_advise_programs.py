@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from conftest import ROOT, need_tool
 
-from profiler.capture.record import record
-from profiler.trace import save
+from profiler.files.traces import save
+from profiler.studies.record import record
 
 pytestmark = pytest.mark.alone
 

@@ -13,12 +13,12 @@ import pytest
 from conftest import need_root
 from small_programs import no_hang, until
 
-from profiler.capture import leftovers
-from profiler.capture.around import Around, words_of
-from profiler.capture.ptrace import Ptrace
-from profiler.capture.runs import run
+from profiler.capture.ptrace.tracer import Ptrace
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
-from profiler.owner import Owner
+from profiler.files.owner import Owner
+from profiler.machine.processes import leftovers
+from profiler.machine.processes.timed import run
+from profiler.studies.around import Around, words_of
 
 pytestmark = pytest.mark.usefixtures(no_hang.__name__)
 

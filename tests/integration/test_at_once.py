@@ -14,7 +14,7 @@ import pytest
 from conftest import PATIENCE_S, ROOT, coldseek
 from small_programs import behind, catches, lives, until
 
-from profiler.trace import load
+from profiler.files.traces import load
 
 pytestmark = pytest.mark.alone
 

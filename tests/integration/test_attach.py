@@ -17,7 +17,8 @@ from conftest import PATIENCE_S, need, need_root
 from small_programs import until
 
 from profiler.capture import tracer
-from profiler.trace import Trace, load
+from profiler.files.traces import load
+from profiler.trace import Trace
 
 pytestmark = pytest.mark.alone
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from conftest import need, need_root, need_tool
 
-from profiler.capture import cache
-from profiler.capture.cache import Residency, evict, is_blind, is_warm, make_cold, probes, residency
 from profiler.errors import ColdseekError
+from profiler.machine.page_cache import cache
+from profiler.machine.page_cache import residency as looking
+from profiler.machine.page_cache.cache import evict, make_cold
+from profiler.machine.page_cache.probes import probes
+from profiler.machine.page_cache.residency import Residency, is_blind, is_warm, residency
 
 pytestmark = pytest.mark.alone
 
@@ -29,7 +32,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "cachestat":
         need(found.works, f"cachestat: {found.why}")
     else:
-        monkeypatch.setattr(cache, "_cachestat", lambda descriptor: None)
+        monkeypatch.setattr(looking, "_cachestat", lambda descriptor: None)
     return str(request.param)
 
 
@@ -203,7 +206,7 @@ def test_mincore_is_not_believed_about_other_peoples_files(
     public_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_root()
-    monkeypatch.setattr(cache, "_cachestat", lambda descriptor: None)
+    monkeypatch.setattr(looking, "_cachestat", lambda descriptor: None)
     path = written(public_directory / "file", 4 * PAGE)
     evict([path])
     # The kernel tells those who may not know that every page is there.
@@ -328,7 +331,7 @@ def test_probes_try_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["drop_caches"].works == os.access("/proc/sys/vm/drop_caches", os.W_OK)
     assert all(probe.works or probe.remedy for probe in found.values())
     assert all("\n" not in probe.why + probe.remedy for probe in found.values())
-    monkeypatch.setattr(cache, "_cachestat", lambda descriptor: None)
+    monkeypatch.setattr(looking, "_cachestat", lambda descriptor: None)
     assert not dict(probes())["cachestat"].works
 
 
@@ -339,7 +342,7 @@ def test_probes_drop_nothing_of_others(disk_directory: Path) -> None:
 
 
 def test_dropping_where_it_is_not_allowed_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_DROP_CACHES", "/proc/sys/vm/none")
+    monkeypatch.setattr(cache, "DROP_CACHES", "/proc/sys/vm/none")
     assert not cache.can_drop_all()
     with pytest.raises(ColdseekError, match="run as root") as caught:
         cache.drop_all()

@@ -20,10 +20,10 @@ import pytest
 from conftest import PATIENCE_S, need, need_root, need_tool
 from small_programs import until
 
-from profiler.capture import calibrate as measuring
-from profiler.capture import target
-from profiler.capture.aio import Queue
-from profiler.capture.calibrate import calibrate
+from profiler.calibration import measure as measuring
+from profiler.calibration import target
+from profiler.calibration.aio import Queue
+from profiler.calibration.measure import calibrate
 from profiler.devices.loading import find
 from profiler.errors import ColdseekError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, coldseek, need, need_root, need_tool
 
-from profiler.trace import load
+from profiler.files.traces import load
 from profiler.units import show_bytes
 
 PYTHON = sys.executable

@@ -15,7 +15,7 @@ from conftest import PATIENCE_S, ROOT, need_tool
 sys.path.insert(0, str(ROOT / "tests" / "unit"))
 from report_cases import check, image
 
-from profiler.trace import load, save
+from profiler.files.traces import load, save
 
 ENDED = (-signal.SIGPIPE, 128 + signal.SIGPIPE)
 """By the signal; or, of commands with a process in front, with the status that a shell makes of it."""

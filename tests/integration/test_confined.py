@@ -11,8 +11,8 @@ from conftest import need_tracer
 from small_programs import python
 
 from profiler.capture import confined, tracer
-from profiler.capture.record import record
-from profiler.capture.strace_log import parse
+from profiler.capture.strace.log import parse
+from profiler.studies.record import record
 
 STRICT = "import ctypes; raise SystemExit(10 + ctypes.CDLL(None).prctl(22, 1, 0, 0, 0))"
 # a filter of its own that leaves getppid (110 on x86-64) to a tracer, and what that gives

@@ -18,7 +18,8 @@ from conftest import PATIENCE_S, ROOT, need_root, need_tool, need_tracer
 from daemons import DATA_BYTES, GUEST_READ_BYTES, GUEST_READS, GUEST_STRIDE, READY, Docker, Domain, Libvirt
 from small_programs import lives, until
 
-from profiler.trace import Trace, load
+from profiler.files.traces import load
+from profiler.trace import Trace
 
 pytestmark = [pytest.mark.full, pytest.mark.alone]
 

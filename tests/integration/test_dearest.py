@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import need_root, need_tool, need_tracer
 
-from profiler.capture.record import record
-from profiler.report.summary import summarise
+from profiler.report.summarise import summarise
+from profiler.studies.record import record
 from profiler.trace import Trace
 
 pytestmark = [pytest.mark.full, pytest.mark.alone]

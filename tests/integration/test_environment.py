@@ -14,11 +14,15 @@ import pytest
 from conftest import need_root, need_tool
 from small_programs import until
 
-from profiler.capture import environment
-from profiler.capture.environment import complete, extents, filesystem_of, host_facts
-from profiler.capture.procfs import describe, mappings
-from profiler.capture.recorder import OP_CODES, FileFacts, Recorder
-from profiler.trace import EXTENT_COLUMNS, Meta, Trace, validate
+from profiler.capture.calls.event_log import OP_CODES, Recorder
+from profiler.capture.complete import complete
+from profiler.machine import extents as extents_module
+from profiler.machine import host, mounts
+from profiler.machine.extents import extents
+from profiler.machine.host import host_facts
+from profiler.machine.mounts import filesystem_of
+from profiler.machine.procfs import describe, mappings
+from profiler.trace import EXTENT_COLUMNS, FileFacts, Meta, Trace, validate
 from profiler.units import device_name
 
 LAST = 1
@@ -81,7 +85,7 @@ def test_a_partition_belongs_to_its_disk(tmp_path: Path, monkeypatch: pytest.Mon
     }.items():  # fmt: skip
         (disk / name).parent.mkdir(parents=True, exist_ok=True)
         (disk / name).write_text(text + "\n")
-    monkeypatch.setattr(environment, "_sysfs", lambda device: disk / "sda1")
+    monkeypatch.setattr(host, "_sysfs", lambda device: disk / "sda1")
     facts = host_facts(["8:1"])["devices"]["8:1"]
     assert (facts["name"], facts["disk"], facts["model"]) == ("sda1", "sda", "A  Disk")
     assert (facts["rotational"], facts["read_ahead_kb"], facts["scheduler"]) == (True, 128, "mq-deadline")
@@ -100,7 +104,7 @@ def test_where_requests_are_passed_on_places_are_not_known(
     (disk / "dev").write_text("8:0\n")
     if name == "dm-0":
         (disk / "slaves" / "sda").touch()
-    monkeypatch.setattr(environment, "_sysfs", lambda device: disk)
+    monkeypatch.setattr(host, "_sysfs", lambda device: disk)
     facts = host_facts(["8:0"])["devices"]["8:0"]
     known = ("8:0", 0) if name == "sda" else (None, None)
     assert (facts["disk_number"], facts["start_bytes"]) == known
@@ -129,10 +133,10 @@ def test_a_file_system_that_is_not_known_is_empty() -> None:
 
 def test_a_file_is_found_by_its_mount_where_the_device_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on btrfs, where stat gives a device that no mount shows."""
-    own = environment._mounts()
-    hidden = [environment._Mount(mount.number, "0:9999", mount.kind) for mount in own]
-    monkeypatch.setattr(environment, "_mounts", lambda: hidden)
-    monkeypatch.setattr(environment, "_kinds", {})
+    own = mounts.mounts()
+    hidden = [mounts.Mount(mount.number, "0:9999", mount.kind) for mount in own]
+    monkeypatch.setattr(mounts, "mounts", lambda: hidden)
+    monkeypatch.setattr(mounts, "_kinds", {})
     assert filesystem_of(device_of("/proc")) == ""
     assert filesystem_of(device_of("/proc"), b"/proc/version") == "proc"
     assert filesystem_of(device_of("/proc")) == "proc"  # and is remembered
@@ -144,7 +148,7 @@ def test_mountinfo_with_escapes_tags_and_rubbish() -> None:
         b"37 35 0:33 / /c rw - fuse.a\\040b\\134 src rw\n\n"
         b"rubbish\n38 35 8:1 / /no-dash rw ext4\nx y - z\n"
     )
-    found = environment._mounts(text)
+    found = mounts.mounts(text)
     assert [(mount.number, mount.device, mount.kind) for mount in found] == [
         (36, "98:0", "ext3"),
         (37, "0:33", "fuse.a b\\"),
@@ -190,7 +194,7 @@ def test_filefrag_says_the_same(disk_directory: Path) -> None:
 def test_many_extents_take_several_calls(disk_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scattered(disk_directory / "file", 30)
     expected = filefrag(path)
-    monkeypatch.setattr(environment, "_EXTENTS_AT_ONCE", 7)
+    monkeypatch.setattr(extents_module, "_EXTENTS_AT_ONCE", 7)
     found, _ = extents(trace_of(path).files)
     assert [tuple(row) for row in found[["logical", "physical", "length"]].to_numpy()] == expected
 

@@ -11,10 +11,10 @@ import pytest
 from conftest import coldseek, need, need_root
 from small_programs import until
 
-from profiler.capture import cache, eviction
-from profiler.capture.record import record
-from profiler.capture.study import study
-from profiler.trace import load
+from profiler.files.traces import load
+from profiler.machine.page_cache import cache, eviction, residency
+from profiler.studies.cold_warm import study
+from profiler.studies.record import record
 
 pytestmark = pytest.mark.alone
 
@@ -32,7 +32,7 @@ def files(disk_directory: Path) -> tuple[Path, Path]:
 
 
 def cached(path: Path) -> int:
-    return cache.residency([os.fsencode(path)]).resident_bytes
+    return residency.residency([os.fsencode(path)]).resident_bytes
 
 
 def test_files_of_others_stay_cached(files: tuple[Path, Path]) -> None:

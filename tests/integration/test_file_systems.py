@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import need, need_root, need_tool, need_tracer
 
-from profiler.analysis.projection import requests
-from profiler.capture import cache, environment
-from profiler.capture.record import record
+from profiler.analysis.simulation.projection import requests
+from profiler.capture.complete import complete
+from profiler.machine.page_cache import cache
+from profiler.studies.record import record
 from profiler.units import device_name
 
 pytestmark = [pytest.mark.full, pytest.mark.alone]
@@ -98,7 +99,7 @@ def test_requests_are_projected_as_the_disk_counts_them(
         cool()
     else:
         subprocess.run(command, check=True)
-    found = environment.complete(record(command, tracer="ptrace" if way == "ptrace" else "kernel"))
+    found = complete(record(command, tracer="ptrace" if way == "ptrace" else "kernel"))
     known = dataclasses.replace(
         found.meta, cache="cold" if way == "cold" else "warm", evicted="all" if way == "cold" else ""
     )

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests" / "unit"))
 from golden_pages import COLUMNS, LINES, Page
 from report_cases import check, image
 
-from profiler.trace import save
+from profiler.files.traces import save
 
 DATA = ROOT / "tests" / "data"
 

@@ -15,16 +15,16 @@ import pytest
 from conftest import need_root, need_tool
 
 from profiler import devices
-from profiler.analysis import image_rules
-from profiler.analysis.advice import advise
-from profiler.analysis.evidence import Finding
-from profiler.analysis.findings import find
-from profiler.analysis.projection import requests
+from profiler.analysis.advice import image_rules
+from profiler.analysis.advice.evidence import Finding
+from profiler.analysis.advice.findings import find
+from profiler.analysis.advice.options import advise
+from profiler.analysis.simulation.projection import requests
 from profiler.capture import environment
-from profiler.capture.image_heads import Layers, layers
-from profiler.capture.record import traced
+from profiler.capture.images.heads import Layers, layers
 from profiler.capture.tracer import choose
-from profiler.owner import Owner
+from profiler.files.owner import Owner
+from profiler.studies.record import traced
 from profiler.trace import Trace
 
 MIB, GIB = 2**20, 2**30

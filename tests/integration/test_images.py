@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 from conftest import need_tool
 
-from profiler.capture.record import record
-from profiler.capture.structures import structures
+from profiler.capture.images.structures import structures
+from profiler.files.traces import load, save
 from profiler.images import formats
 from profiler.images.chain import Opened, chain
-from profiler.images.image import Held
 from profiler.images.map import Map, owners
-from profiler.trace import load, save
+from profiler.images.source import Held
+from profiler.studies.record import record
 
 SECRET = ("--object", "secret,id=key,data=secret")
 

@@ -30,14 +30,15 @@ from small_programs import (
     until,
 )
 
-from profiler.analysis.observed import page_cache
-from profiler.capture.kernel import drain, tracefs, tracer
+from profiler.analysis.cost.below_the_program import page_cache
+from profiler.capture.kernel import drain, observer, tracefs, tracer
 from profiler.capture.kernel.tracer import Kernel
-from profiler.capture.ptrace import Ptrace
-from profiler.capture.record import record
+from profiler.capture.ptrace.tracer import Ptrace
+from profiler.files.traces import load
 from profiler.report import text
-from profiler.report.summary import summarise
-from profiler.trace import Trace, load
+from profiler.report.summarise import summarise
+from profiler.studies.record import record
+from profiler.trace import Trace
 
 sys.path.insert(0, str(ROOT / "tests/programs"))
 import positions
@@ -292,7 +293,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         empty(self)
 
     monkeypatch.setattr(drain.Drain, "_run", late)
-    monkeypatch.setattr(tracer, "_buffer_kib", lambda free: 64)
+    monkeypatch.setattr(observer, "_buffer_kib", lambda free: 64)
 
 
 def test_what_finds_no_room_is_counted_for_each_processor_and_told_first(tiny: None, tmp_path: Path) -> None:
@@ -321,7 +322,7 @@ def test_a_trace_that_cannot_be_kept_is_told(monkeypatch: pytest.MonkeyPatch, tm
         raise OSError(28, "full")
 
     monkeypatch.setattr(drain.Drain, "_move", full)
-    monkeypatch.setattr(tracer, "_buffer_kib", lambda free: 64)
+    monkeypatch.setattr(observer, "_buffer_kib", lambda free: 64)
     file = tmp_path / "data"
     file.write_bytes(bytes(50_000))
     found = Kernel().record(["dd", f"if={file}", "of=/dev/null", "bs=1", "status=none"])
@@ -418,7 +419,7 @@ def test_nothing_is_left_of_a_failure_of_ours(untouched: None, monkeypatch: pyte
 
     # if one of them left a stopped child, that held its buffer, and the next could make none
     for where, name in (
-        (Ptrace, "run"), (tracer.Observer, "follow"), (Ptrace, "_loop"), (tracer, "assemble")
+        (Ptrace, "run"), (observer.Observer, "follow"), (Ptrace, "_loop"), (tracer, "assemble")
     ):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setattr(where, name, fails)

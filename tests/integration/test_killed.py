@@ -23,8 +23,8 @@ from small_programs import behind, lives, until
 
 from profiler.capture import tracer
 from profiler.capture.kernel import tracefs
-from profiler.capture.record import record
-from profiler.trace import load, save
+from profiler.files.traces import load, save
+from profiler.studies.record import record
 
 pytestmark = pytest.mark.alone
 

@@ -17,7 +17,7 @@ from expected_reads import build
 from small_programs import Recorded, behind, lives, until
 
 from profiler.capture import tracer
-from profiler.trace import load
+from profiler.files.traces import load
 
 pytestmark = pytest.mark.alone
 

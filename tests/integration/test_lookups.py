@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import need_root, need_tool
 
-from profiler.analysis.lookups import lookups
-from profiler.analysis.metadata import metadata
-from profiler.capture import environment, ext4
-from profiler.capture.record import record
+from profiler.analysis.simulation.lookups import lookups
+from profiler.analysis.simulation.metadata import metadata
+from profiler.capture import environment
+from profiler.machine import ext4
+from profiler.studies.record import record
 from profiler.trace import Trace
 from profiler.units import device_name
 

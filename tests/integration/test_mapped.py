@@ -13,10 +13,10 @@ from conftest import need, need_root, need_tracer
 from small_programs import python
 from test_cache import as_nobody, public_directory
 
-from profiler.analysis.pagecache import simulate
-from profiler.capture.cache import evict
+from profiler.analysis.simulation.page_cache import simulate
 from profiler.capture.kernel.tracer import Kernel
-from profiler.capture.ptrace import Ptrace
+from profiler.capture.ptrace.tracer import Ptrace
+from profiler.machine.page_cache.cache import evict
 from profiler.trace import Trace
 
 __all__ = ["public_directory"]

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, ROOT, need, need_root, need_tool
 
-from profiler.trace import Trace, save
+from profiler.files.traces import save
+from profiler.trace import Trace
 
 pytestmark = pytest.mark.alone
 

@@ -14,7 +14,8 @@ from conftest import PATIENCE_S, ROOT, coldseek, need, need_root, need_tool, nee
 from test_tracers import CONTRACT, reads_of
 
 from profiler.capture import tracer
-from profiler.trace import Trace, load
+from profiler.files.traces import load
+from profiler.trace import Trace
 
 NEW = ("-p", "-f", "--mount-proc")
 

@@ -14,17 +14,19 @@ import pytest
 from conftest import PATIENCE_S, ROOT, need_tool
 from small_programs import until
 
-from profiler.capture.guard import apart
-from profiler.capture.record import record
 from profiler.cli import drawing
 from profiler.cli.drawing import Plots, drawer
 from profiler.errors import ColdseekError
-from profiler.trace import load, save
+from profiler.files.traces import load, save
+from profiler.machine.processes.guard import apart
+from profiler.studies.record import record
 
 LATER = """
 import sys
 from profiler import cli
-from profiler.capture import cache, leaving, runs
+from profiler.machine.page_cache import cache
+from profiler.capture import leaving
+from profiler.machine.processes import timed as runs
 
 def make_cold(*arguments, real=cache.make_cold):
     known.update(sys.modules)

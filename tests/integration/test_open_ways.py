@@ -13,9 +13,9 @@ from conftest import need_root, need_tool
 from test_cache import as_nobody
 from test_images import create_encrypted
 
-from profiler.capture.image import open_command
-from profiler.capture.record import record
 from profiler.errors import ColdseekError
+from profiler.machine.qemu_img import open_command
+from profiler.studies.record import record
 
 MIB = 2**20
 

@@ -14,10 +14,11 @@ import pytest
 from conftest import need, need_root, need_tool
 from small_programs import until
 
-from profiler.capture.recorder import FileFacts, Recorder
+from profiler.capture.calls.event_log import Recorder
 from profiler.capture.watch.names import fanotify
 from profiler.capture.watch.names.mounts import kernel_device
 from profiler.capture.watch.names.openings import Openings
+from profiler.trace import FileFacts
 
 THREADS = """
 import os, sys, threading

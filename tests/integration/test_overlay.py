@@ -12,7 +12,7 @@ import pytest
 from conftest import need, need_root
 
 from profiler.capture import tracer
-from profiler.capture.cache import drop_all
+from profiler.machine.page_cache.cache import drop_all
 
 pytestmark = pytest.mark.alone
 

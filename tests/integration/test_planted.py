@@ -18,9 +18,10 @@ from conftest import PATIENCE_S, need, need_root, need_tracer
 from expected_reads import build
 from planted import MIB, Planted, disk, group, idle_is_told, locked, serving, told
 
-from profiler.analysis.walltime import WallTime, answer, wall_time
+from profiler.analysis.cost.walltime import WallTime, answer, wall_time
 from profiler.capture.watch.watcher import missing
-from profiler.trace import Trace, load
+from profiler.files.traces import load
+from profiler.trace import Trace
 
 NEAR = 0.1  # of what was planted, each part
 START_S = 0.1  # at most: the program's start and end, which it does not measure itself

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from conftest import coldseek, need, need_root, need_tool
 
-from profiler.analysis.prefetch import plan
-from profiler.capture.cache import evict, make_cold, residency
-from profiler.capture.prefetch import _open as opened
-from profiler.capture.prefetch import changes, prefetch
-from profiler.capture.record import data_files, record
+from profiler.analysis.simulation.prefetch import plan
 from profiler.errors import ColdseekError
+from profiler.files.traces import load
+from profiler.machine.page_cache.cache import evict, make_cold
+from profiler.machine.page_cache.prefetch import _open as opened
+from profiler.machine.page_cache.prefetch import changes, prefetch
+from profiler.machine.page_cache.residency import residency
 from profiler.plan import KnownFile, Plan, known_files, plan_of
-from profiler.trace import Trace, load
+from profiler.studies.record import data_files, record
+from profiler.trace import Trace
 
 pytestmark = pytest.mark.alone
 

@@ -15,7 +15,7 @@ from expected_reads import build, leaves, observe
 from test_cache import as_nobody
 
 from profiler.report import text
-from profiler.report.summary import summarise
+from profiler.report.summarise import summarise
 from profiler.trace import Trace
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h

@@ -30,8 +30,8 @@ from small_programs import (
     until,
 )
 
-from profiler.capture.ptrace import Ptrace
-from profiler.trace import load
+from profiler.capture.ptrace.tracer import Ptrace
+from profiler.files.traces import load
 
 
 @pytest.fixture

@@ -17,18 +17,20 @@ import pytest
 from conftest import PATIENCE_S, ROOT, need
 from small_programs import no_hang, python, reads_of, until
 
-from profiler.capture import cache, procfs
 from profiler.capture.calls import meaning
-from profiler.capture.interrupts import Interrupts
-from profiler.capture.ptrace import Ptrace, probe
-from profiler.capture.record import record
-from profiler.capture.recorder import Recorder
-from profiler.capture.study import study
+from profiler.capture.calls.event_log import Recorder
+from profiler.capture.ptrace.tracer import Ptrace, probe
 from profiler.capture.tracer import NAMES
 from profiler.cli.output import Progress
+from profiler.files.traces import load
+from profiler.machine import procfs
+from profiler.machine.page_cache import cache, residency
+from profiler.machine.processes.interrupts import Interrupts
 from profiler.report import text
 from profiler.report.comparison import compare_summary
-from profiler.trace import Meta, Trace, load, validate
+from profiler.studies.cold_warm import study
+from profiler.studies.record import record
+from profiler.trace import Meta, Trace, validate
 
 
 def coldseek(*arguments: str | Path) -> list[str | Path]:
@@ -318,7 +320,7 @@ def test_sigterm_ends_background_processes_at_once() -> None:
 
 def nothing_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a user whose program reads nothing but files of the system."""
-    monkeypatch.setattr(cache, "_look", lambda path, descriptor: None)
+    monkeypatch.setattr(residency, "_look", lambda path, descriptor: None)
     monkeypatch.setattr(cache, "can_drop_all", lambda: False)
 
 
@@ -372,10 +374,12 @@ def test_files_that_could_not_be_looked_at_are_told(monkeypatch: pytest.MonkeyPa
     """The image was, the libraries were not: the start is cold as far as that goes."""
     mine = tmp_path / "mine"
     mine.write_bytes(bytes(10_000_000))
-    look = cache._look
+    look = residency._look
     monkeypatch.setattr(cache, "can_drop_all", lambda: False)
     monkeypatch.setattr(
-        cache, "_look", lambda path, descriptor: look(path, descriptor) if path.endswith(b"mine") else None
+        residency,
+        "_look",
+        lambda path, descriptor: look(path, descriptor) if path.endswith(b"mine") else None,
     )
     found = record(["cat", str(mine)], "ptrace", "cold")
     assert found.meta.cache == "cold"

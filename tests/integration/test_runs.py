@@ -15,13 +15,14 @@ import pytest
 from conftest import PATIENCE_S, need, need_root, need_tool
 from small_programs import catches, interrupt_twice, lives, until
 
-from profiler.capture import runs
-from profiler.capture.around import Around
-from profiler.capture.cache import Residency, can_drop_all, evict
-from profiler.capture.finish.conditions import parse
-from profiler.capture.finish.finish import Finish
-from profiler.capture.runs import Pairs, Run, pairs, run
 from profiler.errors import CannotRunError, CommandNotFoundError
+from profiler.machine.finish.conditions import parse
+from profiler.machine.finish.finish import Finish
+from profiler.machine.page_cache.cache import can_drop_all, evict
+from profiler.machine.page_cache.residency import Residency
+from profiler.machine.processes import timed as runs
+from profiler.machine.processes.timed import Pairs, Run, pairs, run
+from profiler.studies.around import Around
 
 pytestmark = pytest.mark.alone
 
@@ -247,7 +248,7 @@ def start(program: str, tmp_path: Path, trap: str = ":") -> tuple[subprocess.Pop
     told = tmp_path / "pid"
     shell = f"{trap}; echo $$ > {told}.new; mv {told}.new {told}; {program}"
     code = textwrap.dedent(f"""
-        from profiler.capture.runs import run
+        from profiler.machine.processes.timed import run
         try:
             print(run(["sh", "-c", {shell!r}]).exit_status)
         except KeyboardInterrupt as error:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from small_programs import no_hang, until
 
-from profiler.capture.scratch import Scratch
+from profiler.machine.processes.scratch import Scratch
 
 pytestmark = pytest.mark.usefixtures(no_hang.__name__)
 HOLDS = "import time; held = open({file!r}); print('held', flush=True); time.sleep(600)"
@@ -22,7 +22,7 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """One that has such a folder in tmp_path, with a file in it, and says its name."""
     script = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
-        f"from profiler.capture.scratch import Scratch\n"
+        f"from profiler.machine.processes.scratch import Scratch\n"
         f"made = Scratch({str(tmp_path)!r}, '.scratch-')\n"
         f"open(made.path + '/file', 'w').close()\n"
         f"print(made.path, flush=True); time.sleep(600)\n"

@@ -17,7 +17,7 @@ import pytest
 from conftest import PATIENCE_S, need, need_root, need_tool, need_tracer
 from small_programs import Recorded, until
 
-from profiler.trace import load
+from profiler.files.traces import load
 
 pytestmark = pytest.mark.full
 

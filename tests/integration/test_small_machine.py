@@ -15,7 +15,8 @@ from expected_reads import build
 from small_programs import until
 
 from profiler.capture.tracer import probe
-from profiler.trace import Trace, load
+from profiler.files.traces import load
+from profiler.trace import Trace
 
 PATIENCE_S = 900
 LIMIT = 200 << 20

@@ -13,14 +13,15 @@ import pytest
 from conftest import PATIENCE_S, need_root, need_tool
 from small_programs import catches, lives, until
 
-from profiler.capture import strace, strace_log
+from profiler.capture.strace import log as strace_log
+from profiler.capture.strace import tracer
 from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
 from profiler.trace import Trace, validate
 
 DRIVER = """
 import json, sys
-from profiler.capture import strace
-trace = strace.make().record(sys.argv[1:])
+from profiler.capture.strace import tracer
+trace = tracer.make().record(sys.argv[1:])
 meta = trace.meta
 found = {"partial": meta.partial, "status": meta.exit_status, "reads": len(trace.reads())}
 print(json.dumps(found), flush=True)
@@ -50,7 +51,7 @@ def _strace() -> None:
 
 
 def record(*command: str | Path) -> Trace:
-    trace = strace.make().record([str(word) for word in command])
+    trace = tracer.make().record([str(word) for word in command])
     validate(trace)
     return trace
 
@@ -79,14 +80,14 @@ def reads_of(trace: Trace, path: Path) -> int:
 
 
 def test_probe_tries_it() -> None:
-    found = strace.probe()
+    found = tracer.probe()
     assert found.works
     assert "strace" in found.why
 
 
 def test_probe_says_what_to_do_without_strace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    found = strace.probe()
+    found = tracer.probe()
     assert not found.works
     assert "apt install strace" in found.remedy
 
@@ -284,7 +285,7 @@ def test_what_strace_says_for_itself_is_told_of_a_silent_run(
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(ColdseekError, match=r"\(attach: Operation not permitted\).*--tracer ptrace"):
-        strace.make().record(["true"], silent=True)
+        tracer.make().record(["true"], silent=True)
     assert capfd.readouterr() == ("", "")
 
 
@@ -293,4 +294,4 @@ def test_what_strace_says_for_itself_is_told_of_a_silent_run(
 )
 def test_a_silent_run_that_cannot_start_says_why(name: str, kind: type[ColdseekError]) -> None:
     with pytest.raises(kind):
-        strace.make().record([name], silent=True)
+        tracer.make().record([name], silent=True)

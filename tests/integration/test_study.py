@@ -20,7 +20,7 @@ import pytest
 from conftest import PATIENCE_S, ROOT, coldseek, need_tool
 from small_programs import catches, until
 
-from profiler.trace import load
+from profiler.files.traces import load
 
 ONCE = """
 echo run >> log

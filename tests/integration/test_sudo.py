@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, ROOT, need, need_root, need_tool, need_tracer
 
-from profiler import writing
-from profiler.capture import runs, tracer
-from profiler.capture.record import record
-from profiler.capture.strace import StraceTracer
+from profiler.capture import tracer
+from profiler.capture.strace.tracer import StraceTracer
 from profiler.errors import ColdseekError
-from profiler.owner import Owner, invoker, make_folder
-from profiler.trace import Trace, load, save
-from profiler.writing import replacing
+from profiler.files import writing
+from profiler.files.owner import Owner, invoker, make_folder
+from profiler.files.traces import load, save
+from profiler.files.writing import replacing
+from profiler.machine.processes import timed as runs
+from profiler.studies.record import record
+from profiler.trace import Trace
 
 NOBODY = pwd.getpwnam("nobody")
 TELL = """

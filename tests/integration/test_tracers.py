@@ -13,7 +13,8 @@ import pytest
 from conftest import ROOT, need_tool, need_tracer
 
 from profiler.capture import tracer
-from profiler.trace import Trace, load, save
+from profiler.files.traces import load, save
+from profiler.trace import Trace
 
 pytestmark = pytest.mark.alone
 

@@ -14,8 +14,8 @@ import pytest
 from conftest import PATIENCE_S, ROOT, need_root
 from small_programs import Recorded, until
 
-from profiler.capture.turns import turn
-from profiler.trace import load
+from profiler.files.traces import load
+from profiler.machine.page_cache.turns import turn
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def holder() -> Iterator[subprocess.Popen[bytes]]:
     """A process that has its turn until its stdin is closed."""
     need_root()
     code = (
-        "import sys; from profiler.capture.turns import turn\n"
+        "import sys; from profiler.machine.page_cache.turns import turn\n"
         "with turn(lambda _: None): print(flush=True); sys.stdin.read()"
     )
     made = subprocess.Popen(
@@ -59,7 +59,7 @@ def test_what_runs_below_goes_on_at_once() -> None:
     need_root()
     said: list[str] = []
     with turn(said.append), turn(said.append):
-        code = "from profiler.capture.turns import turn\nwith turn(print): pass"
+        code = "from profiler.machine.page_cache.turns import turn\nwith turn(print): pass"
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
         )

@@ -22,9 +22,9 @@ from conftest import PATIENCE_S, ROOT, coldseek, need_root, need_tool, need_trac
 from small_programs import lives, python, until
 
 from profiler.capture import tracer
-from profiler.capture.finish.conditions import parse
-from profiler.capture.finish.finish import Finish
-from profiler.trace import load
+from profiler.files.traces import load
+from profiler.machine.finish.conditions import parse
+from profiler.machine.finish.finish import Finish
 
 pytestmark = pytest.mark.alone
 

@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 from conftest import need, need_root
 
-from profiler.capture import cache, user_namespace
-from profiler.capture.cache import evict, make_cold, probes, residency, tells_of_others
+from profiler.machine import user_namespace
+from profiler.machine.page_cache import cache
+from profiler.machine.page_cache import residency as looking
+from profiler.machine.page_cache.cache import evict, make_cold
+from profiler.machine.page_cache.probes import probes, tells_of_others
+from profiler.machine.page_cache.residency import residency
 
 pytestmark = pytest.mark.alone
 
@@ -82,7 +86,7 @@ def test_nothing_is_told_of_files_of_which_the_kernel_does_not_tell(
     ids: str, files: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By mincore alone, too, which lies."""
-    monkeypatch.setattr(cache, "_cachestat", lambda descriptor: None)
+    monkeypatch.setattr(looking, "_cachestat", lambda descriptor: None)
 
     def look() -> list[object]:
         found = residency(files)

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from profiler.devices.drivefile import parse_drive
-from profiler.devices.drivestate import Rules
+from profiler.devices.disks.drivestate import Rules
+from profiler.devices.disks.geometry_file import parse_drive
 from profiler.devices.loading import DRIVE_BAND
 
 SCRIPT = ROOT / "scripts" / "validate-drives"

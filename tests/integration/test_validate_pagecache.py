@@ -18,8 +18,8 @@ from conftest import ROOT, need, need_root, need_tool
 from small_programs import until
 
 from profiler.capture.kernel import tracer
-from profiler.capture.record import data_files, discover, named_files
 from profiler.capture.tracer import choose
+from profiler.studies.record import data_files, discover, named_files
 
 pytestmark = pytest.mark.alone
 

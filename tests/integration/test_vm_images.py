@@ -21,13 +21,13 @@ import vm_images
 from conftest import need, need_tool
 from small_programs import until
 
-from profiler.analysis.traced_image import image_of
-from profiler.capture.image import WAYS, open_command
-from profiler.capture.record import record
+from profiler.analysis.advice.traced_image import image_of
 from profiler.errors import ColdseekError
 from profiler.images import formats
 from profiler.images.chain import Link, Opened, chain
 from profiler.images.map import Map
+from profiler.machine.qemu_img import WAYS, open_command
+from profiler.studies.record import record
 from profiler.trace import Trace
 
 MIB = 1 << 20

@@ -19,7 +19,8 @@ from conftest import PATIENCE_S, coldseek, need_root, need_tracer
 from expected_reads import build
 from small_programs import lives, until
 
-from profiler.trace import Trace, load
+from profiler.files.traces import load
+from profiler.trace import Trace
 
 pytestmark = pytest.mark.alone
 

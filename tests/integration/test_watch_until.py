@@ -18,7 +18,7 @@ from small_programs import lives, python, reads_of, until
 
 from profiler.capture.watch import choose
 from profiler.errors import UsageError
-from profiler.trace import load
+from profiler.files.traces import load
 
 pytestmark = pytest.mark.alone
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, ROOT, need_root
 
-from profiler import writing
 from profiler.errors import ColdseekError
-from profiler.owner import invoker, make_folder
-from profiler.trace import Trace, save
-from profiler.writing import replacing
+from profiler.files import writing
+from profiler.files.owner import invoker, make_folder
+from profiler.files.traces import save
+from profiler.files.writing import replacing
+from profiler.trace import Trace
 
 SWAP = """
 import os, sys, time

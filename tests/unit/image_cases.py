@@ -8,8 +8,7 @@ from typing import Any
 
 from made import MIB, trace
 
-from profiler.capture.recorder import FileFacts
-from profiler.trace import STRUCTURE_COLUMNS, Trace, table, validate
+from profiler.trace import STRUCTURE_COLUMNS, FileFacts, Trace, table, validate
 
 PAGE = 4096
 VIRTUAL = 64 * MIB

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
+from profiler.capture.calls.event_log import OP_CODES, UNKNOWN, Recorder
 from profiler.trace import (
     CACHE_OPS,
     DEVICE_OPS,
@@ -17,6 +17,7 @@ from profiler.trace import (
     EXTENT_COLUMNS,
     LAYERS,
     WAIT_COLUMNS,
+    FileFacts,
     Meta,
     Trace,
     table,

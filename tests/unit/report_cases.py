@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 from made import GIB, MIB, below, seed_2010, trace
 
-from profiler.capture.recorder import FileFacts
-from profiler.trace import EXTENT_COLUMNS, STRUCTURE_COLUMNS, Trace, table
+from profiler.trace import EXTENT_COLUMNS, STRUCTURE_COLUMNS, FileFacts, Trace, table
 
 
 def run(wall_s: float, resident: int, device: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import MIB, reads, seed_2010, trace
 
-from profiler.analysis import access
 from profiler.analysis.intervals import LAST, exact_sum, fresh, group_sums, new_bytes, spans
+from profiler.analysis.reads import access
 
 
 def patterns(*rows: tuple[int, int | None, int]) -> list[str]:

@@ -17,15 +17,15 @@ from image_cases import PAGE, image_trace
 from made import MIB, trace
 
 from profiler import devices
-from profiler.analysis.advice import Estimate, advise
-from profiler.analysis.findings import find
-from profiler.analysis.projection import requests
-from profiler.capture import verify
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.advice.findings import find
+from profiler.analysis.advice.options import Estimate, advise
+from profiler.analysis.simulation.projection import requests
 from profiler.errors import ColdseekError
+from profiler.files.traces import save
 from profiler.report import advice as page
 from profiler.report.verified import Compared, Verification, by_measured, helped
-from profiler.trace import Trace, save
+from profiler.studies import substitution, verify
+from profiler.trace import FileFacts, Trace
 
 ROWS: list[tuple[int, int, str, int | None]] = [
     (n * 8 * PAGE, n * 8 * PAGE + PAGE, "L2 table" if n % 4 else "data cluster", None if n % 4 else n * MIB)
@@ -298,14 +298,14 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
 )  # fmt: skip
 def test_the_copy_takes_the_images_place(image: bytes, command: str, expected: str) -> None:
     words = shlex.split(command.format(os.fsdecode(image)))
-    assert verify.substituted(words, image, b"/copy.raw", "qcow2", "raw") == shlex.split(expected)
+    assert substitution.substituted(words, image, b"/copy.raw", "qcow2", "raw") == shlex.split(expected)
 
 
 def test_a_comma_in_a_name(image: bytes, tmp_path: Path) -> None:
     odd = tmp_path / "a,b.qcow2"
     os.link(image, odd)
     words = ["qemu-img", "map", "--image-opts", f"file.filename={str(odd).replace(',', ',,')},driver=qcow2"]
-    made = verify.substituted(words, image, b"/c,d", "qcow2", "")
+    made = substitution.substituted(words, image, b"/c,d", "qcow2", "")
     assert made[-1] == "file.filename=/c,,d,driver=qcow2"
 
 
@@ -315,7 +315,9 @@ def test_what_cannot_be_run_on_a_copy_is_refused(image: bytes) -> None:
         ("qemu-system-x86_64 -blockdev driver=qcow2,file.filename={0}", "read-only=on"),
     ):
         with pytest.raises(ColdseekError, match=words):
-            verify.substituted(shlex.split(command.format(os.fsdecode(image))), image, b"/c", "qcow2", "raw")
+            substitution.substituted(
+                shlex.split(command.format(os.fsdecode(image))), image, b"/c", "qcow2", "raw"
+            )
 
 
 def test_a_trace_from_elsewhere_is_never_run(tmp_path: Path) -> None:

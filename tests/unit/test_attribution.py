@@ -12,16 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import below, trace
 
-from profiler.analysis.access import classify
-from profiler.analysis.attribution import (
+from profiler.analysis.reads.access import classify
+from profiler.analysis.reads.attribution import (
     UNMAPPED,
     by_structure,
     requests_by_structure,
     structure_of,
     with_requests,
 )
-from profiler.capture.recorder import FileFacts
-from profiler.trace import STRUCTURE_COLUMNS, Trace, empty_table
+from profiler.trace import STRUCTURE_COLUMNS, FileFacts, Trace, empty_table
 
 MAP = [(0, 0, 100, "header"), (0, 100, 500, "L2 table"), (0, 600, 700, "data cluster"), (2, 0, 50, "header")]
 

@@ -7,9 +7,10 @@ import os
 import pandas as pd
 import pytest
 
+from profiler.capture.calls.descriptors import Descriptors
+from profiler.capture.calls.event_log import Recorder
 from profiler.capture.calls.meaning import HANDLERS, Call, Calls, Identity, Iocb
-from profiler.capture.descriptors import Descriptors
-from profiler.capture.recorder import FileFacts, Recorder
+from profiler.trace import FileFacts
 
 
 class Kernel:
@@ -335,7 +336,7 @@ def test_failed_opens_are_recorded_without_a_file(machine: Machine) -> None:
 
 
 def test_every_handler_has_a_name_that_an_architecture_knows() -> None:
-    from profiler.capture.abi import native
+    from profiler.capture.ptrace.abi import native
 
     known = {name for abi in native() for name in abi.numbers}
     assert set(HANDLERS) <= known

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.calls import BY_NAME, CALLS, KINDS, READ_OPS, WRITE_OPS, Row
-from profiler.capture import abi as abis
 from profiler.capture.calls.meaning import HANDLERS
+from profiler.capture.ptrace import abi as abis
 
 HEADERS = {
     "x86_64": "/usr/include/x86_64-linux-gnu/asm/unistd_64.h",

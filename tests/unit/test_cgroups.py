@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.cgroups import cgroup_of, container_of, holds, path_of
+from profiler.machine.cgroups import cgroup_of, container_of, holds, path_of
 
 ID = b"3f4e1d2c5b6a" + b"0123456789abcdef" * 3 + b"0123"
 assert len(ID) == 64

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from made import MIB, below, trace, waiting
 from report_cases import CASES, check, image, kernel, python_import, rows_of
 
-from profiler.analysis.charges import HOWS, charges
-from profiler.analysis.costs import by_file, costs
-from profiler.analysis.observed import device_requests
-from profiler.analysis.projection import project, requests
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.cost.below_the_program import device_requests
+from profiler.analysis.cost.charges import HOWS, charges
+from profiler.analysis.cost.costs import by_file, costs
+from profiler.analysis.simulation.projection import project, requests
 from profiler.devices import find
-from profiler.trace import EXTENT_COLUMNS, STRUCTURE_COLUMNS, Trace
+from profiler.trace import EXTENT_COLUMNS, STRUCTURE_COLUMNS, FileFacts, Trace
 
 PAGE = 4096
 HOST = {"devices": {"8:1": {"disk_number": "8:0", "start_bytes": MIB}, "8:0": {}}}

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.watch.whom.clients import CLIENTS, Running, coming, daemons_of, served, unwrapped
+from profiler.capture.watch.whom.clients import CLIENTS, Running, coming, daemons_of, served
 from profiler.capture.watch.whom.targets import Target
+from profiler.capture.watch.whom.wrappers import unwrapped
 
 TABLE = [
     Running(1, "systemd"), Running(790, "containerd"), Running(812, "dockerd", ("dockerd",)),

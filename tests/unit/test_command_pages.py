@@ -15,14 +15,14 @@ from report_cases import RUNS, check
 from test_report_text import golden
 
 from profiler.capture import tracer
-from profiler.capture.prefetch import Changed, Prefetched
-from profiler.capture.tracer import Probe
-from profiler.cli import attach, calibrate, open_image, prefetch
-from profiler.cli.compare import write_page
-from profiler.cli.doctor import answers
+from profiler.cli.commands import attach, calibrate, open_image, prefetch
+from profiler.cli.commands.compare import write_page
+from profiler.cli.commands.doctor import answers
 from profiler.cli.output import say, sum_up
-from profiler.devices.fitting import Fitted
+from profiler.devices.fitting.fit import Fitted
 from profiler.devices.flash import Flash
+from profiler.machine.page_cache.prefetch import Changed, Prefetched
+from profiler.machine.probe import Probe
 from profiler.plan import KnownFile, Plan
 from profiler.report import text
 from profiler.report.calibration import calibration

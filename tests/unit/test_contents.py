@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_cases import image_trace
 
-from profiler.analysis.access import classify
-from profiler.analysis.contents import by_content
+from profiler.analysis.reads.access import classify
+from profiler.analysis.reads.contents import by_content
 from profiler.calls import LARGEST
+from profiler.files.traces import load, save
 from profiler.report import contents as shown
 from profiler.report import json, text
-from profiler.report.summary import ContentSummary, summarise
-from profiler.trace import CONTENT_COLUMNS, Trace, load, save, table
+from profiler.report.summarise import summarise
+from profiler.report.summary import ContentSummary
+from profiler.trace import CONTENT_COLUMNS, Trace, table
 
 Row = tuple[int, int, str, bytes]
 ROWS: list[Row] = [

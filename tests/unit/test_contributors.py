@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from made import MIB, trace
 
 from profiler import devices
-from profiler.analysis.contributors import by_bytes, contributors, in_words, projected_costs
-from profiler.analysis.costs import Cost
-from profiler.analysis.file_kinds import file_kind
-from profiler.analysis.projection import project, requests
+from profiler.analysis.cost.contributors import by_bytes, contributors, in_words, projected_costs
+from profiler.analysis.cost.costs import Cost
+from profiler.analysis.reads.file_kinds import file_kind
+from profiler.analysis.simulation.projection import project, requests
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from made import GIB, MIB, seed_2010, trace
 
 from profiler import devices
-from profiler.analysis.measured import copies_of, mean_s, measured
-from profiler.analysis.projection import project, requests
-from profiler.analysis.sharing import NOTHING, own_files, patterns_of
-from profiler.analysis.waiting import waits
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.reads.untraced_runs import copies_of, mean_s, measured
+from profiler.analysis.simulation.projection import project, requests
+from profiler.analysis.simulation.sharing import NOTHING, own_files, patterns_of
+from profiler.analysis.simulation.waiting import waits
 from profiler.report import json as report_json
 from profiler.report import text
 from profiler.report.comparison import compare_summary
-from profiler.trace import Trace
+from profiler.trace import FileFacts, Trace
 
 RULE = devices.find("iops-120")
 OVERLAY, BACKING, LIBRARY, OTHER = (

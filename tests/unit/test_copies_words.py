@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from made import trace
 
-from profiler.analysis.sharing import own_files
-from profiler.capture.copies import Copies, filled
-from profiler.capture.record import named_files
-from profiler.capture.runs import Run
-from profiler.capture.together import as_one
+from profiler.analysis.simulation.sharing import own_files
+from profiler.machine.processes.timed import Run
+from profiler.studies.copies import Copies, filled
+from profiler.studies.record import named_files
+from profiler.studies.together import as_one
 
 
 def none(_: Sequence[str]) -> list[bytes]:

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
-from profiler.capture.descriptors import Descriptors, Open
+from profiler.capture.calls.descriptors import Descriptors, Open
 
 FDS = st.integers(0, 6) | st.sampled_from([15, 16, 17, 255, 256, 4096, 2**31 - 1, 2**32 - 1])
 FLAGS = st.booleans()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler import devices
-from profiler.devices.disk import Disk
+from profiler.devices.disks.datasheet_disk import Disk
 from profiler.devices.flash import Flash
 from profiler.devices.flat import Flat
 from profiler.devices.lazy import Lazy

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import profiler
 from profiler import cli, trace
-from profiler.capture.recorder import OPS
+from profiler.capture.calls.event_log import OPS
 
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")],

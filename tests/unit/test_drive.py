@@ -14,10 +14,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from profiler.devices.drive import Buffer, Drive, Overheads, Served
-from profiler.devices.drivefile import parse_drive
-from profiler.devices.geometry import Zone
-from profiler.devices.seek import measured
+from profiler.devices.disks.geometry import Zone
+from profiler.devices.disks.geometry_disk import Buffer, Drive, Overheads, Served
+from profiler.devices.disks.geometry_file import parse_drive
+from profiler.devices.disks.seek import measured
 from profiler.errors import ColdseekError
 
 BARE = Drive(

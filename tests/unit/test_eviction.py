@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture import cache, eviction
-from profiler.capture.eviction import CALL_BYTES, DEVICE_BYTES, Eviction, Numbers, choose, readers
 from profiler.errors import ColdseekError, UsageError
+from profiler.machine.page_cache import cache, eviction
+from profiler.machine.page_cache.eviction import CALL_BYTES, DEVICE_BYTES, Eviction, Numbers, choose, readers
 
 IDLE = Numbers(5, 100, 100, False)
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from report_cases import RUNS, check
 
-from profiler.analysis.measured import Run, median_s
+from profiler.analysis.reads.untraced_runs import Run, median_s
 from profiler.report import json, text
 from profiler.report.comparison import Comparison, compare_summary
-from profiler.report.failures import failures
-from profiler.report.summary import summarise
+from profiler.report.summarise import summarise
+from profiler.report.verdict.failures import failures
 
 
 def runs(*statuses: int, stderr: str = "") -> list[dict[str, Any]]:

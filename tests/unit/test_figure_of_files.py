@@ -11,11 +11,10 @@ import pytest
 from made import MIB, below, trace
 from report_cases import check, kernel, python_import, rows_of
 
-from profiler.analysis.charges import charges
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.cost.charges import charges
 from profiler.report import figures
 from profiler.report.figures import canvas, stack
-from profiler.trace import STRUCTURE_COLUMNS, Trace
+from profiler.trace import STRUCTURE_COLUMNS, FileFacts, Trace
 
 
 def bands(axes: Any) -> list[str]:

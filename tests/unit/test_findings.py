@@ -10,9 +10,9 @@ import pytest
 from image_cases import FACTS, PAGE, image_trace
 from made import GIB, MIB, below, trace
 
-from profiler.analysis.evidence import Finding
-from profiler.analysis.findings import find
-from profiler.analysis.projection import requests
+from profiler.analysis.advice.evidence import Finding
+from profiler.analysis.advice.findings import find
+from profiler.analysis.simulation.projection import requests
 from profiler.trace import FILE_COLUMNS, Trace
 
 Rows = list[tuple[int, int, str, int | None]]

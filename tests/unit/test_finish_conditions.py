@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.finish.conditions import parse
-from profiler.capture.finish.lines import LONGEST, Lines
 from profiler.errors import UsageError
+from profiler.machine.finish.conditions import parse
+from profiler.machine.finish.lines import LONGEST, Lines
 
 
 def test_each_condition() -> None:

@@ -10,20 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.calibrate import DEPTHS, SIZES, distances
-from profiler.devices.disk import Disk
-from profiler.devices.fitting import (
-    PAGE,
-    RATE_COLUMNS,
-    READ_COLUMNS,
-    Fitted,
-    fit,
-    level,
-    rising,
-    source,
-    to_toml,
-    without_stalls,
-)
+from profiler.calibration.measure import DEPTHS, SIZES, distances
+from profiler.devices.disks.datasheet_disk import Disk
+from profiler.devices.fitting.fit import Fitted, fit
+from profiler.devices.fitting.preset import source, to_toml
+from profiler.devices.fitting.statistics import PAGE, level, rising, without_stalls
+from profiler.devices.fitting.tables import RATE_COLUMNS, READ_COLUMNS
 from profiler.devices.flash import Flash
 from profiler.devices.flat import Flat
 from profiler.devices.loading import parse, presets

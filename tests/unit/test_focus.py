@@ -7,11 +7,10 @@ from typing import Any
 
 from made import MIB, below, trace
 
-from profiler.analysis.roles import chain, named_image, roles
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.reads.roles import chain, named_image, roles
 from profiler.report.focus import focus
-from profiler.report.summary import summarise
-from profiler.trace import TASK_COLUMNS, Trace, table
+from profiler.report.summarise import summarise
+from profiler.trace import TASK_COLUMNS, FileFacts, Trace, table
 
 
 def scattered(*counts: int, **more: Any) -> Trace:

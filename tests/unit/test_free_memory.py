@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.free_memory import available_bytes, within_free_memory
+from profiler.files.free_memory import available_bytes, within_free_memory
 
 GIB, KIB = 2**30, 2**10
 V2 = "30 20 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"

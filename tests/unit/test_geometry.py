@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.devices.geometry import Geometry, Place, Zone, spares_of_track
+from profiler.devices.disks.geometry import Geometry, Place, Zone, spares_of_track
 
 TWO_ZONES = Geometry(2, [Zone(0, 1, 10, 2, 3), Zone(4, 5, 8, 1, 2)])
 

@@ -15,8 +15,8 @@ from profiler.images import formats
 from profiler.images.guest.contents import Contents, contents
 from profiler.images.guest.disk import Disk, Layer, layer, merged, seen_now
 from profiler.images.guest.signatures import signature
-from profiler.images.image import Held, Image
 from profiler.images.map import Placed
+from profiler.images.source import Held, Image
 
 FILES = {b"/etc/f1": 700, b"/etc/f2": 1400, b"/etc/f3": 2100, b"/etc/f4": 2800, b"/etc/f5": 3500,
          b"/usr/lib/deep/er/big": 30000}  # fmt: skip

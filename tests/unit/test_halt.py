@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from profiler.capture.halt import Halt, words
+from profiler.machine.processes.halt import Halt, words
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

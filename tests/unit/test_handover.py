@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import GIB, trace
 
-from profiler.analysis.projection import project, requests
-from profiler.capture.handover import BATCH, SERIES, Worker, batches
-from profiler.devices.fitting import READ_COLUMNS, fit, to_toml
+from profiler.analysis.simulation.projection import project, requests
+from profiler.calibration.handover import BATCH, SERIES, Worker, batches
+from profiler.devices.fitting.fit import fit
+from profiler.devices.fitting.preset import to_toml
+from profiler.devices.fitting.tables import READ_COLUMNS
 from profiler.devices.flash import Flash
 from profiler.devices.loading import parse
 from profiler.devices.model import Device

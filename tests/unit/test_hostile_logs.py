@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from profiler.capture import strace_log
-from profiler.capture.logs import family
+from profiler.capture.strace import log as strace_log
+from profiler.capture.strace.logs import family
 from profiler.errors import ColdseekError
-from profiler.trace import Trace, load, validate
+from profiler.files.traces import load
+from profiler.trace import Trace, validate
 
 CPU_S = 240  # of a processor: other processes do not count
 MEMORY = 2 << 30

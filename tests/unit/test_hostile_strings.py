@@ -16,7 +16,8 @@ from conftest import PATIENCE_S, ROOT
 from image_cases import PAGE, image_trace
 from made import MIB, waiting
 
-from profiler.trace import CONTENT_COLUMNS, TASK_COLUMNS, Trace, save, table
+from profiler.files.traces import save
+from profiler.trace import CONTENT_COLUMNS, TASK_COLUMNS, Trace, table
 
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[2J",  # a terminal's title, and its screen

@@ -8,11 +8,12 @@ import uuid
 import pytest
 import vm_images
 
-from profiler.images import formats, vmdk, vpc
+from profiler.images import formats
 from profiler.images.chain import MAX_DEPTH, Opened, chain
-from profiler.images.image import Held, Image
 from profiler.images.map import Map
 from profiler.images.names import named
+from profiler.images.readers import vmdk, vpc
+from profiler.images.source import Held, Image
 
 QCOW2 = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 9, 512, 0, 0, 0, 512, 1, 0, 0)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from profiler.images import vpc
 from profiler.images.names import named
+from profiler.images.readers import vpc
 
 RELAXED = settings(
     max_examples=30,

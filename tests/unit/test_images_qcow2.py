@@ -7,9 +7,10 @@ import struct
 import numpy as np
 import pytest
 
-from profiler.images import build, formats, qcow2
-from profiler.images.image import Held
+from profiler.images import build, formats
 from profiler.images.map import Map
+from profiler.images.readers import qcow2
+from profiler.images.source import Held
 
 CLUSTER = 512
 

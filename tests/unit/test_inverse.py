@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from made import below, trace
 
 from profiler.analysis.intervals import LAST
-from profiler.analysis.inverse import read_from, requests
-from profiler.capture.recorder import FileFacts
-from profiler.trace import EXTENT_COLUMNS
+from profiler.analysis.simulation.inverse import read_from, requests
+from profiler.trace import EXTENT_COLUMNS, FileFacts
 
 Extent = tuple[int, int, int, int, str, int]
 """File, logical, physical, length, disk, start of the partition."""

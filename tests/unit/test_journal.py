@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from profiler.capture.descriptors import Open
-from profiler.capture.journal import History, Journal
+from profiler.capture.calls.descriptors import Open
+from profiler.capture.calls.event_log import UNKNOWN
+from profiler.capture.calls.history import History, Journal
 from profiler.capture.kernel.join import asof
-from profiler.capture.recorder import UNKNOWN
 
 FDS = st.integers(0, 5)
 FLAGS = st.booleans()

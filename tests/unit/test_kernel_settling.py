@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from made import below, trace
 
-from profiler.capture.kernel.blocking import NUMBERS
-from profiler.capture.kernel.settling import settled
-from profiler.capture.kernel.switches import REASONS, WAIT_DTYPE
+from profiler.capture.kernel.schedule.blocking import NUMBERS
+from profiler.capture.kernel.schedule.settling import settled
+from profiler.capture.kernel.schedule.switches import REASONS, WAIT_DTYPE
 from profiler.capture.watch.whom.sleeps import Sleep
 from profiler.trace import Trace, validate
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.capture.kernel import syscalls
-from profiler.capture.kernel.blocking import BLOCKING, EVENTS, NUMBERS
-from profiler.capture.kernel.switches import REASONS, Switches
+from profiler.capture.kernel.schedule.blocking import BLOCKING, EVENTS, NUMBERS
+from profiler.capture.kernel.schedule.switches import REASONS, Switches
 from profiler.trace import WAIT_REASONS
 
 S, D, T, X = 1, 2, 8, 0x20

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.calls import BY_NAME
+from profiler.capture.calls.descriptors import Open
+from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN
+from profiler.capture.calls.history import History, Journal
 from profiler.capture.calls.positions import place
-from profiler.capture.descriptors import Open
-from profiler.capture.journal import History, Journal
 from profiler.capture.kernel import syscalls
 from profiler.capture.kernel.syscalls import NAMES, READS, WRITES, pairs, rows
-from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN
 
 REQUESTED, OFFSET = ({name: syscalls._fields(BY_NAME[name])[index] for name in NAMES} for index in (0, 1))
 Event = tuple[Any, ...]

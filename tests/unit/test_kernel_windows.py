@@ -14,15 +14,15 @@ from test_kernel_device import DISKS, Model, table
 from test_kernel_pages import FORMATS, LAYOUT, SAMPLES, comparable, sample
 from test_kernel_syscalls import AT_POSITION, Event, listed, tables
 
+from profiler.capture.calls.descriptors import Open
+from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN
+from profiler.capture.calls.history import Journal
 from profiler.capture.calls.positions import Positions, place
-from profiler.capture.descriptors import Open
-from profiler.capture.journal import Journal
 from profiler.capture.kernel.device import Following, Requests, requests
 from profiler.capture.kernel.drain import Spool
 from profiler.capture.kernel.pages import LAST_NS, Decoder
 from profiler.capture.kernel.syscalls import Pairing, pairs
 from profiler.capture.kernel.windows import cuts
-from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN
 
 UNSEEN = -1
 Stretch = tuple[int, int]

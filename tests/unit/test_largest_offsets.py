@@ -10,14 +10,15 @@ import pytest
 from made import below, trace
 
 import profiler
-from profiler.analysis.prefetch import plan
+from profiler.analysis.simulation.prefetch import plan
 from profiler.calls import LARGEST
-from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
+from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN, Recorder
 from profiler.errors import TraceFormatError
+from profiler.files.traces import load, save
 from profiler.report import figures, json, text
 from profiler.report.comparison import compare_summary
-from profiler.report.summary import summarise
-from profiler.trace import Meta, Trace, load, save, validate
+from profiler.report.summarise import summarise
+from profiler.trace import FileFacts, Meta, Trace, validate
 
 PLACES = [0, 2**40, 2**61 - 50, 2**62 - 100, 2**62, 2**62 + 1, LARGEST - 8191 - 4096, LARGEST - 100]
 FILES = [FileFacts(b"/huge", device="8:1", size=LARGEST, kind="regular", filesystem="ext4"), b"/other"]

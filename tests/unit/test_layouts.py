@@ -16,11 +16,11 @@ from made import GIB, MIB, trace
 from report_cases import kernel
 
 from profiler import devices
-from profiler.analysis.advice import advise, prefetched
-from profiler.analysis.layouts import LAYOUTS, Layout
-from profiler.analysis.projection import project, requests
-from profiler.analysis.rewriting import defragmented, on_layout
-from profiler.analysis.traced_image import extents_of, image_of
+from profiler.analysis.advice.layouts import LAYOUTS, Layout
+from profiler.analysis.advice.options import advise, prefetched
+from profiler.analysis.advice.rewriting import defragmented, on_layout
+from profiler.analysis.advice.traced_image import extents_of, image_of
+from profiler.analysis.simulation.projection import project, requests
 from profiler.errors import ColdseekError
 from profiler.trace import EXTENT_COLUMNS, Trace, table, validate
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.links import followed, loader
+from profiler.machine.links import followed, loader
 
 
 def names(found: list[object]) -> list[str]:

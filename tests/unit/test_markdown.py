@@ -8,8 +8,8 @@ from made import trace
 
 from profiler.report import markdown
 from profiler.report.comparison import compare_summary
-from profiler.report.summary import summarise
-from profiler.report.verdict import first_line
+from profiler.report.summarise import summarise
+from profiler.report.verdict.sentences import first_line
 
 
 @pytest.mark.parametrize("case", sorted(report_cases.CASES))

@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import below, trace
 
-from profiler.analysis.lookups import lookups
-from profiler.analysis.metadata import COLUMNS, NEVER, metadata
-from profiler.analysis.projection import project, requests
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.simulation.lookups import lookups
+from profiler.analysis.simulation.metadata import COLUMNS, NEVER, metadata
+from profiler.analysis.simulation.projection import project, requests
 from profiler.devices import find
 from profiler.devices.flash import Flash
 from profiler.devices.model import Device
-from profiler.trace import Trace
+from profiler.trace import FileFacts, Trace
 
 BLOCK = 4096
 ROOT, USR, BIN, PROGRAM, OTHER, DISK, DEVICE = range(7)

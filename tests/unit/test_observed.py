@@ -12,9 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import below, trace
 
-from profiler.analysis.observed import FileBroughtIn, PageCache, answers, device_requests, page_cache
-from profiler.capture.recorder import FileFacts
-from profiler.trace import CACHE_OPS, DEVICE_OPS, LAYERS, Trace, load, save
+from profiler.analysis.cost.below_the_program import (
+    FileBroughtIn,
+    PageCache,
+    answers,
+    device_requests,
+    page_cache,
+)
+from profiler.files.traces import load, save
+from profiler.trace import CACHE_OPS, DEVICE_OPS, LAYERS, FileFacts, Trace
 
 PAGE = 4096
 FILES = [

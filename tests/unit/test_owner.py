@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import need_root
 
-from profiler.owner import Owner, acting_as, give, invoker, make_folder
+from profiler.files.owner import Owner, acting_as, give, invoker, make_folder
 
 SOMEONE = pwd.getpwnam("nobody")
 UNKNOWN = 3_999_999_999

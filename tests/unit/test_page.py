@@ -20,14 +20,15 @@ from made import GIB, trace
 from typer.testing import CliRunner
 
 from profiler import cli
-from profiler.analysis.observed import ANSWERS
+from profiler.analysis.cost.below_the_program import ANSWERS
+from profiler.files.traces import save
 from profiler.report.comparison import compare_summary
 from profiler.report.page import layers, marks, of_comparison, of_trace
 from profiler.report.page.costs import cumulative
 from profiler.report.page.levels import levels
 from profiler.report.page.packing import Pack
-from profiler.report.summary import summarise
-from profiler.trace import Trace, save
+from profiler.report.summarise import summarise
+from profiler.trace import Trace
 
 Ints = npt.NDArray[np.int64]
 
@@ -168,7 +169,7 @@ def test_cost_adds_up_to_the_projection() -> None:
 
 def test_answers_fit_the_words_of_the_page() -> None:
     """The script names them by their place."""
-    script = (Path(marks.__file__).parent / "marks.js").read_text()
+    script = (Path(marks.__file__).parent / "map" / "marks.js").read_text()
     listed = re.search(r"const ANSWERS = \[([^]]*)\]", script)
     assert listed is not None
     told = re.findall(r"'([^']+)'", listed[1])
@@ -221,8 +222,8 @@ def test_a_pair_has_both_on_one_page() -> None:
 
 
 def test_commands_write_pages(tmp_path: Path) -> None:
-    import profiler.cli.compare
-    import profiler.cli.report  # noqa: F401
+    import profiler.cli.commands.compare
+    import profiler.cli.commands.report  # noqa: F401
 
     save(report_cases.check(), tmp_path / "a.trace.parquet")
     save(report_cases.kernel(), tmp_path / "b.trace.parquet")

@@ -12,11 +12,10 @@ from browser import Browser, browser, program
 from conftest import ROOT
 from made import trace
 
-from profiler.capture.recorder import FileFacts
 from profiler.report.comparison import compare_summary
 from profiler.report.page import of_comparison, of_trace
-from profiler.report.summary import summarise
-from profiler.trace import Trace
+from profiler.report.summarise import summarise
+from profiler.trace import FileFacts, Trace
 from profiler.units import show_bytes, show_count, show_percent, show_seconds
 
 pytestmark = [
@@ -90,7 +89,7 @@ def settle(shown: Browser) -> None:
 
 def test_numbers_are_shown_as_in_text(open_page: Any) -> None:
     shown = open_page(made(trace()))
-    numbers = (ROOT / "profiler/report/page/numbers.js").read_text()
+    numbers = (ROOT / "profiler/report/page/sheet/numbers.js").read_text()
 
     def said(name: str, values: list[float]) -> list[str]:
         script = f"{numbers} return JSON.stringify({values}.map((value) => {name}(value)));"

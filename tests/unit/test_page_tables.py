@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.calls import MAP_FIXED
-from profiler.capture import procfs
+from profiler.capture.calls.descriptors import Open
+from profiler.capture.calls.event_log import Recorder
 from profiler.capture.calls.meaning import Call
-from profiler.capture.descriptors import Open
 from profiler.capture.mapped import pagemap, spaces
 from profiler.capture.mapped.layout import Layout, Part
 from profiler.capture.mapped.pagemap import PAGE
 from profiler.capture.mapped.spaces import FAULT_AROUND, Spaces, pieces
-from profiler.capture.recorder import FileFacts, Recorder
-from profiler.trace import Meta, Trace
+from profiler.machine import procfs
+from profiler.trace import FileFacts, Meta, Trace
 
 # ---- where what lies --------------------------------------------------------------------------------------
 

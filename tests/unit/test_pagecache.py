@@ -12,18 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import below, trace
 
-from profiler.analysis.pagecache import (
-    NEVER,
-    REQUEST_COLUMNS,
-    facts_of_devices,
-    first_touches,
-    number_in,
-    simulate,
-)
-from profiler.analysis.placement import place
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.host import facts_of_devices, number_in
+from profiler.analysis.simulation.page_cache import NEVER, REQUEST_COLUMNS, first_touches, simulate
+from profiler.analysis.simulation.placement import place
 from profiler.errors import NoMemoryError
-from profiler.trace import Trace
+from profiler.trace import FileFacts, Trace
 
 PAGE, MIB = 4096, 2**20
 
@@ -329,7 +322,7 @@ def test_each_page_once_and_all_that_is_read_in_time(reads: list[tuple[int, int,
 
 def test_more_requests_than_there_is_memory_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     free = {"bytes": 2**20}
-    monkeypatch.setattr("profiler.analysis.pagecache.available_bytes", lambda: free["bytes"])
+    monkeypatch.setattr("profiler.analysis.simulation.page_cache.available_bytes", lambda: free["bytes"])
     size = 2**31 - PAGE
     kinds = {"read": "pread64", "spliced": "sendfile", "written": "pwrite64"}
     rows = [(0, number * size, size) for number in range(3)]

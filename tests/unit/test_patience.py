@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.patience import Patience, asleep, awake
+from profiler.capture.ptrace.patience import Patience, asleep, awake
 
 
 def run(windows: int, asleep_ns: int, awake_ns: int) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from made import MIB, trace
 
-from profiler.analysis.picture import COLUMNS, HIT, MOST_GROUPS, REST, ROWS, Picture, picture
+from profiler.analysis.reads.picture import COLUMNS, HIT, MOST_GROUPS, REST, ROWS, Picture, picture
 from profiler.report.text.page import Page
 from profiler.report.text.picture import draw
 

@@ -7,12 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import GIB, MIB, trace
 
-from profiler.analysis import placement
-from profiler.analysis.pagecache import first_touches
-from profiler.analysis.placement import FILE_GAP, LAST, UNWRITTEN, Placement, place
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.simulation import placement
+from profiler.analysis.simulation.page_cache import first_touches
+from profiler.analysis.simulation.placement import FILE_GAP, LAST, UNWRITTEN, Placement, place
 from profiler.errors import ColdseekError
-from profiler.trace import Trace
+from profiler.trace import FileFacts, Trace
 
 
 def placed(made: Trace) -> Placement:

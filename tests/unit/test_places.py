@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.capture.calibrate import _plan, distances
-from profiler.capture.places import PAGE, Places
+from profiler.calibration.measure import _plan, distances
+from profiler.calibration.places import PAGE, Places
 
 EXTENTS = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 400)), min_size=1, max_size=8).map(
     lambda rows: (

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import MIB, trace
 
-from profiler.analysis import prefetch
+from profiler.analysis.simulation import prefetch
 from profiler.errors import ColdseekError
 from profiler.plan import FORMAT, KnownFile, Plan, is_plan, load, plan_of, save
 

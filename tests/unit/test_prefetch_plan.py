@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from made import GIB, MIB, below, trace
 from report_cases import kernel
 
-from profiler.analysis.prefetch import GAP, ORDERS, plan, written
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.simulation.prefetch import GAP, ORDERS, plan, written
 from profiler.errors import UsageError
 from profiler.plan import plan_of
-from profiler.trace import Trace
+from profiler.trace import FileFacts, Trace
 
 PAGE = 4096
 WHOLE = [(0, 0, GIB, 16 * GIB, 1)]  # of file 0, at 1 GiB on the device

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from made import GIB, MIB, seed_2010, trace
 
 from profiler import devices
-from profiler.analysis import projection
-from profiler.analysis.projection import project, requests
-from profiler.analysis.sequential import sequential_s
-from profiler.capture.recorder import FileFacts
+from profiler.analysis.simulation import projection
+from profiler.analysis.simulation.projection import project, requests
+from profiler.analysis.simulation.sequential import sequential_s
 from profiler.devices.flash import Flash
 from profiler.devices.model import Device
 from profiler.errors import ColdseekError, UsageError
+from profiler.trace import FileFacts
 
 
 def test_the_case_takes_16_seconds_by_the_rule_of_thumb() -> None:

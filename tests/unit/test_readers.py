@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import trace
 
-from profiler.analysis.access import classify
-from profiler.analysis.readers import FileReader, Reader, by_file, label, names, readers, rows_of
+from profiler.analysis.reads.access import classify
+from profiler.analysis.reads.readers import FileReader, Reader, by_file, label, names, readers, rows_of
 from profiler.report import json as report_json
 from profiler.report import text
 from profiler.report.comparison import compare_summary
-from profiler.report.summary import summarise
+from profiler.report.summarise import summarise
 from profiler.trace import TASK_COLUMNS, Trace, table
 
 

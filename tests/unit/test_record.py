@@ -7,9 +7,8 @@ import dataclasses
 import pandas as pd
 from made import trace
 
-from profiler.capture.record import _unforeseen, data_files
-from profiler.capture.recorder import FileFacts
-from profiler.trace import Trace
+from profiler.studies.record import _unforeseen, data_files
+from profiler.trace import FileFacts, Trace
 
 
 def seen(*events: tuple[str, str, str]) -> Trace:

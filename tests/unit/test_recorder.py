@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.recorder import OP_CODES, OPS, UNKNOWN, FileFacts, Recorder
-from profiler.trace import CACHE_OPS, DEVICE_OPS, Meta, validate
+from profiler.capture.calls.event_log import OP_CODES, OPS, UNKNOWN, Recorder
+from profiler.trace import CACHE_OPS, DEVICE_OPS, FileFacts, Meta, validate
 
 READ, WRITE, OPEN = OP_CODES["pread64"], OP_CODES["write"], OP_CODES["open"]
 

@@ -12,12 +12,13 @@ from made import MIB, trace
 from typer.testing import CliRunner
 
 from profiler import cli
+from profiler.files.traces import save
 from profiler.report import json as as_json
 from profiler.report import text
 from profiler.report.page import of_trace
 from profiler.report.redact import is_system, redact
-from profiler.report.summary import summarise
-from profiler.trace import TASK_COLUMNS, Trace, save, table, validate
+from profiler.report.summarise import summarise
+from profiler.trace import TASK_COLUMNS, Trace, table, validate
 
 SECRETS = ("acme", "alice", "hunter2", "billing")
 
@@ -103,7 +104,7 @@ def test_every_report_is_redacted() -> None:
 
 
 def test_the_option(tmp_path: Path) -> None:
-    import profiler.cli.report  # noqa: F401
+    import profiler.cli.commands.report  # noqa: F401
 
     path = tmp_path / "acme.trace.parquet"
     save(of_acme(), path)

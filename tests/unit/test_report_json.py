@@ -13,10 +13,10 @@ from made import seed_2010, trace
 from report_cases import CASES, check, image, kernel, python_import
 
 from profiler import devices
-from profiler.analysis.projection import project
+from profiler.analysis.simulation.projection import project
 from profiler.report import json as report_json
 from profiler.report.comparison import compare_summary
-from profiler.report.summary import summarise
+from profiler.report.summarise import summarise
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -13,10 +13,11 @@ from made import GIB, MIB, below, seed_2010, trace
 from report_cases import CASES, RUNS, check, image, kernel
 
 from profiler import devices
-from profiler.analysis.projection import project
+from profiler.analysis.simulation.projection import project
 from profiler.report import text
 from profiler.report.comparison import compare_summary
-from profiler.report.summary import StructureSummary, summarise
+from profiler.report.summarise import summarise
+from profiler.report.summary import StructureSummary
 
 DATA = Path(__file__).parent.parent / "data"
 

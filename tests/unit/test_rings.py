@@ -10,9 +10,9 @@ from test_calls import Machine
 
 from profiler.calls import URING_OPS
 from profiler.capture.calls.meaning import Call
-from profiler.capture.rings.aio import AioRing
-from profiler.capture.rings.requests import Requests
-from profiler.capture.rings.uring import PARAMS_BYTES, Cqe, Sqe, Uring
+from profiler.capture.ptrace.rings.aio import AioRing
+from profiler.capture.ptrace.rings.requests import Requests
+from profiler.capture.ptrace.rings.uring import PARAMS_BYTES, Cqe, Sqe, Uring
 
 READ, OPENAT, CLOSE, NOP = 22, 18, 19, 0
 LINK, SKIP_SUCCESS = 4, 64

@@ -14,13 +14,14 @@ from report_cases import CASES, check, image, kernel
 from rich.cells import cell_len
 from test_report_text import Terminal, golden
 
-from profiler.analysis.costs import Cost
-from profiler.analysis.walltime import Answer, Waited, WallTime
+from profiler.analysis.cost.costs import Cost
+from profiler.analysis.cost.walltime import Answer, Waited, WallTime
 from profiler.devices import presets
 from profiler.report import text
-from profiler.report.summary import Part, Summary, summarise
+from profiler.report.summarise import summarise
+from profiler.report.summary import Part, Summary
 from profiler.report.text.screen import LINES
-from profiler.report.verdict import first_line, second_line
+from profiler.report.verdict.sentences import first_line, second_line
 
 DISK = Answer(1.32, 0.82, 0.5, 0.5 / 1.32, True, measured=True)
 SOCKET = "/run/libvirt/libvirt-sock, which another process serves"

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.calls import CALLS
-from profiler.capture import abi as abis
 from profiler.capture.calls.meaning import HANDLERS
-from profiler.capture.seccomp import Instruction, program
-from profiler.capture.stops import OUR_FILTER
+from profiler.capture.ptrace import abi as abis
+from profiler.capture.ptrace.seccomp import Instruction, program
+from profiler.capture.ptrace.stops import OUR_FILTER
 
 ALLOW, TRACE = 0x7FFF0000, 0x7FF00000 | OUR_FILTER
 KNOWN = abis.native()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.devices.seek import measured, published_ms
+from profiler.devices.disks.seek import measured, published_ms
 
 POINTS = st.lists(st.tuples(st.floats(-10, 10_000), st.floats(0, 100)), min_size=1, max_size=50)
 

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import Generator
 
-from profiler.capture import cache, runs
-from profiler.capture.cache import Coldness, Residency
-from profiler.capture.runs import Run, pairs
-from profiler.capture.settled import LIKELY, WITHIN, interval, settled
 from profiler.errors import ColdseekError
+from profiler.machine.page_cache import residency
+from profiler.machine.page_cache.cache import Coldness
+from profiler.machine.page_cache.residency import Residency
+from profiler.machine.processes import timed as runs
+from profiler.machine.processes.settled import LIKELY, WITHIN, interval, settled
+from profiler.machine.processes.timed import Run, pairs
 
 times = st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=40)
 
@@ -104,7 +106,7 @@ def timed(
     proof = Coldness("fadvise", Residency(0, 0, 1), cold, "")
     monkeypatch.setattr(runs, "run", run)
     monkeypatch.setattr(runs, "make_cold", lambda *_: proof)
-    monkeypatch.setattr(runs, "residency", cache.residency)
+    monkeypatch.setattr(runs, "residency", residency.residency)
     return pairs(["true"], [], most, settle=settle)
 
 

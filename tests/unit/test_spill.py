@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from profiler.capture import spill
-from profiler.capture.spill import FullError, Spill, array
+from profiler.capture.calls import spill
+from profiler.capture.calls.spill import FullError, Spill, array
 
 
 @given(
@@ -86,7 +86,7 @@ def test_an_array_on_a_full_disk_is_in_memory(small: Path) -> None:
 
 def test_large_temporary_files_are_not_put_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where TMPDIR does not say otherwise."""
-    words = "from profiler.capture.spill import folder; print(folder())"
+    words = "from profiler.capture.calls.spill import folder; print(folder())"
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.delenv(name, raising=False)
     assert subprocess.check_output([sys.executable, "-c", words], text=True).strip() == "/var/tmp"

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from conftest import coldseek
 
-from profiler.capture import strace_log
-from profiler.capture.logs.dressing import Undresser
-from profiler.capture.logs.packing import text_of
+from profiler.capture.strace import log as strace_log
+from profiler.capture.strace.logs.dressing import Undresser
+from profiler.capture.strace.logs.packing import text_of
 from profiler.errors import ColdseekError
 from profiler.trace import Trace, validate
 

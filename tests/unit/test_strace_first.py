@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from profiler.capture.strace import _first_task
-from profiler.capture.strace_log import Log
+from profiler.capture.strace.log import Log
+from profiler.capture.strace.tracer import _first_task
 
 CALL = b' execve("/bin/true", ["true"], 0x7ffe /* 3 vars */) = 0 <0.000123>\n'
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from profiler.capture import strace_log, strace_text
+from profiler.capture.strace import grammar
+from profiler.capture.strace import log as strace_log
 from profiler.errors import ColdseekError
 from profiler.trace import Trace, validate
 
@@ -179,9 +180,9 @@ def test_noise_that_looks_like_calls(log: str) -> None:
 @RELAXED
 @given(st.binary(max_size=200))
 def test_values_of_any_bytes(text: bytes) -> None:
-    for read in (strace_text.number, strace_text.vector_bytes, strace_text.pointed, strace_text.unescape,
-                 strace_text.string, strace_text.strings, strace_text.file_of):  # fmt: skip
-        with contextlib.suppress(strace_text.UnreadableError):
+    for read in (grammar.number, grammar.vector_bytes, grammar.pointed, grammar.unescape,
+                 grammar.string, grammar.strings, grammar.file_of):  # fmt: skip
+        with contextlib.suppress(grammar.UnreadableError):
             read(text)
 
 
@@ -189,8 +190,8 @@ def test_values_of_any_bytes(text: bytes) -> None:
 @given(st.binary(max_size=100))
 def test_names_survive_octal_escapes(name: bytes) -> None:
     escaped = b"".join(b"\\%03o" % byte for byte in name)
-    assert strace_text.unescape(escaped) == name
-    assert strace_text.unescape(b"".join(b"\\x%02x" % byte for byte in name)) == name
+    assert grammar.unescape(escaped) == name
+    assert grammar.unescape(b"".join(b"\\x%02x" % byte for byte in name)) == name
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from profiler.capture import strace_log
-from profiler.trace import Trace, load, save
+from profiler.capture.strace import log as strace_log
+from profiler.files.traces import load, save
+from profiler.trace import Trace
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "strace"
 EXPECTED = json.loads((DATA / "expected.json").read_text())

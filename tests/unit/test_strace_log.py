@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.capture import strace_log
+from profiler.capture.strace import log as strace_log
 from profiler.errors import ColdseekError
 from profiler.trace import Trace, validate
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture import strace_log
-from profiler.capture.logs import comms
-from profiler.capture.strace_log import Log
+from profiler.capture.strace import log as strace_log
+from profiler.capture.strace.log import Log
+from profiler.capture.strace.logs import comms
 from profiler.trace import Trace
 
 LOG = b"""\

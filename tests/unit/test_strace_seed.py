@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from profiler.capture import strace_log
+from profiler.capture.strace import log as strace_log
 from profiler.report import text
-from profiler.report.summary import summarise
+from profiler.report.summarise import summarise
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE_LOG = ROOT / "examples" / "seed-2010" / "make-log"

@@ -10,10 +10,10 @@ from made import GIB, MIB, below, trace
 from report_cases import RUNS, check, kernel, run
 from report_cases import image as image_case
 
-from profiler.analysis.measured import Run, measured
-from profiler.capture.recorder import FileFacts
-from profiler.report.summary import Pseudo, summarise
-from profiler.trace import Meta
+from profiler.analysis.reads.untraced_runs import Run, measured
+from profiler.report.summarise import summarise
+from profiler.report.summary import Pseudo
+from profiler.trace import FileFacts, Meta
 
 
 def test_the_named_image_is_in_focus() -> None:

@@ -16,14 +16,7 @@ from hypothesis import strategies as st
 
 from profiler.capture.watch.whom import processes
 from profiler.capture.watch.whom.containers import Names, ids_in, told_roots
-from profiler.capture.watch.whom.targets import (
-    Target,
-    Watched,
-    in_container,
-    in_group,
-    in_unit,
-    parse,
-)
+from profiler.capture.watch.whom.targets import Target, Watched, in_container, in_group, in_unit, parse
 from profiler.errors import ColdseekError, UsageError
 
 WEB, OTHER = "ab" * 32, "cd" * 32

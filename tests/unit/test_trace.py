@@ -24,15 +24,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.calls import READ_OPS, WRITE_OPS
-from profiler.capture.environment import MAX_EXTENTS
 from profiler.errors import ColdseekError, TraceFormatError
+from profiler.files.parquet import read
+from profiler.files.traces import EVENT_BYTES, load, save
+from profiler.files.writing import replacing
 from profiler.images.guest.pieces import MAX_PIECES
 from profiler.images.map import MAX_RANGES
-from profiler.parquet import read
+from profiler.machine.extents import MAX_EXTENTS
 from profiler.trace import (
     CACHE_STATES,
     CONTENT_COLUMNS,
-    EVENT_BYTES,
     EVENT_COLUMNS,
     EXTENT_COLUMNS,
     FILE_COLUMNS,
@@ -48,12 +49,9 @@ from profiler.trace import (
     Trace,
     host_path,
     host_paths,
-    load,
-    save,
     table,
     validate,
 )
-from profiler.writing import replacing
 
 NOBODY = 65534
 FIXTURES = Path(__file__).parents[1] / "data"
@@ -582,10 +580,10 @@ def test_more_events_than_there_is_memory_for_are_refused(
     path = tmp_path / "x.trace.parquet"
     many(path, 200_000)
     assert path.stat().st_size < 50_000
-    monkeypatch.setattr("profiler.trace.available_bytes", lambda: 2**20)
+    monkeypatch.setattr("profiler.files.traces.available_bytes", lambda: 2**20)
     with pytest.raises(ColdseekError, match=r"200,000 events, which take 18.3 MiB of memory, and 1 MiB are"):
         load(path)
-    monkeypatch.setattr("profiler.trace.available_bytes", lambda: None)
+    monkeypatch.setattr("profiler.files.traces.available_bytes", lambda: None)
     assert len(load(path).events) == 200_000
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import GIB, trace
 
-from profiler.analysis.waiting import NEVER, clock, overlapping, waits
+from profiler.analysis.simulation.waiting import NEVER, clock, overlapping, waits
 from profiler.trace import Trace
 
 Rows = list[tuple[float, float, float, float]]

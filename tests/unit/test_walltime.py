@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import trace, waiting
 
-from profiler.analysis.walltime import DISK_S, DISK_SHARE, TOLD_APART, Answer, WallTime, answer, wall_time
+from profiler.analysis.cost.walltime import (
+    DISK_S,
+    DISK_SHARE,
+    TOLD_APART,
+    Answer,
+    WallTime,
+    answer,
+    wall_time,
+)
 from profiler.trace import WAIT_REASONS, Trace
 
 S = 1_000_000_000

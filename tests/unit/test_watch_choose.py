@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from profiler.capture import tracer
-from profiler.capture.record import record
-from profiler.capture.tracer import Probe
 from profiler.capture.watch import choose
 from profiler.capture.watch.whom.targets import Target
 from profiler.errors import ColdseekError
+from profiler.machine.probe import Probe
+from profiler.studies.record import record
 
 FAULT = "this kernel has no event e"
 

@@ -7,17 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.journal import History
+from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN, Recorder
+from profiler.capture.calls.history import History
 from profiler.capture.kernel import syscalls
 from profiler.capture.kernel.pages import LAST_NS
 from profiler.capture.kernel.windows import Window
-from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
 from profiler.capture.watch.evidence import DIRECT, LOOKED_UP, Reads, touched
 from profiler.capture.watch.looks import Task
 from profiler.capture.watch.naming import Inodes, Naming
 from profiler.capture.watch.plane import WatchPlane, members
 from profiler.capture.watch.replay import Opened
 from profiler.capture.watch.transfers import Transfers
+from profiler.trace import FileFacts
 
 DISK = 254 << 20
 PREAD, READ = syscalls.NAMES.index("pread64"), syscalls.NAMES.index("read")

@@ -30,10 +30,10 @@ from profiler.calls import (
     WITHOUT_EFFECT,
     Row,
 )
-from profiler.capture import links
-from profiler.capture.descriptors import Descriptors, Open
-from profiler.capture.recorder import OP_CODES, UNKNOWN, FileFacts, Recorder
-from profiler.trace import DATA_KINDS
+from profiler.capture.calls.descriptors import Descriptors, Open
+from profiler.capture.calls.event_log import OP_CODES, UNKNOWN, Recorder
+from profiler.machine import links
+from profiler.trace import DATA_KINDS, FileFacts
 
 O_APPEND = os.O_APPEND
 O_CLOEXEC = os.O_CLOEXEC

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.calls import READ_OPS, WRITE_OPS
-from profiler.capture.journal import History
+from profiler.capture.calls.event_log import OP_CODES, UNKNOWN
+from profiler.capture.calls.history import History
 from profiler.capture.kernel.join import asof
-from profiler.capture.recorder import OP_CODES, UNKNOWN
 
 Ints = npt.NDArray[np.int64]
 

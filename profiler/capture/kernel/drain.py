@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from profiler.capture.calls.spill import FullError, Spill
 from profiler.capture.kernel.pages import LAST_NS
 from profiler.capture.kernel.tracefs import Instance
-from profiler.capture.spill import FullError, Spill
 
 _PAUSE_MS = 200
 """So often the buffers are looked at; before that the kernel wakes us when one is half full

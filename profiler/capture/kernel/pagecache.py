@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.calls import LARGEST, READ_OPS
+from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN, Recorder
 from profiler.capture.kernel.join import Ints, asof
 from profiler.capture.kernel.probed.stand_ins import FAULTED
 from profiler.capture.kernel.syscalls import Columns, processes_of
 from profiler.capture.kernel.windows import Window
-from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
+from profiler.trace import FileFacts
 
 ADDED = "mm_filemap_add_to_page_cache"
 FIELDS = {ADDED: ["s_dev", "i_ino", "index", "order"], FAULTED: ["s_dev", "i_ino", "index"]}

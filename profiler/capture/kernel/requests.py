@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN, Recorder
 from profiler.capture.kernel.device import Following
 from profiler.capture.kernel.pagecache import block_node, device_name
 from profiler.capture.kernel.syscalls import Columns, processes_of
 from profiler.capture.kernel.windows import Window
-from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN, FileFacts, Recorder
+from profiler.trace import FileFacts
 
 QUEUED, ISSUED, COMPLETED, REMAPPED = (
     "block_bio_queue", "block_rq_issue", "block_rq_complete", "block_bio_remap",

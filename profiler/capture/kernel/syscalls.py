@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.calls import BY_NAME, CALLS, LARGEST, WITHOUT_EFFECT, Row
+from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN
+from profiler.capture.calls.history import History
 from profiler.capture.calls.positions import SEEK, effect, take
-from profiler.capture.journal import History
 from profiler.capture.kernel.join import asof
-from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN
 
 Ints = npt.NDArray[np.int64]
 Columns = Mapping[str, npt.NDArray[Any]]

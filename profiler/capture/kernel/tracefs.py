@@ -16,8 +16,8 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from profiler.capture.guard import guarded
 from profiler.errors import ColdseekError
+from profiler.machine.processes.guard import guarded
 
 _MOUNTED = "/sys/kernel/tracing"
 # asm-generic/unistd.h: the same numbers on every machine; linux/mount.h

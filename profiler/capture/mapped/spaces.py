@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from profiler.calls import MAP_FIXED
-from profiler.capture import procfs
+from profiler.capture.calls.descriptors import Open
+from profiler.capture.calls.event_log import OP_CODES, Recorder
 from profiler.capture.calls.meaning import Call
-from profiler.capture.descriptors import Open
 from profiler.capture.mapped import pagemap
 from profiler.capture.mapped.layout import Layout, Part
 from profiler.capture.mapped.pagemap import PAGE
-from profiler.capture.procfs import Line
-from profiler.capture.recorder import OP_CODES, Recorder
+from profiler.machine import procfs
+from profiler.machine.procfs import Line
 from profiler.trace import DATA_KINDS
 from profiler.units import show_bytes, show_plural
 

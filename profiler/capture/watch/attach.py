@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 
-from profiler.capture.recorder import Recorder
+from profiler.capture.calls.event_log import Recorder
 from profiler.capture.watch.run import observe
 from profiler.capture.watch.watcher import check, own_processes
 from profiler.capture.watch.whom.targets import Watched, parse

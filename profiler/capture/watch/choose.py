@@ -14,7 +14,7 @@ from profiler.capture.watch.whom.targets import Target, Watched, parse
 from profiler.errors import ColdseekError, UsageError
 
 if TYPE_CHECKING:
-    from profiler.owner import Owner
+    from profiler.files.owner import Owner
 
 Make = Callable[[], tuple[Tracer, str]]
 """Makes the tracer of one run, and says in a line what it is."""

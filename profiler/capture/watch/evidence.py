@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from profiler.capture.calls.event_log import UNKNOWN
 from profiler.capture.kernel.join import asof
 from profiler.capture.kernel.probed.stand_ins import DIRECT, LOOKED_UP
 from profiler.capture.kernel.syscalls import Columns, Ints, Pairs
 from profiler.capture.kernel.windows import Window
-from profiler.capture.recorder import UNKNOWN
 
 EVENTS = {
     LOOKED_UP: ("s_dev", "i_ino", "index", "last_index", "isize", "pos", "count"),

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from profiler.capture import procfs
-from profiler.capture.recorder import Recorder
+from profiler.capture.calls.event_log import Recorder
+from profiler.machine import procfs
 from profiler.trace import DATA_KINDS
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from profiler.capture.journal import History
+from profiler.capture.calls.event_log import UNKNOWN, Recorder
+from profiler.capture.calls.history import History
 from profiler.capture.kernel.pagecache import block_node, device_name
 from profiler.capture.kernel.syscalls import Ints, Pairs, slots
-from profiler.capture.recorder import UNKNOWN, FileFacts, Recorder
 from profiler.capture.watch.evidence import Evidence
 from profiler.capture.watch.replay import Opened
-from profiler.trace import DATA_KINDS
+from profiler.trace import DATA_KINDS, FileFacts
 
 _MINOR_BITS = 20  # of a dev_t inside the kernel (linux/kdev_t.h)
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN
+from profiler.capture.calls.history import History
 from profiler.capture.calls.positions import take
-from profiler.capture.journal import History
 from profiler.capture.kernel import syscalls
 from profiler.capture.kernel.join import asof
 from profiler.capture.kernel.syscalls import Columns, Ints, Pairs
 from profiler.capture.kernel.tracer import Plane
 from profiler.capture.kernel.windows import Tables, Window
-from profiler.capture.recorder import EVENT_DTYPE, OP_CODES, UNKNOWN
 from profiler.capture.watch import control
 from profiler.capture.watch.evidence import Reads, Touched, touched
 from profiler.capture.watch.looks import Task

@@ -11,6 +11,9 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from profiler.capture.calls.descriptors import Open
+from profiler.capture.calls.event_log import Recorder
+from profiler.capture.calls.history import History, Journal
 from profiler.capture.calls.meaning import (
     CLONE_FILES,
     CLONE_THREAD,
@@ -21,13 +24,11 @@ from profiler.capture.calls.meaning import (
     Identity,
     Iocb,
 )
-from profiler.capture.descriptors import Open
-from profiler.capture.journal import History, Journal
 from profiler.capture.kernel.windows import Tables
-from profiler.capture.recorder import FileFacts, Recorder
 from profiler.capture.watch import control
 from profiler.capture.watch.control import Event
 from profiler.capture.watch.looks import Look, Looks, Task
+from profiler.trace import FileFacts
 
 _FLAGS_AT = {"open": 1, "openat": 2}
 

@@ -12,21 +12,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from profiler import __version__
-from profiler.capture import launch, leftovers, procfs
-from profiler.capture.finish.finish import Finish
-from profiler.capture.interrupts import Interrupts
+from profiler.capture.calls.event_log import Recorder
 from profiler.capture.leaving import Leaving
-from profiler.capture.recorder import Recorder
 from profiler.capture.tracer import Over
 from profiler.capture.watch.watcher import LOOK_S, Session, Whom, session
 from profiler.capture.watch.whom.waits import Waits
 from profiler.errors import ColdseekError
+from profiler.machine import procfs
+from profiler.machine.finish.finish import Finish
+from profiler.machine.processes import launch, leftovers
+from profiler.machine.processes.interrupts import Interrupts
 from profiler.trace import Meta, Trace
 from profiler.units import show_seconds
+from profiler.version import __version__
 
 if TYPE_CHECKING:
-    from profiler.owner import Owner
+    from profiler.files.owner import Owner
 
 
 class Watcher:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from profiler.capture.calls.event_log import OP_CODES, UNKNOWN
 from profiler.capture.kernel.join import asof
 from profiler.capture.kernel.syscalls import Ints
-from profiler.capture.recorder import OP_CODES, UNKNOWN
 from profiler.capture.watch.evidence import Touched
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -15,15 +15,14 @@ from typing import Protocol
 
 import numpy as np
 
-from profiler.capture import procfs
-from profiler.capture.cgroups import cgroup_of, container_of
-from profiler.capture.journal import History
-from profiler.capture.kernel import blocking, numbers, syscalls, tracefs
+from profiler.capture.calls.event_log import UNKNOWN, Recorder, TaskFacts
+from profiler.capture.calls.history import History
+from profiler.capture.kernel import numbers, syscalls, tracefs
+from profiler.capture.kernel.observer import Observer, opened_root, path_of
 from profiler.capture.kernel.probed import stand_ins
-from profiler.capture.kernel.tracer import Observer, assemble, opened_root, path_of
-from profiler.capture.recorder import UNKNOWN, Recorder, TaskFacts
+from profiler.capture.kernel.schedule import blocking
+from profiler.capture.kernel.tracer import assemble
 from profiler.capture.tasks import name_of, program_of
-from profiler.capture.tracer import Probe
 from profiler.capture.watch import control, evidence
 from profiler.capture.watch.aligned import files_by_order
 from profiler.capture.watch.evidence import Reads
@@ -37,6 +36,9 @@ from profiler.capture.watch.transfers import Transfers
 from profiler.capture.watch.whom.processes import children, tasks
 from profiler.capture.watch.whom.sleeps import Sleeps
 from profiler.errors import ColdseekError
+from profiler.machine import procfs
+from profiler.machine.cgroups import cgroup_of, container_of
+from profiler.machine.probe import Probe
 from profiler.trace import Meta, Trace
 from profiler.units import show_plural
 

@@ -19,7 +19,7 @@ from profiler.images.guest.partitions import partitions
 from profiler.images.guest.pieces import KINDS, MAX_PIECES, Found, touches
 from profiler.images.guest.signatures import signature
 from profiler.images.guest.volume import Volume
-from profiler.images.image import Image, Offsets
+from profiler.images.source import Image, Offsets
 
 _READERS = {"ext2": ext.read, "ext3": ext.read, "ext4": ext.read, "xfs": xfs.read}
 _MAX_VOLUMES = 128

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from profiler.images.build import Wanted
-from profiler.images.image import Image, Offsets, take
 from profiler.images.map import Map, Placed, owners
+from profiler.images.source import Image, Offsets, take
 
 _HELD = 8
 """So many decompressed clusters are held, of 2 MiB at most."""

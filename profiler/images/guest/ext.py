@@ -27,7 +27,7 @@ from profiler.images.guest.pieces import (
     Found,
     Pieces,
 )
-from profiler.images.image import Image, Offsets, gather, take
+from profiler.images.source import Image, Offsets, gather, take
 from profiler.units import show_count
 
 _MAX_GROUPS = 1 << 20  # 128 TiB in groups of 128 MiB

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from profiler.images.guest.pieces import MAX_HELD
-from profiler.images.image import Image, Offsets, take
+from profiler.images.source import Image, Offsets, take
 from profiler.units import show_count
 
 MAX_DIRECTORIES = 200_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from profiler.images.image import Image, take
+from profiler.images.source import Image, take
 
 Layers = list[tuple[int, int, str]]
 """Start, end (bytes), kind."""

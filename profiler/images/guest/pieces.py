@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from profiler.images.build import Wanted
-from profiler.images.image import Offsets
+from profiler.images.source import Offsets
 
 MAX_PIECES = 200_000
 """So many pieces of what is asked about are kept: as many as a trace holds ranges."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from profiler.images.image import Image, take
+from profiler.images.source import Image, take
 
 _KIB = 1024
 _MARKS: tuple[tuple[str, int, bytes], ...] = (

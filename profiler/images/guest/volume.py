@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiler.images.image import Image, take
+from profiler.images.source import Image, take
 
 
 class Volume:

@@ -27,7 +27,7 @@ from profiler.images.guest.pieces import (
     Found,
     Pieces,
 )
-from profiler.images.image import Image, Offsets, gather, take
+from profiler.images.source import Image, Offsets, gather, take
 
 Bytes = npt.NDArray[np.uint8]
 

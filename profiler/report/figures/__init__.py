@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from profiler.devices.model import Device
 from profiler.errors import UsageError
+from profiler.files.writing import replacing
 from profiler.report.figures.canvas import DPI, STYLE
 from profiler.report.figures.cost import draw_cost
 from profiler.report.figures.gaps import draw_gaps
@@ -23,7 +24,6 @@ from profiler.report.figures.offsets import draw_offsets
 from profiler.report.figures.stack import draw_files
 from profiler.trace import Trace
 from profiler.units import show_path
-from profiler.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

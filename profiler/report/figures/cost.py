@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from profiler import devices as device_models
-from profiler.analysis import readers
-from profiler.analysis.projection import project, requests
+from profiler.analysis.reads import readers
+from profiler.analysis.simulation.projection import project, requests
 from profiler.devices.model import Device
 from profiler.report.figures.canvas import COLOURS, durations, finish, new_figure, whole_numbers
 from profiler.report.figures.names import command_of, listed, named, names_of, programs_of

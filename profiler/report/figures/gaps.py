@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis import access
-from profiler.analysis.pagecache import PSEUDO_FILESYSTEMS
+from profiler.analysis.host import PSEUDO_FILESYSTEMS
+from profiler.analysis.reads import access
 from profiler.devices.model import Device
 from profiler.report.figures.canvas import ALONE, PAIR, Floats, finish, new_figure, whole_numbers
 from profiler.report.figures.names import choose_file, listed, names_of, prefix, same_file

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from profiler.analysis.charges import Charges
-from profiler.analysis.costs import ranking
+from profiler.analysis.cost.charges import Charges
+from profiler.analysis.cost.costs import ranking
 from profiler.errors import ColdseekError
 from profiler.report.focus import focus
 from profiler.trace import CACHE_OPS, MAPPING_OPS, SUFFIX, Meta, Trace

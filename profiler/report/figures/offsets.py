@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from profiler.analysis import access, attribution, observed, readers
-from profiler.analysis.charges import Charges, charges
+from profiler.analysis.cost import below_the_program
+from profiler.analysis.cost.charges import Charges, charges
 from profiler.analysis.intervals import exact_sum
-from profiler.analysis.roles import chain
+from profiler.analysis.reads import access, attribution, readers
+from profiler.analysis.reads.roles import chain
 from profiler.devices.model import Device
 from profiler.report.figures.canvas import (
     ALONE,
@@ -77,10 +78,10 @@ Shape = tuple[str, list[bytes], str]
 
 def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
     """The reads of one file whose offset is known: time_s, number (1 for its first read), offset and size in
-    bytes, seek (bool), answer (of `observed.ANSWERS`), structure (of the image; "": no map of it is known),
+    bytes, seek (bool), answer (`below_the_program.ANSWERS`), structure (of the image; "": no map of it),
     reader (program, bytes, as of `readers.names`).
     """
-    reads = observed.answers(trace)
+    reads = below_the_program.answers(trace)
     rows = reads[(reads["file"] == file).to_numpy(bool)]
     made = pd.DataFrame(
         {

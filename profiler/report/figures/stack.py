@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from profiler.analysis.charges import Charges, charges
-from profiler.analysis.costs import by_file, ranking
+from profiler.analysis.cost.charges import Charges, charges
+from profiler.analysis.cost.costs import by_file, ranking
 from profiler.analysis.intervals import exact_sum
 from profiler.devices.model import Device
 from profiler.report.figures.canvas import SIZE, finish, new_figure, shortened, time_axis, whole_numbers

@@ -20,10 +20,11 @@ from profiler.trace import Trace
 from profiler.units import show_short
 
 SCRIPTS = (
-    "numbers.js", "unpack.js", "marks.js", "canvas.js", "map.js", "lines.js", "tables.js", "view.js",
-    "head.js", "cost.js", "fill.js", "naming.js", "gestures.js", "main.js",
+    "sheet/numbers.js", "sheet/unpack.js", "map/marks.js", "map/canvas.js", "map/map.js", "map/lines.js",
+    "sheet/tables.js", "map/view.js", "sheet/head.js", "map/cost.js", "sheet/fill.js", "sheet/naming.js",
+    "map/gestures.js", "sheet/main.js",
 )  # fmt: skip
-"""Concatenated in this order into one script."""
+"""Concatenated in this order into one script. map: what is drawn on a canvas; sheet: all around it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _title(subjects: Sequence[Subject]) -> str:
 
 def _document(title: str, facts: int, pack: Pack) -> str:
     script = "(() => {\n'use strict';\n" + "".join(_file(name) for name in SCRIPTS) + "})();\n"
-    style = _file("page.css")
+    style = _file("sheet/page.css")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; "
         "form-action 'none'"
@@ -101,7 +102,7 @@ def _document(title: str, facts: int, pack: Pack) -> str:
         "policy": html.escape(policy), "title": html.escape(title), "style": style, "script": script,
         "blocks": blocks, "facts": str(facts), "version": html.escape(profiler.__version__),
     }  # fmt: skip
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], _file("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], _file("sheet/page.html"))
 
 
 def _hash(text: str) -> str:

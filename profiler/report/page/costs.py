@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import Ints
-from profiler.analysis.projection import Projection
+from profiler.analysis.simulation.projection import Projection
 from profiler.report.page.packing import Pack
 
 Floats = npt.NDArray[np.float64]

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis import access, attribution, observed, readers
-from profiler.analysis.charges import Charges
+from profiler.analysis.cost import below_the_program
+from profiler.analysis.cost.charges import Charges
+from profiler.analysis.host import PSEUDO_FILESYSTEMS
 from profiler.analysis.intervals import Ints
-from profiler.analysis.pagecache import PSEUDO_FILESYSTEMS
+from profiler.analysis.reads import access, attribution, readers
 from profiler.trace import Trace
 from profiler.units import show_short
 
@@ -96,7 +97,8 @@ class Files:
 class Marks:
     """A row each, by time, all int64. file: of `Files`. offset: bytes, UNKNOWN: not known. took_ns: how long
     the call or the wait for the request took, UNKNOWN: not known. structure, thread, op: of their `Names`.
-    answer: place in `observed.ANSWERS`. seek: 1: it does not begin where the one before of its file ended.
+    answer: place in `below_the_program.ANSWERS`. seek: 1: it does not begin where the one before of its file
+    ended.
     """
 
     time_ns: Ints
@@ -129,7 +131,7 @@ class Kinds:
 
 def of_reads(trace: Trace, kinds: Kinds) -> tuple[Marks, npt.NDArray[np.bool_]]:
     """The reads, and which of `trace.reads()` they are: those of proc and the like are in no totals."""
-    reads = observed.answers(trace)
+    reads = below_the_program.answers(trace)
     pseudo = trace.files["filesystem"].isin(PSEUDO_FILESYSTEMS).to_numpy(bool)
     kept = ~pseudo[reads["file"].to_numpy(np.int64)]
     seek = access.seeks(reads)[kept].astype(np.int64)
@@ -142,10 +144,10 @@ def of_cache(trace: Trace, kinds: Kinds) -> Marks:
     rows = trace.layer("cache")
     rows = rows[(rows["op"] == "miss").to_numpy(bool)]
     known = (rows["file"] >= 0).to_numpy(bool)
-    part = observed.brought_in(trace)["part"][known]
+    part = below_the_program.brought_in(trace)["part"][known]
     rows = rows[known]
     nothing = np.zeros(len(rows), np.int64)
-    return _marks(trace, rows, kinds, part, nothing + observed.ANSWERS.index("miss"), nothing)
+    return _marks(trace, rows, kinds, part, nothing + below_the_program.ANSWERS.index("miss"), nothing)
 
 
 def of_requests(charged: Charges, trace: Trace, kinds: Kinds) -> Marks:
@@ -168,7 +170,7 @@ def of_requests(charged: Charges, trace: Trace, kinds: Kinds) -> Marks:
         size=rows["size"].to_numpy(np.int64),
         took_ns=np.minimum(took, 2.0**62).astype(np.int64),
         structure=kinds.structures.codes(rows["structure"].to_numpy(object)),
-        answer=nothing + observed.ANSWERS.index("miss"),
+        answer=nothing + below_the_program.ANSWERS.index("miss"),
         thread=nothing + kinds.threads.number(None, "not known"),
         op=kinds.ops.codes(rows["how"].to_numpy(object)),
         seek=nothing,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from profiler import devices
-from profiler.analysis.advice import advise
+from profiler.analysis.advice.options import advise
 from profiler.report.comparison import Comparison
 from profiler.report.page import words
 from profiler.report.page.build import Subject, page

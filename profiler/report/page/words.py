@@ -9,16 +9,16 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from profiler.analysis.advice import Advice
-from profiler.analysis.costs import Cost
-from profiler.analysis.measured import Run, median_s
-from profiler.analysis.program_rules import CONTRIBUTORS
+from profiler.analysis.advice.options import Advice
+from profiler.analysis.advice.program_rules import CONTRIBUTORS
+from profiler.analysis.cost.costs import Cost
+from profiler.analysis.reads.untraced_runs import Run, median_s
 from profiler.report import advice as advised
-from profiler.report.failures import failures
 from profiler.report.page.marks import MAX_NAME, Kinds
 from profiler.report.summary import FileSummary, Summary
 from profiler.report.text.facts import about, is_loud, missing
-from profiler.report.verdict import first_line, second_line, why_line
+from profiler.report.verdict.failures import failures
+from profiler.report.verdict.sentences import first_line, second_line, why_line
 from profiler.trace import UNSEEN
 from profiler.units import show_path, show_short, show_status
 

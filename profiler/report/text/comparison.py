@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from profiler.analysis.measured import Run, copies_of, mean_s, median_s
-from profiler.report import at_once
+from profiler.analysis.reads.untraced_runs import Run, copies_of, mean_s, median_s
 from profiler.report.comparison import Comparison, Side
-from profiler.report.failures import failures
 from profiler.report.summary import Summary
 from profiler.report.text.facts import (
     SLOWER,
@@ -25,7 +23,9 @@ from profiler.report.text.facts import (
 )
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, WIDTH, Page
 from profiler.report.text.project import projected
-from profiler.report.verdict import answer, name
+from profiler.report.verdict import at_once
+from profiler.report.verdict.failures import failures
+from profiler.report.verdict.sentences import answer, name
 from profiler.units import show_bytes, show_count, show_plural, show_seconds, show_status
 
 MAX_RUNS = 6

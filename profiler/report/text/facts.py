@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
-from profiler.analysis.measured import Run
-from profiler.report.failures import LOUD as FAILED
-from profiler.report.failures import failures
+from profiler.analysis.reads.untraced_runs import Run
 from profiler.report.summary import Summary
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, Page
+from profiler.report.verdict.failures import LOUD as FAILED
+from profiler.report.verdict.failures import failures
 from profiler.trace import UNSEEN, Meta
 from profiler.units import show_bytes, show_path, show_plural
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from profiler.analysis.access import PATTERNS
-from profiler.analysis.measured import copies_of, mean_s, median_s
-from profiler.analysis.observed import DeviceRequests, FileBroughtIn, PageCache
-from profiler.analysis.readers import Reader
-from profiler.analysis.readers import label as reader_label
+from profiler.analysis.cost.below_the_program import DeviceRequests, FileBroughtIn, PageCache
+from profiler.analysis.reads.access import PATTERNS
+from profiler.analysis.reads.readers import Reader
+from profiler.analysis.reads.readers import label as reader_label
+from profiler.analysis.reads.untraced_runs import copies_of, mean_s, median_s
 from profiler.report.contents import tables
 from profiler.report.summary import FileSummary, Others, StructureSummary, Summary
 from profiler.report.text.facts import about, resident, runs_facts, tracing, unseen, verdict, warnings
 from profiler.report.text.page import DIM, GAP, HEAD, LOUD, WARN, WIDTH, Page
 from profiler.report.text.project import projected
-from profiler.report.verdict import answer, name
+from profiler.report.verdict.sentences import answer, name
 from profiler.trace import Meta
 from profiler.units import (
     show_bytes,

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from profiler.analysis.picture import COLUMNS, HIT, ROWS, Picture
+from profiler.analysis.reads.picture import COLUMNS, HIT, ROWS, Picture
 from profiler.report.text.page import DIM, Page
 from profiler.units import show_bytes, show_path, show_plural, show_seconds, show_short
 

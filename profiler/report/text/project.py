@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from profiler.analysis.measured import Run, median_s
-from profiler.analysis.projection import Projection
-from profiler.report import at_once, one_piece
+from profiler.analysis.reads.untraced_runs import Run, median_s
+from profiler.analysis.simulation.projection import Projection
 from profiler.report.text.page import DIM, GAP, WARN, WIDTH, Page
+from profiler.report.verdict import at_once, one_piece
 from profiler.units import show_bytes, show_count, show_percent, show_plural, show_seconds
 
 DIFFERS = 0.2

@@ -11,17 +11,17 @@ from typing import TextIO
 from rich.cells import cell_len
 from rich.text import Text
 
-from profiler.analysis.charges import usual_device
-from profiler.analysis.costs import Cost
-from profiler.analysis.measured import copies_of, median_s
-from profiler.analysis.projection import Projection
-from profiler.analysis.walltime import WallTime
-from profiler.report import at_once, one_piece
+from profiler.analysis.cost.charges import usual_device
+from profiler.analysis.cost.costs import Cost
+from profiler.analysis.cost.walltime import WallTime
+from profiler.analysis.reads.untraced_runs import copies_of, median_s
+from profiler.analysis.simulation.projection import Projection
 from profiler.report.summary import Summary
 from profiler.report.text import picture
 from profiler.report.text.facts import verdict, warnings
 from profiler.report.text.page import DIM, GAP, WARN, WIDTH, Page, coloured
-from profiler.report.verdict import first_line, second_line, why_line
+from profiler.report.verdict import at_once, one_piece
+from profiler.report.verdict.sentences import first_line, second_line, why_line
 from profiler.trace import UNSEEN
 from profiler.units import show_bytes, show_count, show_path, show_seconds, show_short
 

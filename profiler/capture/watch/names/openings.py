@@ -30,12 +30,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from profiler.capture import procfs
-from profiler.capture.recorder import FileFacts, Recorder
+from profiler.capture.calls.event_log import Recorder
 from profiler.capture.watch.names import fanotify
 from profiler.capture.watch.names.mounts import Mount, below, joined, kernel_device
 from profiler.capture.watch.names.namespaces import Namespace, Namespaces, inside
 from profiler.capture.watch.names.overlay import Stack, Wanted, layers
+from profiler.machine import procfs
+from profiler.trace import FileFacts
 from profiler.units import device_name, show_plural
 
 OPENING = np.dtype([("time_ns", "<i8"), ("tid", "<i4"), ("file", "<i4"), ("exec", "?"), ("batch", "<u4")])

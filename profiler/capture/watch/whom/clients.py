@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from profiler.capture.watch.whom.asked import OFF, Answer, Asked, Running, arguments, listed, split
 from profiler.capture.watch.whom.processes import parse_users
 from profiler.capture.watch.whom.targets import Target, parse
+from profiler.capture.watch.whom.wrappers import unwrapped
 from profiler.errors import UsageError
-from profiler.units import show_path
-
-Answer = tuple[list[Target], str]
-"""Targets, and one line for the user; "": nothing is to be said."""
-
-OFF = "watched too; --with none turns that off"
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A process as far as it matters here. name: of its program, at most 15 bytes. user: the effective
-    one."""
-
-    pid: int
-    name: str
-    words: tuple[str, ...] = ()
-    user: int = 0
 
 
 def daemons_of(command: Sequence[str]) -> Answer:
@@ -60,150 +44,6 @@ def coming(targets: Iterable[Target], command: Sequence[str]) -> list[Target]:
         for one in targets
     ]
 
-
-# -- the command within its wrappers -----------------------------------------------------------------------
-
-_WRAPPERS = {
-    "sudo": (
-        "ugpCrtTUDRha",
-        ("user", "group", "prompt", "close-from", "role", "type", "chdir", "chroot", "host"),
-        0,
-    ),
-    "doas": ("uCa", (), 0),
-    "env": ("uC", ("unset", "chdir"), 0),
-    "nice": ("n", ("adjustment",), 0),
-    "ionice": ("cn", ("class", "classdata"), 0),
-    "timeout": ("ks", ("kill-after", "signal"), 1),
-    "nohup": ("", (), 0),
-    "setsid": ("", (), 0),
-    "stdbuf": ("ioe", ("input", "output", "error"), 0),
-    "time": ("fo", ("format", "output"), 0),
-    "chrt": ("TPD", ("sched-runtime", "sched-period", "sched-deadline"), 1),
-    "taskset": ("", (), 1),
-}  # fmt: skip
-"""Programs that run another: letters and names of the options that take a value, and the arguments before
-the command (their manuals)."""
-
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
-
-
-def unwrapped(command: Sequence[str]) -> list[str]:
-    """The command that wrappers such as sudo or timeout run in the end; [] where that cannot be told."""
-    words = list(command)
-    while words and (name := os.path.basename(words[0])) in _WRAPPERS:
-        letters, names, before = _WRAPPERS[name]
-        rest, at = words[1:], 0
-        while at < len(rest) and (rest[at].startswith("-") or _is_assignment(name, rest[at])):
-            word = rest[at]
-            at += 1
-            if word == "--":
-                while at < len(rest) and _is_assignment(name, rest[at]):
-                    at += 1
-                break
-            if name == "env" and word.startswith(("-S", "--split-string")):
-                return []
-            at += _takes_next(word, letters, names)
-        words = rest[at + before :]
-    return words
-
-
-def _is_assignment(wrapper: str, word: str) -> bool:
-    return wrapper in ("env", "sudo") and bool(_ASSIGNMENT.fullmatch(word))
-
-
-def _takes_next(option: str, letters: str, names: Iterable[str]) -> bool:
-    """Whether the value of an option is the word behind it. In `-xu`, u may take it; in `-ux`, x is it."""
-    if option.startswith("--"):
-        return option[2:] in names
-    for at, letter in enumerate(option[1:], 2):
-        if letter in letters:
-            return at == len(option)
-    return False
-
-
-# -- what a client was asked -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A client with its arguments, and the processes among which its daemon may be."""
-
-    client: str
-    words: tuple[str, ...]
-    environment: Mapping[str, str]
-    processes: tuple[Running, ...]
-    user: int
-
-    def value(self, *names: str, within: Sequence[str] | None = None) -> str:
-        """The value of an option such as -H or --host; "" if it is not given."""
-        words = self.words if within is None else within
-        for at, word in enumerate(words):
-            if word == "--":
-                break
-            for name in names:
-                if word == name:
-                    return words[at + 1] if at + 1 < len(words) else ""
-                glued = word.startswith(f"{name}=") if name.startswith("--") else word.startswith(name)
-                if glued:
-                    return word[len(name) :].removeprefix("=")
-        return ""
-
-    def running(self, names: Iterable[str]) -> list[Running]:
-        """The daemons of these names, root's or the user's own: others could only pretend."""
-        wanted = {name[:15] for name in names}
-        return [one for one in self.processes if one.name in wanted and one.user in (0, self.user)]
-
-    def served_by(self, daemons: Sequence[Running], more: Sequence[Target] = ()) -> Answer:
-        """Daemons as targets, with what is to be watched besides."""
-        targets = [Target("pid", str(one.pid)) for one in daemons]
-        named = [f"{show_path(one.name)} (pid {one.pid})" for one in daemons]
-        return [*targets, *more], f"{self.client} asks {listed(named)} to do the work: {OFF}"
-
-    def unserved(self, who: str) -> Answer:
-        told = f"{self.client} asks {who} to do the work, and none runs here"
-        return [], f"{told}: only {self.client} itself is seen"
-
-    def elsewhere(self, place: str) -> Answer:
-        return [], (
-            f"{self.client} asks {show_path(place)}, which is not this machine, to do the work: only "
-            f"{self.client} itself is seen; run coldseek there"
-        )
-
-
-def listed(names: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def arguments(words: Sequence[str], letters: str, names: Iterable[str]) -> list[str]:
-    """The words that are neither options nor their values. letters, names: of those that take a value."""
-    names, at = set(names), 0
-    found: list[str] = []
-    while at < len(words):
-        word = words[at]
-        at += 1
-        if word == "--":
-            return [*found, *words[at:]]
-        if word.startswith("-") and word != "-":
-            at += _takes_next(word, letters, names)
-        else:
-            found.append(word)
-    return found
-
-
-def split(words: Sequence[str], letters: str, names: Iterable[str]) -> tuple[str, list[str]]:
-    """The verb of a client, after its general options, and what follows it; ("", []) where there is none."""
-    names, at = set(names), 0
-    while at < len(words):
-        word = words[at]
-        if not word.startswith("-"):
-            return word, list(words[at + 1 :])
-        at += 1 + _takes_next(word, letters, names)
-    return "", []
-
-
-# -- containers --------------------------------------------------------------------------------------------
 
 _DOCKER_LETTERS, _DOCKER_NAMES = "cHlna", (
     "config", "context", "host", "log-level", "tlscacert", "tlscert", "tlskey", "namespace", "address",
@@ -282,8 +122,6 @@ def _targets(kind: str, names: Iterable[str]) -> list[Target]:
     return list(dict.fromkeys(found))
 
 
-# -- virtual machines --------------------------------------------------------------------------------------
-
 _LIBVIRT = (
     "libvirtd", "virtqemud", "virtlxcd", "virtxend", "virtchd", "virtvboxd", "virtbhyved", "virtlogd",
     "virtlockd",
@@ -309,8 +147,6 @@ def _libvirt(asked: Asked) -> Answer:
         )
     return asked.unserved("libvirtd or virtqemud")
 
-
-# -- systemd -----------------------------------------------------------------------------------------------
 
 _STARTS = (
     "start", "restart", "try-restart", "reload-or-restart", "try-reload-or-restart", "isolate",
@@ -367,9 +203,6 @@ def _machinectl(asked: Asked) -> Answer:
     return _units(asked, [*(units if words[0] == "start" else units[:1]), "systemd-machined.service"])
 
 
-# -- LXD and Incus -----------------------------------------------------------------------------------------
-
-
 def _lxd(asked: Asked) -> Answer:
     daemon = "incusd" if asked.client == "incus" else "lxd"
     words = arguments(
@@ -396,9 +229,6 @@ _CLIENTS: dict[str, Callable[[Asked], Answer]] = {
 }  # fmt: skip
 
 CLIENTS = tuple(_CLIENTS)
-
-
-# -- the processes that run now ----------------------------------------------------------------------------
 
 
 def _processes() -> list[Running]:

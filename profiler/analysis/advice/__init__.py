@@ -1,0 +1,1 @@
+"""Why a start is slow, and what would help."""

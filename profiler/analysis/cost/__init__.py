@@ -1,0 +1,1 @@
+"""What a start waited for, and where its time went."""

@@ -1,0 +1,328 @@
+"""Each request of a cold start, and what it was for: a file, a structure of an image, a file system's own.
+
+Where a tracer saw the page cache and the devices in a cold run, the requests are those that it saw. A
+request belongs to the page that was brought in at its place on the disk. For any other trace they are
+simulated, and their time is that on one usual disk. Times are in nanoseconds where a name ends in _ns, in
+seconds where it ends in _s; offsets and sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from profiler import devices as device_models
+from profiler.analysis.cost.below_the_program import METADATA_KINDS, brought_in
+from profiler.analysis.host import MEMORY_FILESYSTEMS
+from profiler.analysis.intervals import Ints, fresh, joined, spans
+from profiler.analysis.reads.attribution import structure_of
+from profiler.analysis.simulation.inverse import partitions
+from profiler.analysis.simulation.placement import place
+from profiler.analysis.simulation.projection import Cold, Projection, project, requests
+from profiler.devices.model import Device
+from profiler.trace import DEVICE_OPS, Trace
+
+USUAL_DEVICE = "hdd-7200"
+"""The disk on which simulated requests take their time: the one of the presets on which places matter most,
+and on which the structures of an image are weighed too."""
+
+HOWS = ("read", "mapped", "metadata")
+"""How it came in: by a call that reads or advises; by a page fault on a mapped file, or the start of a
+program; what the file system reads of its own."""
+
+COLUMNS = {
+    "time_ns": "int64", "file": "int64", "of": "object", "offset": "int64", "size": "int64",
+    "how": "object", "structure": "object", "waited_s": "float64",
+}  # fmt: skip
+"""Of `Charges.requests`: time_ns, when it was issued; file, row of the trace's files, -1: a file system's
+own; of, "" but for those, then what to call the file system; offset in the file, of a file system's own on
+its device; how, one of HOWS; structure, of the image ("": it is none); waited_s, NaN: not known."""
+
+_ADVICE = ("readahead", "fadvise_willneed")
+
+_NOWHERE = -1
+
+
+@dataclass(frozen=True)
+class Charges:
+    """requests: COLUMNS, one row a request, by time. observed: a tracer saw them in a cold run; else they
+    are simulated."""
+
+    requests: pd.DataFrame
+    observed: bool
+
+
+def usual_device() -> Device:
+    """The disk of USUAL_DEVICE; the same object each time."""
+    return device_models.find(USUAL_DEVICE)
+
+
+def charges(
+    trace: Trace,
+    reads: pd.DataFrame | None = None,
+    cold_start: Cold | None = None,
+    on_usual: Projection | None = None,
+) -> Charges:
+    """The requests of a cold start of the traced program. reads, cold_start, on_usual: `trace.reads()`,
+    `projection.requests(trace)` and its projection on `usual_device` if at hand."""
+    reads = trace.reads() if reads is None else reads
+    is_seen = trace.meta.cache == "cold" and trace.saw("cache") and trace.saw("device")
+    if is_seen:
+        table = _observed(trace, reads)
+    else:
+        cold_start = requests(trace, reads) if cold_start is None else cold_start
+        on_usual = project(cold_start, usual_device()) if on_usual is None else on_usual
+        table = _simulated(trace, cold_start).assign(waited_s=on_usual.times)
+    table["structure"] = np.where(table["file"] >= 0, structure_of(table, trace.structures), "")
+    return Charges(table.astype(COLUMNS)[list(COLUMNS)], is_seen)
+
+
+# ---- simulated --------------------------------------------------------------------------------------------
+
+
+def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
+    frame = cold_start.requests
+    own = frame["own"].to_numpy(bool)
+    events = trace.events
+    advised = events[events["op"].isin(_ADVICE).to_numpy(bool)]
+    # of what no read caused, that is advice which was asked for at the moment of a call that advises
+    moments = pd.MultiIndex.from_frame(advised[["file", "time_ns"]].astype("int64"))
+    by_advice = pd.MultiIndex.from_frame(frame[["file", "time_ns"]].astype("int64")).isin(moments)
+    by_call = (frame["read"].to_numpy(np.int64) >= 0) | by_advice
+    names = _names_of_file_systems(trace)
+    return pd.DataFrame(
+        {
+            "time_ns": frame["time_ns"].to_numpy(np.int64),
+            "file": np.where(own, -1, frame["file"].to_numpy(np.int64)),
+            "of": np.where(own, [names.get(device, _name("", device)) for device in frame["device"]], ""),
+            "offset": np.where(own, frame["device_offset"], frame["offset"]),
+            "size": frame["size"].to_numpy(np.int64),
+            "how": np.select([own, by_call], ["metadata", "read"], "mapped"),
+        }
+    )
+
+
+# ---- observed ---------------------------------------------------------------------------------------------
+
+
+def _observed(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
+    stretches = _stretches(trace, reads)
+    disk_requests = trace.layer("device")
+    disk_requests = disk_requests[disk_requests["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
+    stretch, offset = _by_place(trace, disk_requests, stretches)
+    placed = np.unique(stretch[stretch >= 0])
+    nowhere = stretches["place"].to_numpy(np.int64) == _NOWHERE
+    nowhere[placed] = False
+    rest = np.flatnonzero(stretch < 0)
+    stretch[rest] = _by_time(disk_requests.iloc[rest], stretches, np.flatnonzero(nowhere))
+    of_stretch = stretch >= 0
+    offset = np.where(
+        of_stretch & (offset < 0), stretches["offset"].to_numpy(np.int64)[stretch] if len(stretches) else 0,
+        offset,
+    )  # fmt: skip
+    disks = disk_requests["file"].map(trace.files["device"]).fillna("").to_numpy(object)
+    by_disk = _names_of_disks(trace)
+    how = np.where(of_stretch, _taken(stretches["how"], stretch, ""), "metadata")
+    of = [by_disk.get(disk, _name("", disk)) for disk in disks]
+    table = pd.DataFrame(
+        {
+            "time_ns": disk_requests["time_ns"].to_numpy(np.int64),
+            "file": np.where(how == "metadata", -1, _taken(stretches["file"], stretch, -1).astype(np.int64)),
+            "of": np.where(
+                how == "metadata", np.where(of_stretch, _taken(stretches["of"], stretch, ""), of), ""
+            ),
+            "offset": np.where(offset < 0, disk_requests["offset"].to_numpy(np.int64, na_value=0), offset),
+            "size": disk_requests["size"].to_numpy(np.int64, na_value=0),
+            "how": how,
+            "waited_s": _waited_s(trace, disk_requests),
+        }
+    )
+    unseen = _without_a_disk(trace, stretches, np.unique(stretch[of_stretch]))
+    if len(unseen):
+        table = pd.concat([table, unseen], ignore_index=True)
+        table = table.sort_values("time_ns", kind="stable", ignore_index=True)
+    return table
+
+
+def _stretches(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
+    """What the program brought in, pages that follow each other as one, until the next request reaches a
+    device: time_ns, tid, file, of, offset, size, how, and place: `_NOWHERE` where no place on a disk is
+    known. What a write made is left out; reads past the page cache are in it.
+    """
+    events = trace.events
+    turn = np.cumsum(events["op"].isin(DEVICE_OPS).to_numpy(bool))
+    missed = ((events["layer"] == "cache") & (events["op"] == "miss")).to_numpy(bool)
+    pages = events[missed]
+    part = brought_in(trace, reads)["part"].to_numpy(object)
+    # the kernel adds pages of tmpfs to the cache as it does any others
+    in_memory = np.append(trace.files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool), False)
+    kept = (part != "written") & ~in_memory[pages["file"].to_numpy()]
+    kept &= pages["offset"].notna().to_numpy(bool) & pages["size"].gt(0).to_numpy(bool)
+    direct = reads[(reads["direct"] & reads["offset"].notna()).to_numpy(bool)]
+    columns = ["time_ns", "tid", "file", "offset", "size"]
+    both = pd.concat([pages.loc[kept, columns], direct[columns]], ignore_index=True).astype("int64")
+    both["how"] = np.append(part[kept], np.full(len(direct), "read", object))
+    both["turn"] = np.append(turn[missed][kept], np.full(len(direct), -1))
+    is_own = np.append(trace.files["kind"].isin(METADATA_KINDS).to_numpy(bool), True)
+    both.loc[is_own[both["file"].to_numpy()], "how"] = "metadata"
+    start, end = spans(both["offset"].to_numpy(), both["size"].to_numpy())
+    follows = np.zeros(len(both), bool)
+    alike = [both[name].to_numpy() for name in ("file", "tid", "how", "turn")]
+    follows[1:] = (start[1:] == end[:-1]) & (both["turn"].to_numpy()[1:] >= 0)
+    for values in alike:
+        follows[1:] &= values[1:] == values[:-1]
+    first = np.flatnonzero(~follows)
+    last = np.append(first[1:], len(both))[: len(first)] - 1
+    table: pd.DataFrame = both.iloc[first].drop(columns="turn").assign(size=end[last] - start[first])
+    table = table.sort_values("time_ns", kind="stable", ignore_index=True)
+    names = _names_of_file_systems(trace)
+    devices = np.append(trace.files["device"].to_numpy(object), "")[table["file"].to_numpy()]
+    table["of"] = [
+        names.get(device, _name("", device)) if how == "metadata" else ""
+        for device, how in zip(devices, table["how"], strict=True)
+    ]
+    return table.assign(place=_NOWHERE)
+
+
+def _by_place(trace: Trace, disk_requests: pd.DataFrame, stretches: pd.DataFrame) -> tuple[Ints, Ints]:
+    """For each request the row of the stretch that lies first in it on the disk, and where in its file that
+    is; -1, -1: none does. Sets `place` of the stretches to where on the disk they begin.
+    """
+    none = np.full(len(disk_requests), -1, np.int64)
+    disks = partitions(trace)
+    device = np.append(trace.files["device"].to_numpy(object), "")
+    by_extents = np.isin(stretches["file"].to_numpy(), trace.extents["file"].to_numpy(np.int64))
+    is_device = np.append(trace.files["kind"].isin(("metadata", "block")).to_numpy(bool), False)
+    on_disk = np.array([name in disks for name in device], bool)[stretches["file"].to_numpy()]
+    rows = stretches.assign(row=np.arange(len(stretches)))
+    placed = place(rows[by_extents & on_disk], trace.files, trace.extents).requests
+    itself = rows[~by_extents & on_disk & is_device[rows["file"].to_numpy()]]
+    placed = pd.concat([placed, itself.assign(device_offset=itself["offset"])], ignore_index=True)
+    if not len(placed) or not len(disk_requests):
+        return none, none.copy()
+    where = [disks[name] for name in device[placed["file"].to_numpy(np.int64)]]
+    begin = placed["device_offset"].to_numpy(np.int64) + np.array([one.start for one in where], np.int64)
+    start, end = spans(begin, placed["size"].to_numpy(np.int64))
+    row = placed["row"].to_numpy(np.int64)
+    stretches.loc[row, "place"] = start
+
+    known = (disk_requests["file"] >= 0) & disk_requests["offset"].notna()
+    wanted = np.flatnonzero(known.to_numpy(bool))
+    asked = disk_requests.iloc[wanted]
+    low, high = spans(asked["offset"].to_numpy(np.int64), asked["size"].to_numpy(np.int64, na_value=1))
+    names = np.append([one.disk for one in where], device[asked["file"].to_numpy(np.int64)])
+    group, groups = np.split(pd.factorize(names)[0].astype(np.int64), [len(placed)])
+    pieces = fresh(group, start, end)
+    keys, _, _ = joined(
+        np.concatenate([group[pieces.row], group[pieces.row], groups, groups]),
+        np.concatenate([pieces.start, pieces.end, low, high]),
+    )
+    begins, ends, low, high = np.split(keys, np.cumsum([len(pieces.row), len(pieces.row), len(wanted)]))
+    order = np.argsort(begins, kind="stable")
+    first = np.searchsorted(ends[order], low, side="right")  # pieces are disjoint: in the order of ends too
+    piece = order[np.minimum(first, len(order) - 1)]
+    met = (first < len(order)) & (begins[piece] < high)
+    piece, wanted, low = piece[met], wanted[met], asked["offset"].to_numpy(np.int64)[met]
+    part = pieces.row[piece]
+    stretch, offset = none, none.copy()
+    stretch[wanted] = row[part]
+    offset[wanted] = placed["offset"].to_numpy(np.int64)[part] + np.maximum(low - start[part], 0)
+    return stretch, offset
+
+
+def _by_time(disk_requests: pd.DataFrame, stretches: pd.DataFrame, candidates: Ints) -> Ints:
+    """For each request the last of the candidates that its task brought in before it, or that anybody did;
+    -1: none. A task adds pages to the cache and then asks for them."""
+    found = np.full(len(disk_requests), -1, np.int64)
+    if not len(candidates) or not len(disk_requests):
+        return found
+    time, tid = (stretches[name].to_numpy(np.int64)[candidates] for name in ("time_ns", "tid"))
+    when, task = (disk_requests[name].to_numpy(np.int64) for name in ("time_ns", "tid"))
+    last = np.searchsorted(time, when, side="right") - 1
+    found[last >= 0] = candidates[last[last >= 0]]
+    keys, _, _ = joined(np.concatenate([tid, task]), np.concatenate([time, when]))
+    mine, asked = keys[: len(time)], keys[len(time) :]
+    order = np.argsort(mine, kind="stable")
+    last = np.searchsorted(mine[order], asked, side="right") - 1
+    by_task = (last >= 0) & (tid[order][np.maximum(last, 0)] == task)
+    found[by_task] = candidates[order[last[by_task]]]
+    return found
+
+
+def _without_a_disk(trace: Trace, stretches: pd.DataFrame, asked: Ints) -> pd.DataFrame:
+    """What came in without any request of a disk, a stretch a request: of files that lie on none, as those
+    of network file systems (their devices have the major number 0) do."""
+    files = stretches["file"].to_numpy(np.int64)
+    device = np.append(trace.files["device"].to_numpy(object), "")
+    no_disk = np.array([name.startswith("0:") for name in device], bool)
+    placed = np.isin(files, trace.extents["file"].to_numpy(np.int64)) | np.isin(files, files[asked])
+    rows: pd.DataFrame = stretches[
+        no_disk[files] & ~placed & (stretches["how"] != "metadata").to_numpy(bool)
+    ]
+    return rows[["time_ns", "file", "of", "offset", "size", "how"]].assign(waited_s=np.nan)
+
+
+def _waited_s(trace: Trace, disk_requests: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """For each request the seconds that it was under way and no earlier one was, and in which a task waited
+    for a device: they add up to the time in which both was the case. In a trace without waits all of the
+    time that any was under way counts."""
+    begin = disk_requests["time_ns"].to_numpy(np.int64)
+    known = disk_requests["duration_ns"].notna().to_numpy(bool)
+    start, end = spans(begin, disk_requests["duration_ns"].to_numpy(np.int64, na_value=0))
+    reached = np.append(start[:1], np.maximum.accumulate(end)[:-1])
+    clock = _clock_of_waits(trace)
+    seconds: npt.NDArray[np.float64] = clock(end) - clock(np.minimum(np.maximum(start, reached), end))
+    return np.where(known, seconds / 1e9, np.nan)
+
+
+def _clock_of_waits(trace: Trace) -> Callable[[Ints], npt.NDArray[np.float64]]:
+    """A clock that goes on only while a task waits for a device; ns -> ns."""
+    waits = trace.waits
+    if not len(waits):
+        return lambda moment: moment.astype(np.float64)
+    waits = waits[((waits["reason"] == "device") & waits["duration_ns"].notna()).to_numpy(bool)]
+    waits = waits.sort_values("start_ns", kind="stable")
+    start, end = spans(*(waits[name].to_numpy(np.int64) for name in ("start_ns", "duration_ns")))
+    reached = np.append(np.zeros(min(len(end), 1), np.int64), np.maximum.accumulate(end)[:-1])
+    start, end = np.maximum(start, reached), np.maximum(end, reached)
+    points = np.column_stack([start, end]).reshape(-1)  # in order: each begins where the last has ended
+    gone = np.repeat(np.cumsum(end - start), 2)
+    gone[::2] -= end - start
+    return lambda moment: np.interp(moment, points, gone, 0.0) if len(points) else np.zeros(len(moment))
+
+
+# ---- what to call things ----------------------------------------------------------------------------------
+
+
+def _taken(column: pd.Series, rows: Ints, otherwise: object) -> npt.NDArray[np.object_]:
+    values = np.append(column.to_numpy(object), [otherwise])
+    found: npt.NDArray[np.object_] = values[np.where(rows >= 0, rows, len(column))]
+    return found
+
+
+def _name(filesystem: str, device: str) -> str:
+    what = filesystem or "file system"
+    return f"{what} on {device}" if device else what
+
+
+def _names_of_file_systems(trace: Trace) -> dict[str, str]:
+    """What to call the file system on each device, by "major:minor": as most of its files say."""
+    used = trace.files[trace.files["kind"].isin(("regular", "directory")).to_numpy(bool)]
+    used = used[((used["filesystem"] != "") & (used["device"] != "")).to_numpy(bool)]
+    most = used.groupby("device", sort=False)["filesystem"].agg(lambda kinds: kinds.value_counts().index[0])
+    return {str(device): _name(str(filesystem), str(device)) for device, filesystem in most.items()}
+
+
+def _names_of_disks(trace: Trace) -> dict[str, str]:
+    """The same for whole disks, where one file system is all that was used of one."""
+    names = _names_of_file_systems(trace)
+    by_disk: dict[str, set[str]] = {}
+    for device, partition in partitions(trace).items():
+        if device in names:
+            by_disk.setdefault(partition.disk, set()).add(names[device])
+    return {disk: found.pop() if len(found) == 1 else f"file systems on {disk}"
+            for disk, found in by_disk.items()}  # fmt: skip

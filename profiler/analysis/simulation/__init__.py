@@ -1,0 +1,1 @@
+"""The kernel and the device, simulated: from reads to requests to seconds."""

@@ -1,0 +1,384 @@
+"""What a cold start costs on a device: the requests that reach it, served by a model of it.
+
+Cold cost counts what has to be brought in if nothing is cached at the start and nothing is evicted: a
+re-read is free. Device time that the program does not wait for, because it was read ahead while the program
+was busy, is told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from profiler.analysis.host import facts_of_devices
+from profiler.analysis.intervals import PAGE, Ints, exact_sum
+from profiler.analysis.reads.untraced_runs import copies_of, measured, median_bytes, median_s
+from profiler.analysis.simulation.metadata import Metadata, metadata, unseen
+from profiler.analysis.simulation.page_cache import simulate
+from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETHER, Placement, place
+from profiler.analysis.simulation.sequential import sequential_s
+from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
+from profiler.analysis.simulation.waiting import NEVER, Clock, clock, overlapping, waits
+from profiler.devices.model import Device, Floats
+from profiler.errors import ColdseekError, UsageError
+from profiler.trace import DEVICE_OPS, Trace
+
+MAX_SERVED = 5_000_000
+"""Requests times copies; more are refused (about 300 bytes of memory and a microsecond each)."""
+
+SPREADS = 2.0
+"""A band reaches so many standard deviations of what is left to chance to either side: 95% of cases."""
+
+
+@dataclass(frozen=True)
+class Cold:
+    """What reaches the device in a cold start, and when.
+
+    requests: the columns of `placement.place`, plus own (bool: the file system's, not the program's), handed
+    (bool, see `_handed`), issued_s and needed_s (on the program's clock, see `waiting`), group (int64, see
+    `waiting.overlapping`) and each (bool: each of several starts has that file for itself, see `sharing`;
+    without it: all of them), in the order in which they are made. placed: as in `Placement.known`. warm_s:
+    the median wall time of untraced warm runs, None if there are none. metadata: where the file system's own
+    requests come from, one of `metadata.SOURCES`; spread: as of `metadata.Metadata`. missing: what a cold
+    start reads besides, in words, a reason each; with any the cost is at least that. measured_bytes: the
+    median of what the untraced cold runs read from devices, None if that is not known. measured_copies: the
+    untraced runs are of so many starts at once, warm_s is the slowest's. sharing: what several starts share.
+    """
+
+    requests: pd.DataFrame
+    placed: str
+    warm_s: float | None
+    metadata: str = "none"
+    spread: float = 0.0
+    missing: tuple[str, ...] = ()
+    measured_bytes: int | None = None
+    measured_copies: int = 1
+    sharing: Sharing = field(default_factory=Sharing)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The projected cost of a cold start on one device.
+
+    device, title: its name and one line on it. copies: starts at once. requests, bytes: what reaches the
+    device, of all copies. seconds: how long the program waits for the device (of several copies: the one
+    that waits longest; mean_s: all of them in the mean); low_s, high_s: the band that real devices of this
+    kind are expected in. sequential_s: the same if these bytes, of all copies, lay in one piece and were
+    read in order, all asked for at once (see `sequential`); no more than `seconds`, as nobody waits for much
+    of what is read ahead. busy_s: how long the device is busy, with what nobody waits for too. start_s,
+    start_low_s, start_high_s: the whole start, which is the untraced warm wall time and the waiting; None
+    where no warm run was timed, or runs of another number of copies. The time of one is taken for that of
+    several, as if each had a processor of its own. placed: as in `Placement.known`. shares: part of the
+    device's time -> share of it, as far as the model tells parts apart. metadata_requests: those of the file
+    systems' own among the requests, None where they are left out; metadata_source, missing: as of `Cold`.
+    measured_bytes: as of `Cold`, None where that is of another number of copies. sharing: what of the files
+    was taken as read once for all copies. times: float64, seconds that each request of one copy is waited
+    for. reads: int64, the row of the reads' frame that caused each of these requests; -1: none of them.
+    """
+
+    device: str
+    title: str
+    copies: int
+    requests: int
+    bytes: int
+    seconds: float
+    mean_s: float
+    low_s: float
+    high_s: float
+    sequential_s: float
+    busy_s: float
+    start_s: float | None
+    start_low_s: float | None
+    start_high_s: float | None
+    placed: str
+    shares: dict[str, float]
+    metadata_requests: int | None
+    metadata_source: str
+    missing: tuple[str, ...]
+    measured_bytes: int | None
+    sharing: Sharing
+    times: npt.NDArray[np.float64] = field(repr=False, compare=False)
+    reads: Ints = field(repr=False, compare=False)
+
+
+def requests(
+    trace: Trace,
+    reads: pd.DataFrame | None = None,
+    resident: pd.DataFrame | None = None,
+    lookups: bool = True,
+    own: Sequence[str] | None = None,
+    read_ahead_kb: int | None = None,
+) -> Cold:
+    """What reaches the device in a cold start, where it lies there, and when it is made.
+
+    reads: trace.reads() if at hand. resident: what is in the page cache all the same, see
+    `pagecache.simulate`. lookups: with what the file systems read of their own (`metadata`), which several
+    starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
+    read_ahead_kb: of all devices; None: as the trace says.
+    """
+    reads = trace.reads() if reads is None else reads
+    known = [] if resident is None else resident["file"].unique().tolist()
+    found = metadata(trace, known)
+    placement = _placed(trace, simulate(trace, resident=resident, read_ahead_kb=read_ahead_kb), found)
+    frame, source, missing = placement.requests.assign(own=False), "none", list(unseen(trace))
+    spread = 0.0
+    if lookups:
+        frame, source, spread = _with_own(frame, found.requests), found.source, found.spread
+        if source == "none":
+            missing.append("what file systems read of their own")
+        elif found.cached:
+            missing.append("names and inodes, which stayed in memory")
+    groups = overlapping(reads)
+    made = frame.assign(
+        group=_groups(frame, groups),
+        handed=_handed(frame, reads, groups),
+        **_clocked(frame, clock(trace, reads)),
+    )
+    of_files = ~made["own"].to_numpy(bool)
+    file = made["file"].to_numpy(np.int64)
+    mine = own_files(trace, own, np.unique(file[of_files]).tolist())
+    made = made.assign(each=mine[file] & of_files)
+    return Cold(
+        made,
+        placement.known,
+        median_s(measured(trace.meta, "warm")[0]),
+        source,
+        spread,
+        tuple(missing),
+        # as they were run, which is not what is asked for then
+        median_bytes(measured(trace.meta, "cold")[0]) if own is None else None,
+        copies_of(trace.meta),
+        sharing(made[of_files], trace.files),
+    )
+
+
+def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
+    """The cost of a cold start on `device`, as if everything that was read lay on it.
+
+    what: a trace, or what `requests` made of it (made once for several devices).
+
+    Devices of the trace are laid one after another on the one that is projected, FILE_GAP apart. Of `copies`
+    such starts at once each makes a request in turn, or all of a group. The files that each has for itself
+    are laid behind those of the one before. What they share is read once, by the first: the others find it
+    there, or wait until it is.
+
+    On a device with `handoff_us` each read that a thread makes for another (`_handed`), and that the program
+    waits for, takes so much longer.
+
+    The band: the device's own (`Device.low_ratio`, `high_ratio`), the chance in its model, the order in
+    which it serves what is queued, and how well the file systems' own requests are known.
+
+    Raises UsageError for copies < 1, ColdseekError for more requests than MAX_SERVED.
+    """
+    cold = requests(what) if isinstance(what, Trace) else what
+    frame, origin = _counted(cold.requests, device.counts)
+    if copies < 1:
+        raise UsageError(f"{copies} copies make no sense; give a number from 1")
+    if copies > 1 and len(frame) * copies > MAX_SERVED:
+        raise ColdseekError(
+            f"{copies} copies of {len(frame)} requests are too many; at most {MAX_SERVED} are modelled"
+        )
+    sizes = frame["size"].to_numpy(np.int64)
+    offsets, span = _on_one_device(frame)
+    issued, needed = (frame[name].to_numpy(np.float64) for name in ("issued_s", "needed_s"))
+    group = frame["group"].to_numpy(np.int64)
+    turn = np.cumsum(np.diff(group, prepend=group[:1]) != 0)
+    request, copy = _interleave(turn, copies)
+    apart = frame["each"].to_numpy(bool) if "each" in frame else np.ones(len(frame), bool)
+    served = apart[request] | (copy == 0)
+    here, by = request[served], copy[served]
+    service = device.serve(
+        (offsets[here] + _behind(offsets, sizes, apart, span, copies)[by]) % SPACE,
+        sizes[here],
+        _arrivals(issued, turn, here, copies if apart.any() else 1),
+    )
+    latency, occupied = np.zeros(len(request)), np.zeros(len(request))
+    latency[served], occupied[served] = service.latency, service.occupied
+    waited = waits(
+        issued[request], needed[request], turn[request], copy, latency, occupied,
+        _served_as(request, copy, served),
+    )  # fmt: skip
+    if device.handoff_us:
+        waited += np.where(
+            frame["handed"].to_numpy(bool)[request] & (waited > 0), device.handoff_us / 1e6, 0
+        )
+    each = np.bincount(copy, weights=waited, minlength=copies)
+    slowest = int(np.argmax(each))
+    seconds, busy = float(each[slowest]), float(latency.sum())
+    own = cold.requests["own"].to_numpy(bool)
+    warm_s = cold.warm_s if cold.measured_copies in (1, copies) else None
+    mine = copy == slowest
+    times = np.bincount(origin[request[mine]], weights=waited[mine], minlength=len(own)).astype(np.float64)
+    chance = SPREADS * service.spread_s + cold.spread * float(times[own].sum())
+    low = max((seconds - service.sooner_s) * device.low_ratio - chance, 0.0)
+    high = (seconds + service.later_s) * device.high_ratio + chance if seconds else 0.0
+    brought = exact_sum(sizes[apart]) * (copies - 1) + exact_sum(sizes)
+    largest = int(sizes.max()) if len(sizes) else 0
+    begin = int(offsets.min()) if len(offsets) else 0
+    return Projection(
+        device=device.name,
+        title=device.title,
+        copies=copies,
+        requests=len(np.unique(origin[apart])) * (copies - 1) + len(own),
+        bytes=brought,
+        seconds=seconds,
+        mean_s=min(float(each.mean()), seconds),  # equal copies: a sum of roundings may exceed the largest
+        low_s=low,
+        high_s=high,
+        sequential_s=min(sequential_s(device, brought, largest, begin), seconds),
+        busy_s=busy,
+        **{
+            name: None if warm_s is None else warm_s + wait
+            for name, wait in (("start_s", seconds), ("start_low_s", low), ("start_high_s", high))
+        },
+        placed=cold.placed,
+        shares={name: float(part.sum()) / busy for name, part in service.parts.items()} if busy else {},
+        metadata_requests=None if cold.metadata == "none" else int(own.sum()),
+        metadata_source=cold.metadata,
+        missing=cold.missing,
+        measured_bytes=cold.measured_bytes if cold.measured_copies == copies else None,
+        sharing=cold.sharing,
+        times=times,
+        reads=cold.requests["read"].to_numpy(np.int64),
+    )
+
+
+def _placed(trace: Trace, asked: pd.DataFrame, own: Metadata) -> Placement:
+    """The requests on their devices. In how many pieces of memory they lie decides into how many a device
+    splits them: what was observed of a cold run tells, else half of the large ones are taken to be split."""
+
+    def placed(scattered: float) -> Placement:
+        return place(asked, trace.files, trace.extents, facts, scattered)
+
+    facts = facts_of_devices(trace)
+    if own.source != "observed" or not trace.saw("device"):
+        return placed(HALF)
+    seen = int(trace.events["op"].isin(DEVICE_OPS).sum()) - len(own.requests)
+    apart, whole, together = (len(placed(share).requests) for share in (1.0, 0.0, TOGETHER))
+    if apart == whole or seen < (together + whole) / 2:
+        return placed(TOGETHER if seen < (together + whole) / 2 else HALF)
+    return placed(min(max((seen - whole) / (apart - whole), 0.0), 1.0))
+
+
+def _with_own(frame: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """The requests with those of the file systems among them, by time, these first: a file is looked up
+    before it is read."""
+    if not len(own):
+        return frame
+    rows = own.assign(read=np.int64(-1), offset=own["device_offset"], folio=PAGE, own=True)
+    every = pd.concat([rows[frame.columns], frame], ignore_index=True)
+    return every.sort_values("time_ns", kind="stable", ignore_index=True).astype(frame.dtypes.to_dict())
+
+
+def _counted(frame: pd.DataFrame, counts: str) -> tuple[pd.DataFrame, Ints]:
+    """The requests as a device counts them (`Device.counts`), and of which row of `frame` each is a part.
+
+    Of ext4's own each block is a bio (linux: fs/buffer.c, submit_bh); what is read of a file in one go is
+    one bio up to 256 folios, and mostly a request too.
+    """
+    origin = np.arange(len(frame), dtype=np.int64)
+    if counts != "bios" or not frame["own"].any():
+        return frame, origin
+    pages = np.where(frame["own"], -(-frame["size"].to_numpy(np.int64) // PAGE), 1)
+    origin = np.repeat(origin, pages)
+    number = np.arange(len(origin)) - np.repeat(np.cumsum(pages) - pages, pages)
+    parts: pd.DataFrame = frame.iloc[origin]
+    own = parts["own"].to_numpy(bool)
+    size = np.where(own, PAGE, parts["size"].to_numpy(np.int64))
+    return parts.assign(
+        size=size,
+        offset=parts["offset"].to_numpy(np.int64) + number * PAGE,
+        device_offset=parts["device_offset"].to_numpy(np.int64) + number * PAGE,
+    ), origin
+
+
+def _groups(frame: pd.DataFrame, group_of_read: Ints) -> Ints:
+    """For each request the number of its group: of its read, or one of its own moment where it has none."""
+    read = frame["read"].to_numpy(np.int64)
+    moment = frame["time_ns"].to_numpy(np.int64)
+    own = len(group_of_read) + np.cumsum(np.diff(moment, prepend=moment[:1]) != 0)
+    return np.where(read >= 0, np.append(group_of_read, 0)[read], own)
+
+
+def _handed(frame: pd.DataFrame, reads: pd.DataFrame, group_of_read: Ints) -> npt.NDArray[np.bool_]:
+    """The first request of each read that a thread made for another: no trace tells, so of each that another
+    thread than the first of its process made while nothing else was being read."""
+    by_other = (reads["tid"] != reads["pid"]).to_numpy(bool)
+    by_other = by_other & (np.bincount(group_of_read, minlength=1)[group_of_read] == 1)
+    read = frame["read"].to_numpy(np.int64)
+    first = np.zeros(len(frame), np.bool_)
+    first[np.unique(read, return_index=True)[1]] = True
+    found: npt.NDArray[np.bool_] = first & (read >= 0) & np.append(by_other, False)[read]
+    return found
+
+
+def _clocked(frame: pd.DataFrame, program: Clock) -> dict[str, Floats]:
+    """issued_s and needed_s. Requests are made in their order, whatever a rounding of times makes of it."""
+    at = np.minimum(frame["time_ns"].to_numpy(np.int64), NEVER - 1)  # however late: it was made
+    issued = np.maximum.accumulate(program(at))
+    needed_ns, time_ns = (frame[name].to_numpy(np.int64) for name in ("needed_ns", "time_ns"))
+    return {
+        "issued_s": issued,
+        "needed_s": np.where(needed_ns <= time_ns, issued, np.maximum(program(needed_ns), issued)),
+    }
+
+
+def _arrivals(issued: Floats, turn: Ints, request: Ints, copies: int) -> Floats:
+    """When requests reach the device, in the order of service: those of one turn together, any others at
+    least a nanosecond apart. Several copies leave it no pause.
+    """
+    pause = np.where(np.diff(turn, prepend=-1) != 0, 1e-9, 0.0)
+    if copies == 1:
+        pause = np.where(pause > 0, np.maximum(np.diff(issued, prepend=0.0), pause), 0.0)
+    arrivals: Floats = np.cumsum(pause)[request]
+    return arrivals
+
+
+def _on_one_device(frame: pd.DataFrame) -> tuple[Ints, int]:
+    """Offsets with all devices laid one after another, and how much of the device they span, in bytes."""
+    offsets = frame["device_offset"].to_numpy(np.int64).copy()
+    ends = offsets + np.minimum(frame["size"].to_numpy(np.int64), SPACE)
+    which, names = pd.factorize(frame["device"])
+    base = 0
+    for index in range(len(names)):
+        rows = which == index
+        lowest = int(offsets[rows].min())
+        end = int(ends[rows].max())
+        if index:
+            offsets[rows] = (offsets[rows] - lowest + base) % SPACE
+            base += end - lowest + FILE_GAP
+        else:
+            base = end + FILE_GAP
+    return offsets, base
+
+
+def _behind(offsets: Ints, sizes: Ints, own: npt.NDArray[np.bool_], span: int, copies: int) -> Ints:
+    """By how much the files of each copy lie behind those of the first: all behind what the first has and
+    what they share, which is `span` bytes."""
+    if not own.any():
+        return np.zeros(copies, np.int64)
+    lowest = int(offsets[own].min())
+    length = int((offsets[own] + np.minimum(sizes[own], SPACE)).max()) - lowest + FILE_GAP
+    shifts = [(span - lowest + (number - 1) * length) % SPACE for number in range(1, copies)]
+    return np.array([0, *shifts], np.int64)
+
+
+def _served_as(request: Ints, copy: Ints, served: npt.NDArray[np.bool_]) -> Ints:
+    """For each place in the order of service that at which what it asks for is brought in: the first copy's,
+    where it is not served itself."""
+    first = copy == 0
+    places = np.empty(int(first.sum()), np.int64)
+    places[request[first]] = np.flatnonzero(first)
+    return np.where(served, np.arange(len(request)), places[request])
+
+
+def _interleave(turn: Ints, copies: int) -> tuple[Ints, Ints]:
+    """The order of service: for each place in it the request, and which copy makes it."""
+    request = np.tile(np.arange(len(turn)), copies)
+    copy = np.repeat(np.arange(copies), len(turn))
+    order = np.lexsort((request, copy, turn[request]))
+    return request[order], copy[order]

@@ -1,0 +1,158 @@
+"""When requests are issued, and how long the program waits for them: device time and program time told
+apart.
+
+The program's clock is the time that a run would take if every read were answered at once. It stands still
+while the program waits.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from profiler.analysis.intervals import Ints, spans
+from profiler.analysis.reads.untraced_runs import measured, median_s
+from profiler.calls import READ_OPS
+from profiler.trace import Trace
+
+Floats = npt.NDArray[np.float64]
+
+ASYNCHRONOUS = frozenset(op for op in READ_OPS if op.startswith(("aio_", "uring_")))
+"""Calls of which one task may have several under way."""
+
+NEVER = 2**62
+"""The `needed_ns` of what nothing ever reads."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Times of the trace, in ns, as seconds on the program's clock: straight lines between the knots."""
+
+    knots_ns: Ints
+    knots_s: Floats
+
+    def __call__(self, times_ns: Ints) -> Floats:
+        """Seconds for each time; infinite for NEVER."""
+        seconds: Floats = np.interp(times_ns, self.knots_ns, self.knots_s)
+        return np.where(times_ns >= NEVER, np.inf, seconds)
+
+
+def clock(trace: Trace, reads: pd.DataFrame) -> Clock:
+    """The program's clock of this run: the time in which no read was under way.
+
+    What a tracer adds to it is taken out by an untraced warm run where there is one: the clock then runs
+    slower, to end when that did. reads: trace.reads().
+    """
+    known = reads[reads["duration_ns"].notna().to_numpy(bool)]
+    start, end = spans(*(known[name].to_numpy(np.int64) for name in ("time_ns", "duration_ns")))
+    reached = np.maximum.accumulate(end)
+    begins = np.append(True, start[1:] > reached[:-1])[: len(start)]
+    start, end = start[begins], reached[np.append(begins[1:], True)[: len(start)]]
+    last = int(trace.events["time_ns"].max()) if len(trace.events) else 0
+    last = max(last, round((trace.meta.wall_s or 0) * 1e9), int(end[-1]) if len(end) else 0)
+    knots = np.concatenate([[0], np.column_stack([start, end]).ravel(), [last]]).astype(np.int64)
+    steps = np.diff(knots)
+    steps[1::2] = 0  # between the start and the end of a read
+    seconds = np.concatenate([[0], np.cumsum(steps, dtype=np.float64)]) / 1e9
+    warm = median_s(measured(trace.meta, "warm")[0])
+    if warm is not None and seconds[-1] > warm:
+        seconds *= warm / seconds[-1]
+    return Clock(knots, seconds)
+
+
+def overlapping(reads: pd.DataFrame) -> Ints:
+    """For each read the number of its group: those that were under way at the same time, none of them
+    waiting for another. Numbers rise with time.
+
+    A group has a first read, and what other tasks read while that one was under way; of asynchronous calls
+    also those of the same task.
+    """
+    start = reads["time_ns"].to_numpy(np.int64)
+    _, end = spans(start, reads["duration_ns"].to_numpy(np.int64, na_value=0))
+    if not (start[1:] < np.maximum.accumulate(end)[:-1]).any():
+        return np.arange(len(reads))
+    task = reads["tid"].to_numpy(np.int64).copy()
+    alone = reads["op"].isin(ASYNCHRONOUS).to_numpy(bool)
+    task[alone] = -1 - np.flatnonzero(alone)
+    groups, group, until, tasks = np.empty(len(reads), np.int64), -1, -1, set[int]()
+    for row, (begin, stop, who) in enumerate(zip(start.tolist(), end.tolist(), task.tolist(), strict=True)):
+        if begin >= until or who in tasks:
+            group, until, tasks = group + 1, stop, set()
+        tasks.add(who)
+        groups[row] = group
+    return groups
+
+
+def waits(
+    issued: Floats,
+    needed: Floats,
+    group: Ints,
+    chain: Ints,
+    latency: Floats,
+    occupied: Floats,
+    served_as: Ints | None = None,
+) -> Floats:
+    """How long the program waits for each request, in seconds; arrays of equal length, in the order of
+    service.
+
+    issued, needed: on the program's clock, when a request is made and when the program cannot go on without
+    it (infinite: never; at `issued`: at once). group: requests next to each other with one number are made
+    together, before any of them is waited for. chain: which of several programs makes it, each with a clock
+    of its own; 0, 1 ... latency, occupied: as in `devices.model.Service`. The device serves one after
+    another, each as soon as the one before it is no longer in the way. served_as: of each the row that
+    brings it in: its own, or an earlier one, of another program that asked for the same; None: each its own.
+    """
+    if not len(issued):
+        return np.zeros(0)
+    if (needed <= issued).all() and not chain.any() and (np.diff(group) != 0).all():
+        return _one_by_one(issued, latency, occupied)
+    waited = np.zeros(len(issued))
+    chains = int(chain.max()) + 1
+    lag, base, last = [0.0] * chains, [0.0] * chains, [-1] * chains
+    pending: list[list[tuple[float, float, int]]] = [[] for _ in range(chains)]
+    free, ends = 0.0, [0.0] * len(issued)
+    by = np.arange(len(issued)) if served_as is None else served_as
+    columns = (column.tolist() for column in (issued, needed, group, chain, latency, occupied, by))
+    for row, (issue, need, number, who, takes, blocks, source) in enumerate(zip(*columns, strict=True)):
+        if number != last[who]:
+            last[who] = number
+            _settle(pending[who], issue, lag, who, waited)
+            base[who] = lag[who]
+        if source == row:
+            start = max(free, issue + base[who])
+            free, done = start + blocks, start + takes
+            ends[row] = done
+        else:
+            done = ends[source]  # it is there, or under way
+        if need > issue:
+            heapq.heappush(pending[who], (need, done, row))
+        elif done - issue > lag[who]:
+            waited[row] = done - issue - lag[who]
+            lag[who] = done - issue
+    for who in range(chains):
+        _settle(pending[who], float(np.finfo(np.float64).max), lag, who, waited)
+    return waited
+
+
+def _settle(
+    pending: list[tuple[float, float, int]], now: float, lag: list[float], who: int, waited: Floats
+) -> None:
+    """Wait for everything that the program needs up to `now`."""
+    while pending and pending[0][0] <= now:
+        need, done, row = heapq.heappop(pending)
+        late = done - need - lag[who]
+        if late > 0:
+            waited[row] = late
+            lag[who] += late
+
+
+def _one_by_one(issued: Floats, latency: Floats, occupied: Floats) -> Floats:
+    """`waits` where each request is waited for before the next is made."""
+    steps = np.maximum(occupied[:-1], latency[:-1] + np.diff(issued))
+    lag = issued[0] + np.append(0.0, np.cumsum(steps)) + latency - issued
+    steps = np.diff(lag, prepend=0.0)
+    return np.where(steps > 0, steps, 0.0)  # rounding makes a wait of nothing a little less

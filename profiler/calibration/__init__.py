@@ -1,0 +1,1 @@
+"""Measuring a device: from timed reads to what a device file is fitted from."""

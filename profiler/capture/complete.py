@@ -1,0 +1,84 @@
+"""What is known of the files that a run read, and of the machine that it was on.
+
+Reports are made from the trace alone, often elsewhere, so everything they will ask for is looked up right
+after the run. What cannot be found out is None, never 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from profiler.capture.images.contents import with_contents
+from profiler.capture.images.structures import structures
+from profiler.machine import ext4, mounts
+from profiler.machine.directories import MAX_DIRECTORIES, directories
+from profiler.machine.extents import extents
+from profiler.machine.host import host_facts
+from profiler.trace import FILE_COLUMNS, MAPPING_OPS, Trace, host_paths, read_bytes
+from profiler.units import show_count
+
+
+def complete(trace: Trace) -> Trace:
+    """A trace captured just now, with `extents` of the data files that were read or mapped, `structures` of
+    the disk images that were read, the `contents` that the guest has there, `meta.host`, the file systems
+    of all files whose device is known, and the `directories` above them, with extents too: what opening
+    them costs a cold start.
+
+    The files with the most bytes read come first where there are more extents than a trace holds, those
+    that were mapped only come next.
+    """
+    mounts.forget()
+    read = read_bytes(trace)
+    events = trace.events
+    mapped = events["file"][events["op"].isin(MAPPING_OPS)].drop_duplicates()
+    found_mapped = [file for file in mapped if file >= 0 and file not in read.index]
+    layout, images, more = structures(trace)
+    images = {number: trace.meta.images.get(number, {}) | facts for number, facts in images.items()}
+    files = _with_filesystems(trace.files)
+    above, all_above = directories(files, mounts.NOWHERE)
+    files = pd.concat([files, _with_filesystems(above)], ignore_index=True)
+    kept = ~files["filesystem"].isin(mounts.NOWHERE)
+    looked_up = files[(kept & (files["kind"] == "directory")).to_numpy(bool)]
+    read_files = files.loc[[*read.index, *found_mapped]]
+    found, notes = extents(pd.concat([read_files, looked_up]))
+    if not all_above:
+        notes = (*notes, f"directories were looked at up to the first {show_count(MAX_DIRECTORIES)} only")
+    host = host_facts([*read_files["device"], *looked_up["device"]])
+    for device, facts in host["devices"].items():
+        facts["inodes"] = _inode_tables(files[(files["device"] == device).to_numpy(bool)], facts)
+    made = dataclasses.replace(
+        trace,
+        meta=dataclasses.replace(
+            trace.meta, host=host, images=images, notes=(*trace.meta.notes, *notes, *more)
+        ),
+        files=files,
+        extents=found,
+        structures=layout,
+    )
+    return with_contents(made)
+
+
+def _with_filesystems(files: pd.DataFrame) -> pd.DataFrame:
+    kinds = [
+        known
+        or (
+            mounts.filesystem_of(device, path) if device and kind in ("regular", "directory", "link") else ""
+        )
+        for (known, device, kind), path in zip(
+            files[["filesystem", "device", "kind"]].to_numpy(), host_paths(files), strict=True
+        )
+    ]
+    return files.assign(filesystem=pd.Series(kinds, dtype=FILE_COLUMNS["filesystem"], index=files.index))
+
+
+def _inode_tables(files: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
+    """Of one device's files, where their inodes lie, as far as that is known of the file system."""
+    files = files[(files["filesystem"].isin(ext4.KINDS) & files["inode"].notna()).to_numpy(bool)]
+    mounted = files[(files["kind"] == "directory").to_numpy(bool)]
+    if not len(mounted) or not facts["size_bytes"]:
+        return {}
+    place = host_paths(mounted)[-1]
+    return ext4.geometry(facts["name"], facts["size_bytes"], files["inode"].tolist(), place)

@@ -1,0 +1,1 @@
+"""What lies where in the disk images that a run read."""

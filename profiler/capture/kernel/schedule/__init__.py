@@ -1,0 +1,1 @@
+"""When tasks were off the processors, and why: the scheduler's events."""

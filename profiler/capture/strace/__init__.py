@@ -1,0 +1,1 @@
+"""The tracer that runs strace, and logs of strace that others made."""

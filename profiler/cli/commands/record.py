@@ -1,0 +1,155 @@
+"""coldseek record: trace one run of any program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profiler.cli.ahead import RECORD, load_ahead
+from profiler.cli.app import app
+from profiler.cli.completion import values
+from profiler.cli.options import (
+    AS_ROOT,
+    EVICT,
+    FOR,
+    GRACE,
+    GRACE_S,
+    GUEST_FILES,
+    QUIET,
+    STOP,
+    TIMEOUT,
+    TRACER,
+    UNTIL,
+    WITH,
+    finish_of,
+)
+from profiler.cli.output import Progress, can_be_made, command_line, keep, say, sum_up
+from profiler.files.owner import Owner, invoker
+from profiler.units import show_seconds
+
+if TYPE_CHECKING:
+    from profiler.capture.calls.event_log import Recorder
+    from profiler.machine.finish.finish import Finish
+    from profiler.trace import Trace
+
+COMMAND = Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The program and its arguments.")]
+RUNS_A_PROGRAM = {"allow_interspersed_args": False}
+"""Options end where the command begins: what follows is the command's own."""
+
+
+def runs_as(as_root: bool) -> Owner | None:
+    """The user whom programs are to run as; None: the one who runs coldseek."""
+    return None if as_root else invoker()
+
+
+@app.command(
+    context_settings=RUNS_A_PROGRAM,
+    epilog="Example: coldseek record --cache cold -- qemu-img check disk0.qcow2",
+)
+def record(
+    command: COMMAND,
+    tracer: TRACER = "auto",
+    cache: Annotated[
+        str,
+        typer.Option(
+            help="Leave the page cache as it is, or make it cold or warm before.",
+            metavar="keep|cold|warm",
+            autocompletion=values("keep", "cold", "warm"),
+        ),
+    ] = "keep",
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Where to save the trace; default: COMMAND.trace.parquet here.",
+            metavar="TRACE",
+        ),
+    ] = "",
+    evict: EVICT = "auto",
+    targets: WITH = None,
+    until: UNTIL = None,
+    seconds: FOR = None,
+    timeout: TIMEOUT = None,
+    stop: STOP = False,
+    grace: GRACE = GRACE_S,
+    guest_files: GUEST_FILES = False,
+    as_root: AS_ROOT = False,
+    quiet: QUIET = False,
+) -> None:
+    """Run a program, record every file read, and save the trace.
+
+    The program keeps its stdin, stdout, stderr, signals and exit status; coldseek's own words go to stderr.
+    With --until the recording ends when it is ready, and leaves it running unless --stop; it exits with 0
+    then, and with 124 where --timeout ran out.
+    """
+    words = command_line(command)
+    finish = finish_of(until, seconds, timeout, stop, grace)
+    path = output or os.path.basename(words[0]) + ".trace.parquet"
+    can_be_made(path, follow=bool(output))
+    from profiler.capture import leaving
+    from profiler.machine.finish.finish import TIMED_OUT
+    from profiler.machine.processes.halt import Halt
+
+    leaving.step_behind()
+    if cache == "cold":
+        load_ahead(RECORD)
+    from profiler.studies.record import record as run
+
+    saved = False
+    with Halt() as halt, Progress(quiet) as progress:
+        tell = (lambda _: None) if quiet else progress.say
+        left = leaving.Leaving(progress.say)
+        begun = contextlib.ExitStack()
+
+        def started(recorder: Recorder) -> None:
+            begun.enter_context(halt.held())  # from now on, until what was recorded is saved
+            progress.started(recorder)
+
+        try:
+            with begun:
+                trace = run(
+                    words, tracer, cache, owner=runs_as(as_root), started=started, say=tell, leaving=left,
+                    evict=evict,
+                    finish=finish, targets=tuple(targets or ()),
+                )  # fmt: skip
+                if guest_files:
+                    from profiler.capture.images.contents import with_guest_files
+
+                    trace = with_guest_files(trace)
+                progress.clear()
+                keep(trace, path, follow=bool(output))
+                saved = True
+        except KeyboardInterrupt as error:
+            if not saved:
+                halt.over()
+                progress.clear()
+                say(f"{error}; nothing was saved")
+                raise typer.Exit(128 + (halt.number or signal.SIGINT)) from error
+    if finish is not None and finish.over and not left.left and not quiet and not trace.meta.partial:
+        say(_how_it_ended(finish, trace))
+    if not quiet:
+        sum_up(trace, path)
+    if finish is not None and finish.reason == "timeout":
+        raise typer.Exit(TIMED_OUT)
+    raise typer.Exit(_exit_status(trace, left.signal))
+
+
+def _how_it_ended(finish: Finish, trace: Trace) -> str:
+    """What is said where nothing was left running."""
+    if finish.reason == "end":
+        return finish.why or "all has ended"
+    if trace.meta.ready_s is not None:
+        return f"ready after {show_seconds(trace.meta.ready_s)}"
+    return "the time is over (--for)"
+
+
+def _exit_status(trace: Trace, number: int) -> int:
+    """The command's own; where it goes on, that of the signal that ended the recording."""
+    if trace.meta.exit_status is not None:
+        return trace.meta.exit_status
+    return 128 + number if number else 0

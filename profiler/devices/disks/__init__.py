@@ -1,0 +1,1 @@
+"""Hard disks: from datasheets, and from measured drives."""

@@ -1,0 +1,1 @@
+"""What acts on this machine and knows no program under trace."""

@@ -1,0 +1,1 @@
+"""Programs that are started and timed here, and what ends with them."""

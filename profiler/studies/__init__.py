@@ -1,0 +1,1 @@
+"""What combines runs: recorded, cold against warm, several at once, advice tried."""
