@@ -157,8 +157,16 @@ def test_only_time_counts_in_which_a_task_waited_for_a_device(rows: list[tuple[i
     waits = [(tid, start, length, "device") for tid, start, length in rows]
     found = charges(waiting(made, (3, 0, 400, "lock"), (4, 0, None, "device"), *waits)).requests["waited_s"]
     moments = {moment for _, start, length in rows for moment in range(start, start + length)}
-    expected = [len(moments & set(range(first, last))) for first, last in ((100, 200), (200, 250))]
+    expected = [len(moments & set(range(first, last))) for first, last in ((0, 200), (200, 250))]
     assert (found * 1e9).round().tolist() == expected
+
+
+def test_a_disk_that_is_held_is_waited_for_before_it_is_given_the_request() -> None:
+    """By a control group: the task waits 90 ms, and then the request takes 1 ms."""
+    made = below(cold([]), [(0, "miss", 0, 0, PAGE), (95_000_000, "request", 4, on_disk(0, 0), PAGE)],
+                 duration_ns=pd.array([pd.NA, 1_000_000], "Int64"))  # fmt: skip
+    held = waiting(made, (1, 5_000_000, 90_000_000, "device"))
+    assert charges(held).requests["waited_s"].tolist() == pytest.approx([0.090])
 
 
 def test_a_warm_trace_says_nothing_of_a_cold_start() -> None:

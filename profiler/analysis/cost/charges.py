@@ -267,15 +267,18 @@ def _without_a_disk(trace: Trace, stretches: pd.DataFrame, asked: Ints) -> pd.Da
 
 
 def _waited_s(trace: Trace, disk_requests: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """For each request the seconds that it was under way and no earlier one was, and in which a task waited
-    for a device: they add up to the time in which both was the case. In a trace without waits all of the
-    time that any was under way counts."""
+    """For each request the seconds in which a task waited for a device, from the end of all earlier ones to
+    its own: where none is under way, it is the next one that is waited for, as a disk that is held to so
+    many requests a second is given it late. They add up to all waits before the last request ended. In a
+    trace without waits all of the time that any was under way counts."""
     begin = disk_requests["time_ns"].to_numpy(np.int64)
     known = disk_requests["duration_ns"].notna().to_numpy(bool)
     start, end = spans(begin, disk_requests["duration_ns"].to_numpy(np.int64, na_value=0))
-    reached = np.append(start[:1], np.maximum.accumulate(end)[:-1])
+    end = np.where(known, end, 0)
+    reached = np.append(np.zeros(min(len(end), 1), np.int64), np.maximum.accumulate(end)[:-1])
+    begin = reached if len(trace.waits) else np.maximum(start, reached)
     clock = _clock_of_waits(trace)
-    seconds: npt.NDArray[np.float64] = clock(end) - clock(np.minimum(np.maximum(start, reached), end))
+    seconds: npt.NDArray[np.float64] = clock(end) - clock(np.minimum(begin, end))
     return np.where(known, seconds / 1e9, np.nan)
 
 
