@@ -58,7 +58,7 @@ _HOMES = {
     "record": ("studies.record", "record"),
     "save": ("files.traces", "save"),
     "simulate": ("analysis.simulation.page_cache", "simulate"),
-    "summarise": ("report.summary", "summarise"),
+    "summarise": ("report.summarise", "summarise"),
 }
 
 

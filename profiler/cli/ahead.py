@@ -12,6 +12,8 @@ from importlib import import_module
 RECORD = (
     "profiler.studies.record",
     "ptrace.binding",  # which the tracers import when they run
+    "profiler.analysis.host",  # by which the last line counts
+    "profiler.files.traces",
     "pyarrow.parquet",  # which saves the traces
 )
 """What records a cold start."""

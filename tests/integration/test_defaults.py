@@ -110,11 +110,11 @@ def test_only_the_caller_s_own_files_are_taken(folder: Path, monkeypatch: pytest
         ("coldseek record --with u", {"unit:", "user:"}),
         ("coldseek record --with user:roo", {"user:root"}),
         ("coldseek plot --kind ga", {"gaps"}),
-        ("coldseek report --format ", {"text", "json"}),
+        ("coldseek report --format ", {"text", "json", "html", "markdown"}),
         ("coldseek project --device sata", {"sata-ssd"}),
         ("coldseek report a", {"a.trace.parquet"}),
         ("coldseek advise ", {"a.trace.parquet", "b.trace.parquet"}),
-        ("coldseek open --by ", {"info", "check", "map", "read"}),
+        ("coldseek open --by ", {"info", "check", "map", "read", "vm"}),
     ],
 )
 def test_values_are_completed(typed: str, offered: set[str], folder: Path) -> None:

@@ -20,7 +20,7 @@ from profiler.analysis.advice.evidence import Finding
 from profiler.analysis.advice.findings import find
 from profiler.analysis.advice.options import advise
 from profiler.analysis.simulation.projection import requests
-from profiler.capture import environment
+from profiler.capture.complete import complete
 from profiler.capture.images.heads import Layers, layers
 from profiler.capture.tracer import choose
 from profiler.files.owner import Owner
@@ -47,7 +47,7 @@ def create(image: Path, size: str, options: str = "cluster_size=64k") -> str:
 
 def trace(*command: str) -> Trace:
     tracer, _ = choose("ptrace")
-    made = environment.complete(traced(tracer, command, silent=True))
+    made = complete(traced(tracer, command, silent=True))
     assert made.meta.exit_status == 0
     return made
 

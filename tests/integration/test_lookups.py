@@ -13,7 +13,7 @@ from conftest import need_root, need_tool
 
 from profiler.analysis.simulation.lookups import lookups
 from profiler.analysis.simulation.metadata import metadata
-from profiler.capture import environment
+from profiler.capture.complete import complete
 from profiler.machine import ext4
 from profiler.studies.record import record
 from profiler.trace import Trace
@@ -119,7 +119,7 @@ def test_without_root_the_same_is_known(mounted: tuple[Path, Path]) -> None:
     _, place = mounted
     place.chmod(0o755)
     made = record([need_tool("cat"), str(place / "d/third")], tracer="ptrace")
-    facts = environment.complete(made).meta.host["devices"][device_name(os.stat(place).st_dev)]["inodes"]
+    facts = complete(made).meta.host["devices"][device_name(os.stat(place).st_dev)]["inodes"]
     assert facts["source"] == "file system"
     found = metadata(made)
     assert found.source == "modelled"

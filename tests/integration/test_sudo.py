@@ -244,5 +244,5 @@ def test_the_command_line_gives_what_it_writes(sudo: Owner, tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-m", "profiler", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made = [folder.parent, folder, *folder.iterdir()]
-    assert len(made) == 4
+    assert len(made) == 5
     assert {path.stat().st_uid for path in made} == {sudo.uid}

@@ -61,7 +61,7 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def help_of(command: tuple[str, ...]) -> str:
     """What `coldseek COMMAND --help` prints."""
     for module in cli._COMMANDS:
-        import_module(f"profiler.cli.{module}")
+        import_module(f"profiler.cli.commands.{module}")
     done = CliRunner().invoke(cli.app, [*command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
     assert done.exit_code == 0, done.output
     return done.output

@@ -71,6 +71,8 @@ def to_toml(device: Device) -> str:
             lines.append(f"{item.name} = {_shown(value)}")
     if device.handoff_us is not None:
         lines.append(f"handoff_us = {_shown(device.handoff_us)}")
+    if device.remote:
+        lines.append("remote = true")
     if device.counts != COUNTS[0]:
         lines.append(f"counts = {_quoted(device.counts)}")
     lines += [f"low_ratio = {device.low_ratio!r}", f"high_ratio = {device.high_ratio!r}"]
