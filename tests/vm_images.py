@@ -153,6 +153,21 @@ def parent_locator(said: Mapping[str, str]) -> bytes:
     return kind + struct.pack("<HH", 0, len(said)) + raw + texts
 
 
+def vhdx_with_parent(raw: bytes, metadata: int, said: Mapping[str, str]) -> bytearray:
+    """A VHDX without one, whose metadata starts at `metadata`, with a parent locator of this."""
+    made, locator = bytearray(raw), parent_locator(said)
+    item = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
+    (count,) = struct.unpack_from("<H", made, metadata + 10)
+    struct.pack_into("<H", made, metadata + 10, count + 1)
+    struct.pack_into("<16sIII", made, metadata + 32 + 32 * count, item, 96 << 10, len(locator), 4)
+    made[metadata + (96 << 10) : metadata + (96 << 10) + len(locator)] = locator
+    for number in range(count):
+        name, place, _ = struct.unpack_from("<16sII", made, metadata + 32 + 32 * number)
+        if name == uuid.UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le:
+            made[metadata + place + 4] |= 2  # it has a parent
+    return made
+
+
 def parallels(size: int, clusters: Mapping[int, bytes], old: bool = False, bitmap: bool = False) -> bytes:
     """A disk with clusters of 8 sectors. old: its table counts in sectors, and the clusters start right
     behind it. bitmap: an extension holds one of a cluster."""

@@ -15,10 +15,9 @@ import pytest
 from conftest import need_root, need_tool
 
 from profiler import devices
-from profiler.analysis.advice import image_rules
 from profiler.analysis.advice.evidence import Finding
 from profiler.analysis.advice.findings import find
-from profiler.analysis.advice.options import advise
+from profiler.analysis.advice.options import advise, image_rules
 from profiler.analysis.simulation.projection import requests
 from profiler.capture import environment
 from profiler.capture.images.heads import Layers, layers
@@ -148,8 +147,8 @@ def test_snapshots_cost_every_open(tmp_path: Path) -> None:
         assert not left or one.numbers["snapshots"] == left
 
 
-def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
-    image = tmp_path / "a.raw"
+def with_holes(image: Path) -> Path:
+    """A disk of 512 MiB with 4 KiB of data every 128."""
     with open(image, "wb") as file:
         file.truncate(512 * MIB)
         for start in range(0, 512 * MIB, 128 << 10):
@@ -157,6 +156,11 @@ def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
             file.write(bytes([1]) * 4096)
     if 2 * os.stat(image).st_blocks * 512 > 512 * MIB:
         pytest.skip("a file system without holes")
+    return image
+
+
+def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
+    image = with_holes(tmp_path / "a.raw")
     one = found("qemu-img", "map", "--output=json", "-f", "raw", str(image))["seeks"]
     assert one.numbers["calls"] > 4000 and one.numbers["seconds"] > 0
     assert 0.05 <= one.numbers["share"] <= 1
@@ -188,6 +192,17 @@ def test_of_an_encrypted_disk_no_layout_is_known(tmp_path: Path) -> None:
     advice = advise(made, [devices.find("hdd-7200")], [], all_of_them=True)
     assert not any(option.convert for option in advice.options)
     assert any("of the image (luks), so another layout cannot be projected" in note for note in advice.notes)
+
+
+def test_holes_of_an_extent_are_those_of_its_disk(tmp_path: Path) -> None:
+    """The data of a VMDK lies in a file of its own; what is converted is the descriptor that names it."""
+    image = tmp_path / "disk.vmdk"
+    run("qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", str(image), "512M")
+    with_holes(tmp_path / "disk-flat.vmdk")
+    one = found("qemu-img", "map", "--output=json", str(image))["seeks"]
+    assert shlex.split(one.remedy)[-2:] == [str(image), "NEW"]
+    do(one.remedy.replace(" NEW", f" {shlex.quote(str(tmp_path / 'new'))}"))
+    run("qemu-img", "compare", str(image), str(tmp_path / "new"))
 
 
 def chained(folder: Path, count: int) -> str:

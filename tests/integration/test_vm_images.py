@@ -436,23 +436,13 @@ def test_a_differencing_vhdx(tmp_path: Path) -> None:
     run("qemu-img", "create", "-q", "-f", "vhdx", "-o", "block_size=1M", path, str(SIZE))
     run("qemu-io", "-f", "vhdx", "-c", "write -P 7 1M 1M", "-c", "write -P 8 5M 1M", path)
     linkage = links_of(base)[0].map.facts["id"]
-    raw = bytearray(path.read_bytes())
     found = links_of(path)[0].map.ranges
     metadata, table = (int(found[found["kind"] == kind]["start"].iloc[0])
                        for kind in ("metadata", "block allocation table"))  # fmt: skip
-    item = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
-    locator = vm_images.parent_locator({
+    raw = vm_images.vhdx_with_parent(path.read_bytes(), metadata, {
         "parent_linkage": f"{{{linkage}}}", "relative_path": ".\\base.vhdx",
         "absolute_win32_path": "C:\\vm\\base.vhdx", "volume_path": "\\\\?\\Volume{1}\\vm\\base.vhdx",
     })  # fmt: skip
-    count = struct.unpack_from("<H", raw, metadata + 10)[0]
-    struct.pack_into("<H", raw, metadata + 10, count + 1)
-    struct.pack_into("<16sIII", raw, metadata + 32 + 32 * count, item, 96 << 10, len(locator), 4)
-    raw[metadata + (96 << 10) : metadata + (96 << 10) + len(locator)] = locator
-    for number in range(count):
-        name, place, _ = struct.unpack_from("<16sII", raw, metadata + 32 + 32 * number)
-        if name == uuid.UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le:
-            raw[metadata + place + 4] |= 2  # it has a parent
     # the block of the guest's second MiB is there in part: the bitmap has every second sector
     assert struct.unpack_from("<Q", raw, table + 8)[0] & 7 == 6
     raw[table + 8] |= 7

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from profiler.trace import Trace
+from profiler.analysis.host import number_in
+from profiler.trace import Meta, Trace
 from profiler.units import show_plural
 
 MAX_DISK = 2**56
@@ -18,6 +19,11 @@ COMPRESSED = ("compressed cluster", "compressed grain")
 DATA = (*COMPRESSED, "data cluster", "data", "data block", "payload block", "grain")
 """Kinds of structures that hold what the guest wrote, apart from any other kind of known place in its
 disk."""
+
+
+PARENTS_UNREAD = ("vpc", "vhdx", "vdi")
+"""Formats of which QEMU reads no parent: it opens a VHD without it, and no VHDX or VDI that has one
+(block/vpc.c, vhdx.c, vdi.c; QEMU 7.2)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,41 @@ class TracedImage:
     virtual: int
     cluster: int
     chain: Chain = Chain()
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether its file is all of its disk that the start read, so that a copy of the file is one of the
+        disk. The data of a qcow2 image may lie in another file, which two images would then write to."""
+        features = self.facts.get("features")
+        return len(self.files) == 1 and not (isinstance(features, list) and "external data file" in features)
+
+
+def parent_unread(meta: Meta) -> str:
+    """The format, by QEMU's name, of an image of the start that has a parent which QEMU does not read; "":
+    there is none."""
+    formats = (str(one.get("format")) for one in meta.images.values() if one.get("parent_id"))
+    return next((name for name in formats if name in PARENTS_UNREAD), "")
+
+
+def disk_of(meta: Meta, file: int) -> int:
+    """The file that names the disk of which this one holds a part, as the descriptor of a VMDK does of its
+    extents; itself, where it is no such part. A file that was not read is taken for an extent where a
+    descriptor lacks some."""
+    seen: set[int] = set()
+    while (facts := meta.images.get(str(file), {})).get("part") is True and file not in seen:
+        seen.add(file)
+        front = facts.get("in_front")
+        if type(front) is not int:
+            break
+        file = front
+    lacking = [number for number in meta.images if in_pieces(meta, number)]
+    return int(lacking[0]) if str(file) not in meta.images and len(lacking) == 1 else file
+
+
+def in_pieces(meta: Meta, number: str) -> bool:
+    """Whether an image names more extents than the trace has beside it."""
+    beside = sum(str(facts.get("in_front")) == number for facts in meta.images.values())
+    return beside < number_in(meta.images[number], "extents", 0, 2**31)
 
 
 def image_of(trace: Trace) -> TracedImage | None:
