@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 SECTOR = 512
 VHD_ID = uuid.UUID("d49c5c80-350a-4a89-898a-5ad6d10f6578")
@@ -189,3 +189,37 @@ def parallels(size: int, clusters: Mapping[int, bytes], old: bool = False, bitma
         count, size // SECTOR, 0, start // SECTOR, 0, extension,
     )  # fmt: skip
     return (head + struct.pack(f"<{count}I", *places)).ljust(start, b"\0") + body
+
+
+def disk_descriptor(
+    size: int,
+    storages: Iterable[tuple[int, int, Mapping[str, tuple[str, str]]]],
+    parents: Mapping[str, str],
+    top: str = "",
+    block: int = 2048,
+) -> bytes:
+    """DiskDescriptor.xml. storages: start and end (sectors), and GUID -> (type, file). parents: those of the
+    snapshots, "" for none."""
+    zero = "{00000000-0000-0000-0000-000000000000}"
+    parts = "".join(
+        f"<Storage><Start>{start}</Start><End>{end}</End><Blocksize>{block}</Blocksize>"
+        + "".join(
+            f"<Image><GUID>{guid}</GUID><Type>{type}</Type><File>{file}</File></Image>"
+            for guid, (type, file) in images.items()
+        )
+        + "</Storage>"
+        for start, end, images in storages
+    )
+    shots = "".join(
+        f"<Shot><GUID>{guid}</GUID><ParentGUID>{parent or zero}</ParentGUID></Shot>"
+        for guid, parent in parents.items()
+    )
+    first = f"<TopGUID>{top}</TopGUID>" if top else ""
+    return (
+        "<?xml version='1.0' encoding='UTF-8'?>\n"
+        '<Parallels_disk_image Version="1.0">\n    <Disk_Parameters>\n'
+        f"        <Disk_size>{size // SECTOR}</Disk_size><Padding>0</Padding>\n"
+        f"        <Encryption><Engine>{zero}</Engine><Data></Data></Encryption>\n    </Disk_Parameters>\n"
+        f"    <StorageData>{parts}</StorageData>\n    <Snapshots>{first}{shots}</Snapshots>\n"
+        "</Parallels_disk_image>\n"
+    ).encode()

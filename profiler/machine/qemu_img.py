@@ -92,7 +92,7 @@ def _refuse_unreadable(path: str, shown: str) -> None:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise ColdseekError(f"{shown} is a directory; name a disk image in it")
+            raise ColdseekError(f"{shown} is a directory; {_in_directory(path)}")
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):  # to open a FIFO would wait for a writer
             raise ColdseekError(f"{shown} is neither a file nor a block device; name a disk image")
         with open(path, "rb"):
@@ -104,6 +104,12 @@ def _refuse_unreadable(path: str, shown: str) -> None:
         raise ColdseekError(f"cannot read {shown}: {error.strerror}; {remedy}") from error
     except OSError as error:
         raise ColdseekError(f"cannot read {shown}: {error.strerror}; name a disk image") from error
+
+
+def _in_directory(path: str) -> str:
+    if os.path.exists(os.path.join(path, "DiskDescriptor.xml")):
+        return "of a Parallels disk qemu-img opens the files one by one: name the .hds in it"
+    return "name a disk image in it"
 
 
 def _of_qemu(image: str, path: str) -> tuple[str, str]:

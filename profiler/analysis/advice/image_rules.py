@@ -13,7 +13,7 @@ import pandas as pd
 
 from profiler.analysis.advice.evidence import DOMINATES, FEW, KIB, MIB, Evidence, Finding
 from profiler.analysis.advice.image_reads import guest_reads
-from profiler.analysis.advice.traced_image import TracedImage, disk_of, parent_unread
+from profiler.analysis.advice.traced_image import TracedImage, disk_of, unread
 from profiler.analysis.host import number_in
 from profiler.analysis.intervals import PAGE
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
@@ -57,8 +57,8 @@ FEATURES_AT = 72
 AT_POSITION = ("read", "readv")
 """Operations that read where the last one ended, so that lseek may be for them."""
 
-MERGE = "merge it with what made it (Merge-VHD, vhd-util, VBoxManage): qemu-img does not read all of it"
-"""What is proposed for a chain whose format has parents that QEMU does not read."""
+MERGE = "merge it with what made it (Merge-VHD, vhd-util, VBoxManage, prl_disk_tool): no qemu-img reads it"
+"""What is proposed for a chain of a format of which qemu-img does not read what is behind."""
 
 SEEKS_LEAST, SEEKS_SHARE = 100, 0.05
 """So many calls of lseek, and if their time is known so much of the run, are worth a rule."""
@@ -165,7 +165,7 @@ def _chain(seen: Evidence, image: TracedImage, words: str, behind: pd.DataFrame)
         "backing-chain",
         f"{image.chain.words}: {words}",
         {"files": image.chain.files, "files_read": image.chain.read, "reads_behind": len(behind)},
-        MERGE if parent_unread(seen.trace.meta) else remedy,
+        MERGE if unread(seen.trace.meta) else remedy,
     )
 
 

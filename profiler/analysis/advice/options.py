@@ -14,7 +14,7 @@ import pandas as pd
 from profiler.analysis.advice.copied import MAX_MADE
 from profiler.analysis.advice.layouts import LAYOUTS, Layout
 from profiler.analysis.advice.rewriting import defragmented, on_layout
-from profiler.analysis.advice.traced_image import DATA, TracedImage, image_of, in_pieces, parent_unread
+from profiler.analysis.advice.traced_image import DATA, TracedImage, image_of, in_pieces, unread
 from profiler.analysis.cost.contributors import Contributor, contributors, projected_costs
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.host import facts_of_devices, number_in
@@ -188,12 +188,12 @@ def _unknown(trace: Trace) -> str:
     if meta.exit_status and not meta.partial and not _says_by_status(meta):
         status = show_status(meta.exit_status)
         return f"the recorded run ended with exit status {status}, and may have read too little"
+    if words := unread(meta):
+        return words
     if any(in_pieces(meta, number) for number in meta.images):
         return "the image lies in several files (VMDK), and which of its data is in which is not known"
     if any(map(_is_extent, meta.images.values())):
         return "of a VMDK an extent was read without its descriptor, which names all of the disk"
-    if form := parent_unread(meta):
-        return f"qemu-img does not read what is behind an image of this format ({form})"
     for number, facts in meta.images.items():
         if facts.get("backing_file") and _is_cut_off(trace, number):
             name = show_path(str(facts["backing_file"]))

@@ -67,11 +67,15 @@ class TracedImage:
         return len(self.files) == 1 and not (isinstance(features, list) and "external data file" in features)
 
 
-def parent_unread(meta: Meta) -> str:
-    """The format, by QEMU's name, of an image of the start that has a parent which QEMU does not read; "":
-    there is none."""
-    formats = (str(one.get("format")) for one in meta.images.values() if one.get("parent_id"))
-    return next((name for name in formats if name in PARENTS_UNREAD), "")
+def unread(meta: Meta) -> str:
+    """What of the images of a start qemu-img does not read, so that no copy by it is whole; "": nothing."""
+    for facts in meta.images.values():
+        form = str(facts.get("format"))
+        if form in PARENTS_UNREAD and facts.get("parent_id"):
+            return f"qemu-img does not read what is behind an image of this format ({form})"
+        if form == "parallels" and facts.get("subformat") == "descriptor":
+            return "qemu-img does not read the descriptor that makes the files of a Parallels disk one"
+    return ""
 
 
 def disk_of(meta: Meta, file: int) -> int:
