@@ -226,7 +226,8 @@ def test_a_chain_is_seen_from_its_headers(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "report.txt").read_text()
     assert "a chain of 12 files, 1 of them read" in " ".join(text.split())
     made = json.loads((tmp_path / "out" / "report.json").read_text())["cold"]["report"]
-    assert made["chain"] == {"files": 12, "read": 1, "complete": True}
+    members = [{"path": image}]
+    assert made["chain"] == {"files": 12, "read": 1, "complete": True, "members": members}
     (one,) = [one for one in made["findings"] if one["kind"] == "backing-chain"]
     assert one["numbers"] == {"files": 12, "files_read": 1, "reads_behind": 0}
     do(one["remedy"].replace(" NEW ", f" {shlex.quote(str(tmp_path / 'new.qcow2'))} "))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from conftest import need_root, need_tool
 from test_cache import as_nobody
 from test_images import create_encrypted
 
+from profiler.cli.commands import open_image
 from profiler.errors import ColdseekError
-from profiler.machine.qemu_img import open_command
+from profiler.machine.qemu_img import WAYS, open_command
 from profiler.studies.record import record
 
 MIB = 2**20
@@ -57,6 +60,28 @@ def test_a_machine_reads_through_the_whole_chain_and_changes_nothing(tmp_path: P
     data = read["0.qcow2"]
     assert int(data.loc[data["size"] >= 33 * 512, "size"].sum()) >= MIB + 33 * 512
     assert [hashlib.sha256(path.read_bytes()).digest() for path in chain] == before
+
+
+def test_the_report_names_the_images_of_the_chain(tmp_path: Path) -> None:
+    """Of several formats, the one behind all of them raw."""
+    raw, middle, front = tmp_path / "base.raw", tmp_path / "middle.qed", tmp_path / "front.qcow2"
+    raw.write_bytes(os.urandom(2 * MIB))
+    run("qemu-img", "create", "-q", "-f", "qed", "-b", raw, "-F", "raw", middle)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "middle.qed", "-F", "qed", front)
+    out = tmp_path / "out"
+    words = ["open", str(front), "--by", "vm", "--runs", "1", "--tracer", "ptrace", "-o", str(out)]
+    done = subprocess.run([sys.executable, "-m", "profiler", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = " ".join((out / "report.txt").read_text().split())
+    assert "a chain of 3 files, 3 of them read" in report
+    assert "front.qcow2, behind it middle.qed, behind it base.raw" in report
+    told = json.loads((out / "report.json").read_text())["cold"]["report"]["chain"]
+    assert told["members"] == [{"path": str(path)} for path in (front, middle, raw)]
+    assert told["complete"] is True
+
+
+def test_the_ways_are_the_same_in_help_and_completion() -> None:
+    assert open_image.WAYS == WAYS
 
 
 FORMATS = {

@@ -30,11 +30,12 @@ PARENTS_UNREAD = ("vpc", "vhdx", "vdi")
 class Chain:
     """The images behind each other, the first included; the extents and the external data file of one are no
     images of their own. files: how many there are. read: how many of them the start read. complete: False
-    where there may be more."""
+    where there may be more. members: the paths of those that were read, the first in front."""
 
     files: int = 1
     read: int = 1
     complete: bool = True
+    members: tuple[bytes, ...] = ()
 
     @property
     def words(self) -> str:
@@ -112,8 +113,10 @@ def image_of(trace: Trace) -> TracedImage | None:
     top, *_ = files = max(chains, key=lambda found: sum(int(reads.get(number, 0)) for number in found))
     facts = known[top]
     size = trace.files["size"].iloc[top]
-    read, layers = sum(known[number].get("part") is not True for number in files), facts.get("layers")
-    chain = Chain(max(read, layers or 1), read, facts.get("layers_complete") is not False)
+    members = [number for number in files if known[number].get("part") is not True]
+    read, layers = len(members), facts.get("layers")
+    paths = tuple(trace.files["path"].iloc[members])
+    chain = Chain(max(read, layers or 1), read, facts.get("layers_complete") is not False, paths)
     virtual = facts.get("virtual_size") or (0 if size is pd.NA else int(size))
     return TracedImage(
         top, tuple(files), str(facts.get("format", "")), facts, min(max(virtual, 0), MAX_DISK),
