@@ -52,9 +52,11 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     facts = json.loads(_ask(qemu_img, ["info", "--force-share", "--output=json", name], shown))
     if way != "info":  # these open what is behind it too, and without end where that leads back to it
         _ask(qemu_img, ["info", "--force-share", "--backing-chain", name], shown)
+        # and want what info does not: locks, keys, files of data
+        _ask(qemu_img, ["map", "--force-share", "--output=json", "--max-length=512", name], shown)
     size, told = int(facts["virtual-size"]), () if name.startswith("json:") else ("-f", str(facts["format"]))
     if way == "vm":
-        return path, _as_a_machine(name, told, size, shown)
+        return path, _as_a_machine(name, told, size)
     command = {
         "info": ["info", "--force-share", name],
         "check": ["check", "--force-share", name],
@@ -70,21 +72,19 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     return path, [qemu_img, *command[way]]
 
 
-def _as_a_machine(name: str, told: tuple[str, ...], size: int, shown: str) -> list[str]:
+def _as_a_machine(name: str, told: tuple[str, ...], size: int) -> list[str]:
     """The command that opens the image and what is behind it, to read only, and reads what a boot reads
     first. size: of the guest's disk, in bytes."""
     qemu_io = shutil.which("qemu-io")
     if qemu_io is None:
         raise CommandNotFoundError(f"qemu-io: command not found; {_PACKAGES}")
-    opened = [qemu_io, "-r", "-U", *told]
-    _ask(qemu_io, [*opened[1:], "-c", "length", name], shown)
     first = min(size, _FIRST)
     places = [(start, min(_STEP, first - start)) for start in range(0, first, _STEP)]
     if size > first:
         last = min(_LAST, size - first) // 512 * 512
         places.append((size // 512 * 512 - last, last))
     reads = [word for start, length in places for word in ("-c", f"read -q {start} {length}")]
-    return [*opened, *reads, name]
+    return [qemu_io, "-r", "-U", *told, *reads, name]
 
 
 def _refuse_unreadable(path: str, shown: str) -> None:
