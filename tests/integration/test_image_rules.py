@@ -15,9 +15,10 @@ import pytest
 from conftest import need_root, need_tool
 
 from profiler import devices
+from profiler.analysis.advice import image_rules
 from profiler.analysis.advice.evidence import Finding
 from profiler.analysis.advice.findings import find
-from profiler.analysis.advice.options import advise, image_rules
+from profiler.analysis.advice.options import advise
 from profiler.analysis.simulation.projection import requests
 from profiler.capture import environment
 from profiler.capture.images.heads import Layers, layers

@@ -34,6 +34,7 @@ def rows(found: Map) -> list[tuple[int, int, str]]:
         (b"# Disk DescriptorFile\nversion=1\nCID=0\n", "vmdk"), (b"\n  \n#\r\nversion=3\r\n", "vmdk"),
         (b"version=4\n", "raw"), (b"version=1", "raw"), (b"# a comment\n", "raw"),
         (bytes(64) + struct.pack("<I", 0xBEDA107F) + bytes(444), "vdi"), (b"conectix" + bytes(504), "vpc"),
+        (b"Bochs Virtual HD Image".ljust(512, b"\0"), "bochs"),
         (b"LUKS\xba\xbe\0\1", "luks"), (b"LUKS\xba\xbe\0\2", "raw"),
     ],
 )  # fmt: skip
