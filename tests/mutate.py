@@ -3,7 +3,8 @@
 
 The images were made by qemu-img and qemu-io 7.2: `v3.qcow2` has clusters of 512 bytes, two snapshots, two
 bitmaps, compressed clusters and a backing file; the names of the others say what they are. Key material was
-blanked. `differencing.vhd`, `old.hdd`, `cowd.vmdk`, `sesparse.vmdk` and `extents.vmdk` are of `vm_images`.
+blanked. `differencing.vhd`, `old.hdd`, `cowd.vmdk`, `sesparse.vmdk`, `extents.vmdk` and `disk.xml` are of
+`vm_images`.
 `dfvfs*` are of the test data of dfVFS (github.com/log2timeline/dfvfs, Apache License 2.0), whose authors
 changed the IDs of the two VHD and not the checksums; `dfvfs-differential.vhd` calls the other image.vhd.
 `guest-*` hold file systems, made by mke2fs 1.47 and mkfs.xfs 6.1: `guest-ext4.raw` in a partition,
@@ -23,14 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.images import formats
+from profiler.images import extents, formats
 from profiler.images.build import MAX_SIZE
 from profiler.images.chain import Opened, chain
 from profiler.images.guest.contents import contents
 from profiler.images.guest.disk import Disk, layer, seen_now
 from profiler.images.guest.pieces import MAX_PIECES
 from profiler.images.map import MAX_RANGES, Extent, Map
-from profiler.images.readers import vmdk
 
 FOLDER = Path(__file__).resolve().parent / "data" / "images"
 NAMES = tuple(sorted(path.name.removesuffix(".xz") for path in FOLDER.glob("*.xz")))
@@ -168,5 +168,6 @@ def check_chain(image: Patched) -> None:
     links, notes = chain(Opened(image, "top", "top"), opener)
     assert 1 <= len(links) <= 70 and all(is_a_line(note) for note in notes)
     pieces = ((1 << 40, 512, 1 << 16), (0, 0, 1024), (1 << 50, 1 << 61, 1 << 50), (512, 700, 0))
-    for kind in ("FLAT", "SPARSE"):
-        assert_sound(vmdk.read_extent(image, Extent("a", kind, pieces)), image.size)
+    for form, kinds in (("vmdk", ("FLAT", "SPARSE")), ("parallels", ("Plain", "Compressed"))):
+        for kind in kinds:
+            assert_sound(extents.read(image, form, Extent("a", kind, pieces)), image.size)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 SECTOR = 512
 VHD_ID = uuid.UUID("d49c5c80-350a-4a89-898a-5ad6d10f6578")
@@ -153,6 +153,21 @@ def parent_locator(said: Mapping[str, str]) -> bytes:
     return kind + struct.pack("<HH", 0, len(said)) + raw + texts
 
 
+def vhdx_with_parent(raw: bytes, metadata: int, said: Mapping[str, str]) -> bytearray:
+    """A VHDX without one, whose metadata starts at `metadata`, with a parent locator of this."""
+    made, locator = bytearray(raw), parent_locator(said)
+    item = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
+    (count,) = struct.unpack_from("<H", made, metadata + 10)
+    struct.pack_into("<H", made, metadata + 10, count + 1)
+    struct.pack_into("<16sIII", made, metadata + 32 + 32 * count, item, 96 << 10, len(locator), 4)
+    made[metadata + (96 << 10) : metadata + (96 << 10) + len(locator)] = locator
+    for number in range(count):
+        name, place, _ = struct.unpack_from("<16sII", made, metadata + 32 + 32 * number)
+        if name == uuid.UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le:
+            made[metadata + place + 4] |= 2  # it has a parent
+    return made
+
+
 def parallels(size: int, clusters: Mapping[int, bytes], old: bool = False, bitmap: bool = False) -> bytes:
     """A disk with clusters of 8 sectors. old: its table counts in sectors, and the clusters start right
     behind it. bitmap: an extension holds one of a cluster."""
@@ -174,3 +189,37 @@ def parallels(size: int, clusters: Mapping[int, bytes], old: bool = False, bitma
         count, size // SECTOR, 0, start // SECTOR, 0, extension,
     )  # fmt: skip
     return (head + struct.pack(f"<{count}I", *places)).ljust(start, b"\0") + body
+
+
+def disk_descriptor(
+    size: int,
+    storages: Iterable[tuple[int, int, Mapping[str, tuple[str, str]]]],
+    parents: Mapping[str, str],
+    top: str = "",
+    block: int = 2048,
+) -> bytes:
+    """DiskDescriptor.xml. storages: start and end (sectors), and GUID -> (type, file). parents: those of the
+    snapshots, "" for none."""
+    zero = "{00000000-0000-0000-0000-000000000000}"
+    parts = "".join(
+        f"<Storage><Start>{start}</Start><End>{end}</End><Blocksize>{block}</Blocksize>"
+        + "".join(
+            f"<Image><GUID>{guid}</GUID><Type>{type}</Type><File>{file}</File></Image>"
+            for guid, (type, file) in images.items()
+        )
+        + "</Storage>"
+        for start, end, images in storages
+    )
+    shots = "".join(
+        f"<Shot><GUID>{guid}</GUID><ParentGUID>{parent or zero}</ParentGUID></Shot>"
+        for guid, parent in parents.items()
+    )
+    first = f"<TopGUID>{top}</TopGUID>" if top else ""
+    return (
+        "<?xml version='1.0' encoding='UTF-8'?>\n"
+        '<Parallels_disk_image Version="1.0">\n    <Disk_Parameters>\n'
+        f"        <Disk_size>{size // SECTOR}</Disk_size><Padding>0</Padding>\n"
+        f"        <Encryption><Engine>{zero}</Engine><Data></Data></Encryption>\n    </Disk_Parameters>\n"
+        f"    <StorageData>{parts}</StorageData>\n    <Snapshots>{first}{shots}</Snapshots>\n"
+        "</Parallels_disk_image>\n"
+    ).encode()

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiler.images import formats
+from profiler.images import extents, formats
 from profiler.images.build import Wanted, painted, safe
-from profiler.images.map import MAX_RANGES, UNALLOCATED, Map, Placed
+from profiler.images.map import MAX_RANGES, UNALLOCATED, Extent, Map, Placed
 from profiler.images.names import named
-from profiler.images.readers import vmdk
 from profiler.images.source import Image
 from profiler.units import show_path
 
@@ -91,12 +90,17 @@ def chain(
         if made.data_file and (found := follow(made.data_file, "data file")):
             links.append(Link(found[0], _outside(found[0].image, made), this, part=True))
         for extent in made.extents:
-            if len(links) >= MAX_FILES:
-                notes.append(f"the chain has more than {MAX_FILES} files; the rest is left out")
-                return links, tuple(notes)
-            if found := follow(extent.name, "extent"):
-                part = vmdk.read_extent(found[0].image, extent, wanted(found[0]))
-                links.append(Link(found[0], part, this, part=True))
+            layer: Extent | None = extent
+            before = this
+            while layer is not None:
+                if len(links) >= MAX_FILES:
+                    notes.append(f"the chain has more than {MAX_FILES} files; the rest is left out")
+                    return links, tuple(notes)
+                if not (found := follow(layer.name, "extent")):
+                    break
+                held = extents.read(found[0].image, made.format, layer, wanted(found[0]))
+                links.append(Link(found[0], held, before, part=layer is extent))
+                layer, before = layer.behind, len(links) - 1
         if not made.backing:
             break
         if depth == MAX_DEPTH:

@@ -11,7 +11,19 @@ from dataclasses import replace
 
 from profiler.images.build import Wanted
 from profiler.images.map import Map
-from profiler.images.readers import parallels, qcow1, qcow2, qed, raw, vdi, vhdx, vmdk, vmdk_sesparse, vpc
+from profiler.images.readers import (
+    parallels,
+    parallels_descriptor,
+    qcow1,
+    qcow2,
+    qed,
+    raw,
+    vdi,
+    vhdx,
+    vmdk,
+    vmdk_sesparse,
+    vpc,
+)
 from profiler.images.source import Image, take
 
 PROBE_BYTES = 512
@@ -51,6 +63,8 @@ def probe(first: bytes) -> str:
     if first[:6] == b"LUKS\xba\xbe" and first[6:8] == b"\x00\x01":
         return "luks"
     if first[:16] in parallels.MAGICS and first[16:20] == b"\x02\0\0\0":
+        return "parallels"
+    if parallels_descriptor.is_descriptor(first):  # no QEMU reads it
         return "parallels"
     if first[:32].rstrip(b"\0") == b"Bochs Virtual HD Image":
         return "bochs"

@@ -52,11 +52,18 @@ class Placed:
 class Extent:
     """A file that holds a part of the disk that an image describes. kind: as the image calls it (FLAT,
     SPARSE ...). pieces: (place in the guest's disk, place in the file, length), bytes each; of a sparse
-    file, which has tables of its own, the place in the file means nothing."""
+    file, which has tables of its own, the place in the file means nothing. behind: what has the data that
+    this one does not, where the same image names it."""
 
     name: str
     kind: str
     pieces: tuple[tuple[int, int, int], ...]
+    behind: Extent | None = None
+
+    @property
+    def files(self) -> int:
+        """How many files that is."""
+        return 1 + (self.behind.files if self.behind is not None else 0)
 
 
 @dataclass(frozen=True)

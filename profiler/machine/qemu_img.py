@@ -52,9 +52,11 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     facts = json.loads(_ask(qemu_img, ["info", "--force-share", "--output=json", name], shown))
     if way != "info":  # these open what is behind it too, and without end where that leads back to it
         _ask(qemu_img, ["info", "--force-share", "--backing-chain", name], shown)
+        # and want what info does not: locks, keys, files of data
+        _ask(qemu_img, ["map", "--force-share", "--output=json", "--max-length=512", name], shown)
     size, told = int(facts["virtual-size"]), () if name.startswith("json:") else ("-f", str(facts["format"]))
     if way == "vm":
-        return path, _as_a_machine(name, told, size, shown)
+        return path, _as_a_machine(name, told, size)
     command = {
         "info": ["info", "--force-share", name],
         "check": ["check", "--force-share", name],
@@ -70,21 +72,19 @@ def open_command(image: str, way: str) -> tuple[str, list[str]]:
     return path, [qemu_img, *command[way]]
 
 
-def _as_a_machine(name: str, told: tuple[str, ...], size: int, shown: str) -> list[str]:
+def _as_a_machine(name: str, told: tuple[str, ...], size: int) -> list[str]:
     """The command that opens the image and what is behind it, to read only, and reads what a boot reads
     first. size: of the guest's disk, in bytes."""
     qemu_io = shutil.which("qemu-io")
     if qemu_io is None:
         raise CommandNotFoundError(f"qemu-io: command not found; {_PACKAGES}")
-    opened = [qemu_io, "-r", "-U", *told]
-    _ask(qemu_io, [*opened[1:], "-c", "length", name], shown)
     first = min(size, _FIRST)
     places = [(start, min(_STEP, first - start)) for start in range(0, first, _STEP)]
     if size > first:
         last = min(_LAST, size - first) // 512 * 512
         places.append((size // 512 * 512 - last, last))
     reads = [word for start, length in places for word in ("-c", f"read -q {start} {length}")]
-    return [*opened, *reads, name]
+    return [qemu_io, "-r", "-U", *told, *reads, name]
 
 
 def _refuse_unreadable(path: str, shown: str) -> None:
@@ -92,7 +92,7 @@ def _refuse_unreadable(path: str, shown: str) -> None:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise ColdseekError(f"{shown} is a directory; name a disk image in it")
+            raise ColdseekError(f"{shown} is a directory; {_in_directory(path)}")
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):  # to open a FIFO would wait for a writer
             raise ColdseekError(f"{shown} is neither a file nor a block device; name a disk image")
         with open(path, "rb"):
@@ -104,6 +104,12 @@ def _refuse_unreadable(path: str, shown: str) -> None:
         raise ColdseekError(f"cannot read {shown}: {error.strerror}; {remedy}") from error
     except OSError as error:
         raise ColdseekError(f"cannot read {shown}: {error.strerror}; name a disk image") from error
+
+
+def _in_directory(path: str) -> str:
+    if os.path.exists(os.path.join(path, "DiskDescriptor.xml")):
+        return "of a Parallels disk qemu-img opens the files one by one: name the .hds in it"
+    return "name a disk image in it"
 
 
 def _of_qemu(image: str, path: str) -> tuple[str, str]:

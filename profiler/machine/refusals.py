@@ -11,16 +11,19 @@ _MOST = 1000
 
 _REMEDIES = (
     (r"no such file",
-     "bring back the file behind it, or name where it lies now: qemu-img rebase -u -F FORMAT -b FILE IMAGE"),
-    (r"permission denied", "run as a user who may read it and all that is behind it, with sudo --as-root"),
+     "bring back the file that it names, or, if that is the one behind it, say where it lies now: "
+     "qemu-img rebase -u -F FORMAT -b FILE IMAGE"),
+    (r"permission denied", "run as a user who may read it and all that it names, with sudo --as-root"),
     (r"key-secret|encrypt|luks|passphrase",
-     "it is encrypted; --by info, check and map need no key, or record the command that opens it"),
+     "it is encrypted; --by info needs no key, or record the command that opens it"),
     (r"failed to get .*lock",
      "another process has it for itself: stop the virtual machine, or look at a copy"),
-    (r"unsupported|unknown (driver|incompatible)|not supported",
+    (r"unsupported|unknown|not supported",
      "it needs another QEMU (a newer one, or a package of more formats: qemu-block-extra), or is damaged"),
-    (r"corrupt|invalid|not in .* format|bad signature|truncated|too (large|small|big)",
-     "it is damaged, or of another format than it is taken for: try qemu-img check -r all on a copy"),
+    (r"corrupt|invalid|incorrect|not in .* format|bad signature|truncated|must be|"
+     r"too (large|small|big|short)",
+     "it is damaged, or of another format than it is taken for; if its format can be repaired, try it on a "
+     "copy: qemu-img check -r all COPY"),
 )  # fmt: skip
 """What QEMU 7.2 to 10 say (block/*.c, block.c), and what helps; the first that fits."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,7 +34,7 @@ PROJECTED = (
 COPIED = (
     "A copy is taken to hold what the guest wrote, in the guest's order and in one run; holes stay holes; "
     "snapshots and bitmaps stay behind, a chain becomes one file. The program is taken to do the same on "
-    "it."
+    "it. What is copied stays as it is; a file that has the name of the copy already is written over."
 )
 PREFETCHED = "Prefetching brings in what this start read, in the order of the device, all of it queued."
 IN_ORDER = (
@@ -49,9 +50,9 @@ ADVISED = {
 """What is said of an option that no command, or a setting, makes."""
 
 
-def command(option: Option, path: bytes, image_format: str, trace: str, meta: Meta) -> list[str]:
+def command(option: Option, advice: Advice, path: bytes, trace: str, meta: Meta) -> list[str]:
     """The command that does it, in words as a shell takes them, fit to be copied; there may be none. path:
-    of the image, b"" where there is none."""
+    of the image, b"" where there is none. A copy never has the name of a file that the start needs."""
     source = os.fsdecode(path)
     stem, suffix = os.path.splitext(source)
     if option.setting:
@@ -60,12 +61,15 @@ def command(option: Option, path: bytes, image_format: str, trace: str, meta: Me
         words = ["coldseek", "prefetch", _quoted(trace)]
         return [*words, "&&", *map(_quoted, meta.command)] if meta.command else words
     if option.key == "defragmented":
-        copy = f"{stem}-copy{suffix}"
+        copy = _free(f"{stem}-copy", suffix, advice.taken)
         return ["cp", "--sparse=always", "--reflink=never", _quoted(source), _quoted(copy)]
     if not option.convert:
         return []
-    target = f"{stem}.raw" if option.key == "raw" else f"{stem}-{option.key}.qcow2"
-    form = ["-f", image_format] if image_format else []
+    if option.key == "raw":
+        target = _free(stem, ".raw", advice.taken)
+    else:
+        target = _free(f"{stem}-{option.key}", ".qcow2", advice.taken)
+    form = ["-f", advice.image.format] if advice.image is not None and advice.image.format else []
     return ["qemu-img", "convert", *form, *option.convert, _quoted(source), _quoted(target)]
 
 
@@ -81,6 +85,12 @@ IN_OPTIONS = (
     "read-ahead-hurts",
 )
 """Findings whose remedy is among the options, projected, or no command."""
+
+
+def _free(stem: str, suffix: str, taken: Container[bytes]) -> str:
+    """The name, with a number where it is taken."""
+    names = itertools.chain([stem + suffix], (f"{stem}-{number}{suffix}" for number in itertools.count(2)))
+    return next(name for name in names if os.fsencode(name) not in taken)
 
 
 def text(
@@ -178,7 +188,7 @@ def _do(
         return
     most = "at most " if option.key == "in-order" else ""  # a bound: nothing can be faster
     saved = f"saves {most}{show_percent(option.saves)} on {advice.now[0].device}" if option.saves > 0 else ""
-    words = command(option, path, _format(advice), trace, meta)
+    words = command(option, advice, path, trace, meta)
     said = saved or "no gain on the first device"
     if verified is not None and (measured := verified.of(option.key)) is not None:
         said = f"measured {gained(verified, measured)}; projected: {said}"
@@ -187,10 +197,6 @@ def _do(
         said += f"; {more}"
     page.row(label, said, lines=None)
     page.command(words)
-
-
-def _format(advice: Advice) -> str:
-    return "" if advice.image is None else advice.image.format
 
 
 def _costs(page: Page, label: str, costs: Sequence[Estimate]) -> None:
@@ -268,7 +274,7 @@ def json(
         "options": [
             {
                 "option": one.key, "name": one.name, "saves": one.saves,
-                "command": " ".join(command(one, path, _format(advice), trace, meta)) or None,
+                "command": " ".join(command(one, advice, path, trace, meta)) or None,
                 "costs": [asdict(cost) for cost in one.costs],
             }
             for one in advice.options

@@ -83,7 +83,9 @@ def report(summary: Summary) -> Json:
         "sizes": [asdict(one) for one in summary.sizes],
         "focus": None if summary.focus is None else _path(summary.focus.path)["path"],
         "image": None if summary.image is None else _path(summary.image.path)["path"],
-        "chain": None if summary.chain is None else asdict(summary.chain),
+        "chain": None if summary.chain is None else asdict(summary.chain) | {
+            "members": [_path(path) for path in summary.chain.members]
+        },
         "costs": [_cost(cost) for cost in summary.costs],
         "parts": [asdict(part) for part in summary.parts],
         "files": [_file(file) for file in summary.files],

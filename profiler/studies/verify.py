@@ -30,6 +30,7 @@ from profiler.machine.page_cache.turns import turn
 from profiler.machine.processes import timed
 from profiler.machine.processes.launch import find_program
 from profiler.machine.processes.scratch import Scratch
+from profiler.machine.refusals import refused
 from profiler.plan import known_files
 from profiler.studies.record import data_files, named_files, record_cold
 from profiler.studies.substitution import in_folder, program_of, substituted
@@ -283,8 +284,7 @@ def _run(command: list[str], owner: Owner | None) -> str:
         raise
     if child.returncode == 0:
         return ""
-    lines = words.decode("utf-8", "surrogateescape").strip().splitlines()
-    return show_path(lines[-1]) if lines else f"exit status {show_status(child.returncode)}"
+    return refused(os.path.basename(command[0]), child.returncode, words, "it")
 
 
 @contextlib.contextmanager

@@ -215,7 +215,7 @@ def test_import_of_an_strace_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("way", ["info", "check", "map", "read"])
+@pytest.mark.parametrize("way", ["info", "check", "map", "read", "vm"])
 def test_open_in_every_way(way: str, disk_directory: Path) -> None:
     qemu_img = need_tool("qemu-img")
     image = disk_directory / "small.qcow2"
@@ -261,7 +261,7 @@ def test_every_image_can_be_opened_by_map(form: str, options: list[str], disk_di
 
 def test_open_says_by_and_understands_the_former_word() -> None:
     words = " ".join(coldseek("open", "--help").stdout.split())
-    assert "--by info|check|map|read" in words and "--with TARGET" in words
+    assert "--by info|check|map|read|vm" in words and "--with TARGET" in words
     done = coldseek("open", "missing.qcow2", "--with", "check")
     assert "missing.qcow2" in done.stderr  # it was not taken for a target
 
@@ -457,12 +457,16 @@ def test_a_closed_pipe_is_no_error(trace: Path) -> None:
     assert "Exception" not in done.stderr
 
 
-def test_shell_completion_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("coldseek rep", ["report"]), ("coldseek open a.qcow2 --by v", ["vm"])],
+)
+def test_shell_completion_works(typed: str, completed: list[str]) -> None:
     done = subprocess.run(
         [PYTHON, "-m", "profiler"], cwd=ROOT, capture_output=True, text=True,
         env={
             **os.environ, "_COLDSEEK_COMPLETE": "complete_bash",
-            "COMP_WORDS": "coldseek rep", "COMP_CWORD": "1",
+            "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")),
         },
     )  # fmt: skip
-    assert done.stdout.split() == ["report"]
+    assert done.stdout.split() == completed

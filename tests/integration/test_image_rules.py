@@ -148,8 +148,8 @@ def test_snapshots_cost_every_open(tmp_path: Path) -> None:
         assert not left or one.numbers["snapshots"] == left
 
 
-def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
-    image = tmp_path / "a.raw"
+def with_holes(image: Path) -> Path:
+    """A disk of 512 MiB with 4 KiB of data every 128."""
     with open(image, "wb") as file:
         file.truncate(512 * MIB)
         for start in range(0, 512 * MIB, 128 << 10):
@@ -157,6 +157,11 @@ def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
             file.write(bytes([1]) * 4096)
     if 2 * os.stat(image).st_blocks * 512 > 512 * MIB:
         pytest.skip("a file system without holes")
+    return image
+
+
+def test_asking_for_holes_takes_time(tmp_path: Path) -> None:
+    image = with_holes(tmp_path / "a.raw")
     one = found("qemu-img", "map", "--output=json", "-f", "raw", str(image))["seeks"]
     assert one.numbers["calls"] > 4000 and one.numbers["seconds"] > 0
     assert 0.05 <= one.numbers["share"] <= 1
@@ -190,6 +195,17 @@ def test_of_an_encrypted_disk_no_layout_is_known(tmp_path: Path) -> None:
     assert any("of the image (luks), so another layout cannot be projected" in note for note in advice.notes)
 
 
+def test_holes_of_an_extent_are_those_of_its_disk(tmp_path: Path) -> None:
+    """The data of a VMDK lies in a file of its own; what is converted is the descriptor that names it."""
+    image = tmp_path / "disk.vmdk"
+    run("qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", str(image), "512M")
+    with_holes(tmp_path / "disk-flat.vmdk")
+    one = found("qemu-img", "map", "--output=json", str(image))["seeks"]
+    assert shlex.split(one.remedy)[-2:] == [str(image), "NEW"]
+    do(one.remedy.replace(" NEW", f" {shlex.quote(str(tmp_path / 'new'))}"))
+    run("qemu-img", "compare", str(image), str(tmp_path / "new"))
+
+
 def chained(folder: Path, count: int) -> str:
     image = create(folder / "0.qcow2", "64M")
     for number in range(1, count):
@@ -211,7 +227,8 @@ def test_a_chain_is_seen_from_its_headers(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "report.txt").read_text()
     assert "a chain of 12 files, 1 of them read" in " ".join(text.split())
     made = json.loads((tmp_path / "out" / "report.json").read_text())["cold"]["report"]
-    assert made["chain"] == {"files": 12, "read": 1, "complete": True}
+    members = [{"path": image}]
+    assert made["chain"] == {"files": 12, "read": 1, "complete": True, "members": members}
     (one,) = [one for one in made["findings"] if one["kind"] == "backing-chain"]
     assert one["numbers"] == {"files": 12, "files_read": 1, "reads_behind": 0}
     do(one["remedy"].replace(" NEW ", f" {shlex.quote(str(tmp_path / 'new.qcow2'))} "))

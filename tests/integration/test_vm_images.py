@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import mutate
 import numpy as np
@@ -21,10 +22,11 @@ import vm_images
 from conftest import need, need_tool
 from small_programs import until
 
-from profiler.analysis.advice.traced_image import image_of
+from profiler.analysis.advice.traced_image import image_of, unread
 from profiler.errors import ColdseekError
 from profiler.images import formats
 from profiler.images.chain import Link, Opened, chain
+from profiler.images.guest import disk as guest_disk
 from profiler.images.map import Map
 from profiler.machine.qemu_img import WAYS, open_command
 from profiler.studies.record import record
@@ -436,23 +438,13 @@ def test_a_differencing_vhdx(tmp_path: Path) -> None:
     run("qemu-img", "create", "-q", "-f", "vhdx", "-o", "block_size=1M", path, str(SIZE))
     run("qemu-io", "-f", "vhdx", "-c", "write -P 7 1M 1M", "-c", "write -P 8 5M 1M", path)
     linkage = links_of(base)[0].map.facts["id"]
-    raw = bytearray(path.read_bytes())
     found = links_of(path)[0].map.ranges
     metadata, table = (int(found[found["kind"] == kind]["start"].iloc[0])
                        for kind in ("metadata", "block allocation table"))  # fmt: skip
-    item = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
-    locator = vm_images.parent_locator({
+    raw = vm_images.vhdx_with_parent(path.read_bytes(), metadata, {
         "parent_linkage": f"{{{linkage}}}", "relative_path": ".\\base.vhdx",
         "absolute_win32_path": "C:\\vm\\base.vhdx", "volume_path": "\\\\?\\Volume{1}\\vm\\base.vhdx",
     })  # fmt: skip
-    count = struct.unpack_from("<H", raw, metadata + 10)[0]
-    struct.pack_into("<H", raw, metadata + 10, count + 1)
-    struct.pack_into("<16sIII", raw, metadata + 32 + 32 * count, item, 96 << 10, len(locator), 4)
-    raw[metadata + (96 << 10) : metadata + (96 << 10) + len(locator)] = locator
-    for number in range(count):
-        name, place, _ = struct.unpack_from("<16sII", raw, metadata + 32 + 32 * number)
-        if name == uuid.UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le:
-            raw[metadata + place + 4] |= 2  # it has a parent
     # the block of the guest's second MiB is there in part: the bitmap has every second sector
     assert struct.unpack_from("<Q", raw, table + 8)[0] & 7 == 6
     raw[table + 8] |= 7
@@ -521,6 +513,48 @@ def test_a_trace_names_the_descriptor_and_places_its_extents(tmp_path: Path) -> 
     assert (rows["kind"] == "grain").all()
     assert set(rows["guest"]) == {MIB, (2 << 30) + MIB}
     assert noted(trace) == []
+
+
+def test_a_parallels_disk_of_many_files(tmp_path: Path) -> None:
+    """Its guest's disk is what qemu-img reads of each file, put together after the descriptor, which no
+    qemu-img reads."""
+    top, old = "{5fbaabe3-6958-40ff-92a7-860e329aab41}", "{11111111-0000-0000-0000-000000000000}"
+    folder, half = tmp_path / "disk.hdd", SIZE // 2
+    folder.mkdir()
+    for name, number in (("a", 1), ("a-top", 2), ("b", 3), ("b-top", 4)):
+        path = folder / f"{name}.{{x}}.hds"
+        run("qemu-img", "create", "-q", "-f", "parallels", "-o", "cluster_size=64k", path, str(half))
+        write = f"write -P {number} {64 * number}k 128k"
+        run("qemu-io", "-f", "parallels", "-c", write, path)
+    storages = [
+        (first * half // 512, (first + 1) * half // 512,
+         {old: ("Compressed", f"{name}.{{x}}.hds"), top: ("Compressed", f"{name}-top.{{x}}.hds")})
+        for first, name in enumerate("ab")
+    ]  # fmt: skip
+    path = folder / "DiskDescriptor.xml"
+    path.write_bytes(vm_images.disk_descriptor(SIZE, storages, {old: "", top: old}, block=128))
+    links = links_of(path)
+    flat = {
+        Path(link.opened.name).name: as_raw(Path(link.opened.name), "-f", "parallels") for link in links[1:]
+    }
+    # an independent way through the descriptor: the newer file of each half where it has anything
+    expected = bytearray()
+    for storage in ElementTree.parse(path).getroot().iter("Storage"):
+        below, above = (flat[image.findtext("File") or ""] for image in storage.iter("Image"))
+        clusters = ((above[at : at + 65536], below[at : at + 65536]) for at in range(0, half, 65536))
+        expected += b"".join(newer if any(newer) else older for newer, older in clusters)
+    layers = [guest_disk.layer(link.opened.image, link.map) for link in links]
+    disk = guest_disk.Disk(layers, SIZE, complete=True)
+    assert disk.read(0, SIZE) == expected and set(expected) == {0, 1, 2, 3, 4}
+    trace = record(["sha256sum", str(path), *(str(file) for file in folder.glob("*.hds"))], tracer="ptrace")
+    found = images_of(trace)
+    image = image_of(trace)
+    assert image is not None and trace.files["path"].iloc[image.file] == os.fsencode(path)
+    assert (image.virtual, image.cluster, len(image.files)) == (SIZE, 65536, 5) and noted(trace) == []
+    assert found["b-top.{x}.hds"]["part"] and "part" not in found["b.{x}.hds"]
+    assert "does not read the descriptor" in unread(trace.meta)
+    with pytest.raises(ColdseekError, match=r"name the \.hds in it"):
+        open_command(str(folder), "info")
 
 
 def test_json_names_and_remote_ones_of_a_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from made import GIB, MIB, below, trace
 
 from profiler.analysis.advice.evidence import Finding
 from profiler.analysis.advice.findings import find
+from profiler.analysis.advice.image_rules import MERGE
 from profiler.analysis.simulation.projection import requests
 from profiler.trace import FILE_COLUMNS, Trace
 
@@ -85,6 +86,14 @@ def test_a_deep_chain() -> None:
     assert one.numbers == {"files": 3, "files_read": 3, "reads_behind": 1}
 
 
+def test_a_chain_that_qemu_does_not_read_is_not_converted() -> None:
+    """It takes a differencing VHD without its parent: what it made of one would lack most of the data."""
+    made = image_trace([(0, 0, 512)], facts={"layers": 9, "format": "vpc", "parent_id": "x"})
+    assert found(made)["backing-chain"].remedy == MERGE
+    vmdk = image_trace([(0, 0, 512)], facts={"layers": 9, "format": "vmdk", "parent_id": "x"})
+    assert found(vmdk)["backing-chain"].remedy.startswith("qemu-img convert -O qcow2 ")
+
+
 def with_images(made: Trace, images: dict[str, Any]) -> Trace:
     return dataclasses.replace(made, meta=dataclasses.replace(made.meta, images=images))
 
@@ -130,6 +139,8 @@ def test_a_fragmented_file_of_a_chain_is_copied_with_the_chain() -> None:
     assert found(made)["fragmentation"].remedy.startswith("cp --sparse")
     chain = with_images(made, {"0": FACTS, "1": {"format": "raw", "in_front": 0}})
     assert found(chain)["fragmentation"].remedy.startswith("qemu-img convert")
+    apart = with_images(made, {"0": FACTS | {"features": ["external data file"]}})
+    assert found(apart)["fragmentation"].remedy.startswith("qemu-img convert")
 
 
 # ---- any program ------------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ import uuid
 import pytest
 import vm_images
 
-from profiler.images import formats
+from profiler.images import extents, formats
 from profiler.images.chain import MAX_DEPTH, Opened, chain
 from profiler.images.map import Map
 from profiler.images.names import named
-from profiler.images.readers import vmdk, vpc
+from profiler.images.readers import vpc
 from profiler.images.source import Held, Image
 
 QCOW2 = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 9, 512, 0, 0, 0, 512, 1, 0, 0)
@@ -34,6 +34,7 @@ def rows(found: Map) -> list[tuple[int, int, str]]:
         (b"# Disk DescriptorFile\nversion=1\nCID=0\n", "vmdk"), (b"\n  \n#\r\nversion=3\r\n", "vmdk"),
         (b"version=4\n", "raw"), (b"version=1", "raw"), (b"# a comment\n", "raw"),
         (bytes(64) + struct.pack("<I", 0xBEDA107F) + bytes(444), "vdi"), (b"conectix" + bytes(504), "vpc"),
+        (b"Bochs Virtual HD Image".ljust(512, b"\0"), "bochs"),
         (b"LUKS\xba\xbe\0\1", "luks"), (b"LUKS\xba\xbe\0\2", "raw"),
     ],
 )  # fmt: skip
@@ -368,7 +369,7 @@ def test_a_descriptor_in_a_sparse_extent_without_a_disk() -> None:
     assert part.pieces == ((0, 4096, 8192), (28 * 512, 0, 4096))
     assert found.facts["virtual_size"] == 36 * 512
     assert found.notes == ("an extent that is neither flat, sparse nor zeros is left out",)
-    data = vmdk.read_extent(Held(bytes(12288)), part)
+    data = extents.read(Held(bytes(12288)), "vmdk", part)
     assert data.guest.to_numpy().tolist() == [[0, 4096, 28 * 512], [4096, 8192, 0]]
     assert rows(data) == [(0, 12288, "data")]
 

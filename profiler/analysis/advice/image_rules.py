@@ -13,7 +13,7 @@ import pandas as pd
 
 from profiler.analysis.advice.evidence import DOMINATES, FEW, KIB, MIB, Evidence, Finding
 from profiler.analysis.advice.image_reads import guest_reads
-from profiler.analysis.advice.traced_image import TracedImage
+from profiler.analysis.advice.traced_image import TracedImage, disk_of, unread
 from profiler.analysis.host import number_in
 from profiler.analysis.intervals import PAGE
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
@@ -56,6 +56,9 @@ FEATURES_AT = 72
 
 AT_POSITION = ("read", "readv")
 """Operations that read where the last one ended, so that lseek may be for them."""
+
+MERGE = "merge it with what made it (Merge-VHD, vhd-util, VBoxManage, prl_disk_tool): no qemu-img reads it"
+"""What is proposed for a chain of a format of which qemu-img does not read what is behind."""
 
 SEEKS_LEAST, SEEKS_SHARE = 100, 0.05
 """So many calls of lseek, and if their time is known so much of the run, are worth a rule."""
@@ -156,12 +159,13 @@ def chain_ahead(seen: Evidence) -> Finding | None:
 
 
 def _chain(seen: Evidence, image: TracedImage, words: str, behind: pd.DataFrame) -> Finding:
+    remedy = f"qemu-img convert -O qcow2 {seen.path} NEW"
+    remedy += f"  # or, where nothing else needs the file behind it: qemu-img commit {seen.path}"
     return Finding(
         "backing-chain",
         f"{image.chain.words}: {words}",
         {"files": image.chain.files, "files_read": image.chain.read, "reads_behind": len(behind)},
-        f"qemu-img convert -O qcow2 {seen.path} NEW"
-        f"  # or, where nothing else needs the file behind it: qemu-img commit {seen.path}",
+        MERGE if unread(seen.trace.meta) else remedy,
     )
 
 
@@ -177,7 +181,7 @@ def fragmentation(seen: Evidence) -> Finding | None:
     if torn < max(TORN_LEAST, TORN * len(frame)):
         return None
     extents = int((seen.trace.extents["file"] == image.file).sum())
-    copy = "cp --sparse=always --reflink=never" if len(image.files) == 1 else "qemu-img convert -O qcow2"
+    copy = "cp --sparse=always --reflink=never" if image.by_itself else "qemu-img convert -O qcow2"
     return Finding(
         "fragmentation",
         f"fragmented on its device: {show_plural(extents, 'extent')}, {show_count(torn)} reads torn apart",
@@ -326,15 +330,16 @@ def seeks(seen: Evidence) -> Finding | None:
             return None
         numbers |= {"seconds": seconds, "share": min(seconds / wall, 1.0)}
         cost = f"{show_seconds(seconds)}, {show_percent(numbers['share'])} of the traced run"
-    path = show_path(trace.files["path"].iloc[file])
-    is_raw = trace.meta.images.get(str(file), {}).get("format", "raw") == "raw"
+    disk = disk_of(trace.meta, file)
+    path, whole = (show_path(trace.files["path"].iloc[number]) for number in (file, disk))
+    is_raw = trace.meta.images.get(str(disk), {}).get("format", "raw") == "raw"
     form = "-O raw -S 0" if is_raw else "-O qcow2"
     return Finding(
         "seeks",
         f"{show_count(len(calls))} calls ask where data and holes of {os.path.basename(path)} lie (lseek): "
         f"{cost}",
         numbers,
-        f"qemu-img convert {form} {shlex.quote(path)} NEW",
+        f"qemu-img convert {form} {shlex.quote(whole)} NEW",
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ import pandas as pd
 from profiler.analysis.advice.copied import MAX_MADE
 from profiler.analysis.advice.layouts import LAYOUTS, Layout
 from profiler.analysis.advice.rewriting import defragmented, on_layout
-from profiler.analysis.advice.traced_image import DATA, TracedImage, image_of
+from profiler.analysis.advice.traced_image import DATA, TracedImage, image_of, in_pieces, unread
 from profiler.analysis.cost.contributors import Contributor, contributors, projected_costs
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.host import facts_of_devices, number_in
@@ -64,7 +66,8 @@ class Option:
 class Advice:
     """image: None: the start is of none. now: the start as it is. contributors: the dearest things of it.
     options: those that gain, most first. without: names of those that would gain nothing. notes: what could
-    not be projected and why."""
+    not be projected and why. taken: paths that no copy may have: the start or its image needs them.
+    """
 
     image: TracedImage | None
     now: tuple[Estimate, ...]
@@ -72,6 +75,7 @@ class Advice:
     options: tuple[Option, ...]
     without: tuple[str, ...]
     notes: tuple[str, ...]
+    taken: frozenset[bytes] = frozenset()
 
 
 LEAST_SAVED = 0.05
@@ -125,7 +129,18 @@ def advise(
         tuple(gains),
         tuple(one.name for one in options if one not in gains),
         tuple(notes),
+        _taken(trace, image),
     )
+
+
+def _taken(trace: Trace, image: TracedImage | None) -> frozenset[bytes]:
+    """The files of the start, and the one behind its image, though it may not have been read."""
+    paths = trace.files["path"].tolist()
+    name = image.facts.get("backing_file") if image is not None else None
+    if image is not None and isinstance(name, str):
+        behind = os.path.join(os.path.dirname(paths[image.file]), name.encode("utf-8", "replace"))
+        paths.append(os.path.normpath(behind))
+    return frozenset(paths)
 
 
 def _copies(
@@ -152,7 +167,7 @@ def _copies(
         costs = tuple(estimate(project(changed, device)) for device in devices)
         options.append(_option(layout.key, layout.name, now, costs, layout.convert))
     placed = trace.extents["file"].isin(image.files).any()
-    if placed and len(image.files) == 1 and not unknown:  # a copy of one file is no copy of a chain
+    if placed and image.by_itself and not unknown:  # a copy of one file is no copy of a chain
         changed = requests(defragmented(trace, image))
         costs = tuple(estimate(project(changed, device)) for device in devices)
         options.append(_option("defragmented", "a copy in one run", now, costs))
@@ -173,8 +188,12 @@ def _unknown(trace: Trace) -> str:
     if meta.exit_status and not meta.partial and not _says_by_status(meta):
         status = show_status(meta.exit_status)
         return f"the recorded run ended with exit status {status}, and may have read too little"
-    if any(_is_in_pieces(meta, number) for number in meta.images):
+    if words := unread(meta):
+        return words
+    if any(in_pieces(meta, number) for number in meta.images):
         return "the image lies in several files (VMDK), and which of its data is in which is not known"
+    if any(map(_is_extent, meta.images.values())):
+        return "of a VMDK an extent was read without its descriptor, which names all of the disk"
     for number, facts in meta.images.items():
         if facts.get("backing_file") and _is_cut_off(trace, number):
             name = show_path(str(facts["backing_file"]))
@@ -196,10 +215,10 @@ def _is_cut_off(trace: Trace, number: str) -> bool:
     return bool(np.isin(structure_of(reads, trace.structures), ("L2 table", "grain table", *DATA)).any())
 
 
-def _is_in_pieces(meta: Meta, number: str) -> bool:
-    """Whether an image names more extents than the trace has beside it."""
-    beside = sum(str(facts.get("in_front")) == number for facts in meta.images.values())
-    return beside < number_in(meta.images[number], "extents", 0, 2**31)
+def _is_extent(facts: dict[str, Any]) -> bool:
+    """Whether a file is an extent of a VMDK whose descriptor is not known: none stands in it."""
+    sparse = facts.get("subformat") in ("SPARSE", "COWD", "SESPARSE")
+    return sparse and not facts.get("create_type") and facts.get("part") is not True
 
 
 def _says_by_status(meta: Meta) -> bool:

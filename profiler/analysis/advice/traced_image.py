@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from profiler.trace import Trace
+from profiler.analysis.host import number_in
+from profiler.trace import Meta, Trace
 from profiler.units import show_plural
 
 MAX_DISK = 2**56
@@ -20,15 +21,21 @@ DATA = (*COMPRESSED, "data cluster", "data", "data block", "payload block", "gra
 disk."""
 
 
+PARENTS_UNREAD = ("vpc", "vhdx", "vdi")
+"""Formats of which QEMU reads no parent: it opens a VHD without it, and no VHDX or VDI that has one
+(block/vpc.c, vhdx.c, vdi.c; QEMU 7.2)."""
+
+
 @dataclass(frozen=True)
 class Chain:
     """The images behind each other, the first included; the extents and the external data file of one are no
     images of their own. files: how many there are. read: how many of them the start read. complete: False
-    where there may be more."""
+    where there may be more. members: the paths of those that were read, the first in front."""
 
     files: int = 1
     read: int = 1
     complete: bool = True
+    members: tuple[bytes, ...] = ()
 
     @property
     def words(self) -> str:
@@ -53,6 +60,45 @@ class TracedImage:
     cluster: int
     chain: Chain = Chain()
 
+    @property
+    def by_itself(self) -> bool:
+        """Whether its file is all of its disk that the start read, so that a copy of the file is one of the
+        disk. The data of a qcow2 image may lie in another file, which two images would then write to."""
+        features = self.facts.get("features")
+        return len(self.files) == 1 and not (isinstance(features, list) and "external data file" in features)
+
+
+def unread(meta: Meta) -> str:
+    """What of the images of a start qemu-img does not read, so that no copy by it is whole; "": nothing."""
+    for facts in meta.images.values():
+        form = str(facts.get("format"))
+        if form in PARENTS_UNREAD and facts.get("parent_id"):
+            return f"qemu-img does not read what is behind an image of this format ({form})"
+        if form == "parallels" and facts.get("subformat") == "descriptor":
+            return "qemu-img does not read the descriptor that makes the files of a Parallels disk one"
+    return ""
+
+
+def disk_of(meta: Meta, file: int) -> int:
+    """The file that names the disk of which this one holds a part, as the descriptor of a VMDK does of its
+    extents; itself, where it is no such part. A file that was not read is taken for an extent where a
+    descriptor lacks some."""
+    seen: set[int] = set()
+    while (facts := meta.images.get(str(file), {})).get("part") is True and file not in seen:
+        seen.add(file)
+        front = facts.get("in_front")
+        if type(front) is not int:
+            break
+        file = front
+    lacking = [number for number in meta.images if in_pieces(meta, number)]
+    return int(lacking[0]) if str(file) not in meta.images and len(lacking) == 1 else file
+
+
+def in_pieces(meta: Meta, number: str) -> bool:
+    """Whether an image names more extents than the trace has beside it."""
+    beside = sum(str(facts.get("in_front")) == number for facts in meta.images.values())
+    return beside < number_in(meta.images[number], "extents", 0, 2**31)
+
 
 def image_of(trace: Trace) -> TracedImage | None:
     """The image that the trace is about: of those with known facts that nothing lies in front of, the one
@@ -67,8 +113,10 @@ def image_of(trace: Trace) -> TracedImage | None:
     top, *_ = files = max(chains, key=lambda found: sum(int(reads.get(number, 0)) for number in found))
     facts = known[top]
     size = trace.files["size"].iloc[top]
-    read, layers = sum(known[number].get("part") is not True for number in files), facts.get("layers")
-    chain = Chain(max(read, layers or 1), read, facts.get("layers_complete") is not False)
+    members = [number for number in files if known[number].get("part") is not True]
+    read, layers = len(members), facts.get("layers")
+    paths = tuple(trace.files["path"].iloc[members])
+    chain = Chain(max(read, layers or 1), read, facts.get("layers_complete") is not False, paths)
     virtual = facts.get("virtual_size") or (0 if size is pd.NA else int(size))
     return TracedImage(
         top, tuple(files), str(facts.get("format", "")), facts, min(max(virtual, 0), MAX_DISK),

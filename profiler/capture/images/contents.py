@@ -137,7 +137,7 @@ def _complete(links: list[Link]) -> bool:
     for link in links:
         found = link.map
         named += bool(found.backing) or bool(found.facts.get("parent_id"))
-        named += bool(found.data_file) + len(found.extents)
+        named += bool(found.data_file) + sum(extent.files for extent in found.extents)
     return len(links) > named  # the first is named by nobody
 
 

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from profiler.trace import Trace
 
 
-_WAYS = ("info", "check", "map", "read", "vm")
-"""As --with they mean --by, which had that name before."""
+WAYS = ("info", "check", "map", "read", "vm")
+"""As in capture/image.py, which help does without. As --with they mean --by, which had that name before."""
 
 _COLD, _WARM = "cold.trace.parquet", "warm.trace.parquet"
 PLOTS: Plots = {
@@ -68,7 +68,7 @@ def open_image(
             help="How to open it: by qemu-img info, check or map; reading all its data; or as a virtual "
             "machine does, with all that is behind it, up to the boot loader.",
             metavar="info|check|map|read|vm",
-            autocompletion=values(*_WAYS),
+            autocompletion=values(*WAYS),
         ),
     ] = "info",
     output: Annotated[
@@ -105,8 +105,8 @@ def open_image(
     from profiler.machine.qemu_img import open_command
 
     finish = finish_of(until, seconds, timeout, stop, grace)
-    former = [one for one in targets or () if one in _WAYS]
-    watched = [one for one in targets or () if one not in _WAYS]
+    former = [one for one in targets or () if one in WAYS]
+    watched = [one for one in targets or () if one not in WAYS]
     owner = runs_as(as_root)
     with acting_as(owner):  # whoever is to run qemu-img on the image may not be allowed to
         path, command = open_command(image, former[-1] if former else way)

@@ -1,5 +1,6 @@
 """Parallels' expandable disks, after QEMU's docs/interop/parallels.txt: a header, the table of all clusters
-(BAT) right behind it, and the clusters; an extension holds dirty bitmaps."""
+(BAT) right behind it, and the clusters; an extension holds dirty bitmaps. The XML that puts such files
+together is in parallels_descriptor."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from profiler.images.build import Builder, Wanted, cut_short
 from profiler.images.map import Map
+from profiler.images.readers import parallels_descriptor
 from profiler.images.source import Image, take
 from profiler.units import show_count
 
@@ -19,6 +21,7 @@ MAGICS = (b"WithoutFreeSpace", b"WithouFreSpacExt")
 KINDS = ("header", "block allocation table", "format extension", "dirty bitmap", "data cluster")
 _FOLDS = ("data cluster",)
 _SECTOR = 512
+_FIRST = 512  # bytes that tell a descriptor
 _HEADER = struct.Struct("<16sIIIIIQIIIQ")
 _IN_USE = 0x746F_6E59  # HEADER_INUSE_MAGIC
 _EXTENSION = 0xAB23_4CEF_23DC_EA87  # of the format extension
@@ -32,6 +35,8 @@ _CHUNK = 1 << 18  # entries
 
 def read(image: Image, wanted: Wanted | None = None) -> Map:
     """The map of a Parallels disk. Raises nothing: what is wrong with the image becomes a note."""
+    if parallels_descriptor.is_descriptor(take(image, 0, _FIRST)):
+        return parallels_descriptor.read(image)
     raw = take(image, 0, _HEADER.size)
     if len(raw) < _HEADER.size:
         return cut_short(image, "parallels", KINDS, _FOLDS)

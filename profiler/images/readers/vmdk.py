@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted, painted, safe
-from profiler.images.map import MAX_RANGES, UNALLOCATED, Extent, Map, Placed
+from profiler.images.build import Builder, Wanted, safe
+from profiler.images.map import Map
 from profiler.images.readers import vmdk_descriptor, vmdk_sesparse
 from profiler.images.readers.vmdk_descriptor import Descriptor
 from profiler.images.source import Image, Offsets, gather, take, text
@@ -269,41 +269,3 @@ def _descriptor_file(image: Image, start: int = 0, length: int = 0) -> Map:
         "vmdk", facts, backing=found.parent, backing_format="vmdk" if found.parent else "",
         extents=found.extents,
     )  # fmt: skip
-
-
-def read_extent(image: Image, part: Extent, wanted: Wanted | None = None) -> Map:
-    """The map of a file that a descriptor names: its data has the places of the disk that they make up."""
-    if part.kind in vmdk_descriptor.FLAT:
-        return _flat(image, part)
-    found = read(image, wanted)
-    guest, _, length = part.pieces[0]
-    notes = found.notes
-    if len(part.pieces) > 1:
-        notes = (*notes, "the disk is described to hold this file more than once; the first place counts")
-    if not found.facts.get("virtual_size"):
-        notes = (*notes, "this is no sparse extent, though the descriptor calls it one")
-    placed = found.placed
-    keep = placed.guest < length
-    placed = Placed(placed.starts[keep], placed.lengths[keep], placed.guest[keep] + guest)
-    # the descriptor says what is behind the disk
-    return replace(found, placed=placed, notes=notes, backing="", extents=())
-
-
-def _flat(image: Image, part: Extent) -> Map:
-    """The guest's bytes as they are. Of places that are claimed twice the first has it."""
-    pieces = sorted((start, min(start + length, image.size), guest) for guest, start, length in part.pieces)
-    runs: list[tuple[int, int, int]] = []
-    notes = []
-    if any(start + length > image.size for _, start, length in part.pieces):
-        notes.append("the file is shorter than the descriptor says")
-    end = 0
-    for start, stop, guest in pieces:
-        if start < end:
-            notes.append("two parts of the disk are described to lie in one place")
-        if max(start, end) < stop:
-            runs.append((max(start, end), stop, guest + max(0, end - start)))
-            end = stop
-    starts, ends, guests = np.array(runs, np.int64).reshape(-1, 3).T
-    layout = painted(image, [(start, stop, "data") for start, stop, _ in runs[:MAX_RANGES]], UNALLOCATED)
-    facts = {"subformat": part.kind, "virtual_size": sum(length for *_, length in part.pieces)}
-    return Map("vmdk", facts, layout, Placed(starts, ends - starts, guests), tuple(dict.fromkeys(notes)))

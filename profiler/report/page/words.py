@@ -90,12 +90,11 @@ def facts(summary: Summary, kinds: Kinds, which: str = "") -> Facts:
 
 def advice(found: Advice, summary: Summary, path: bytes, trace: str) -> list[Facts]:
     """What would help, each with its command. path: of the image; trace: the name of the trace's file."""
-    form = "" if found.image is None else found.image.format
     return [
         {
             "name": option.name, "saves": option.saves, "on": found.now[0].device,
             "now_s": found.now[0].seconds, "then_s": option.costs[0].seconds,
-            "command": " ".join(advised.command(option, path, form, trace, summary.meta)),
+            "command": " ".join(advised.command(option, found, path, trace, summary.meta)),
             "more": next((more for key, more in advised.ADVISED.items() if option.key.startswith(key)), ""),
         }
         for option in found.options

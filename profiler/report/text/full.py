@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from rich.text import Text
 
+from profiler.analysis.advice.traced_image import Chain
 from profiler.analysis.cost.below_the_program import DeviceRequests, FileBroughtIn, PageCache
 from profiler.analysis.reads.access import PATTERNS
 from profiler.analysis.reads.readers import Reader
@@ -39,6 +41,9 @@ DISPENSABLE = ("unique", "bytes", "seeks")
 
 MAX_FINDINGS = 3
 """Findings beyond these are in JSON only; `coldseek advise` says what to do about them."""
+
+MAX_MEMBERS = 16
+"""Images of a chain that are named; JSON has them all."""
 
 MAX_BROUGHT = 3
 """Files that are named for how much of them was brought into the page cache; JSON has them all."""
@@ -126,6 +131,7 @@ def _reads(page: Page, summary: Summary) -> None:
         _focus(page, focus, others)
     if summary.chain is not None and summary.chain.files > 1:
         page.row("chain", f"{summary.chain.words}, {show_count(summary.chain.read)} of them read")
+        page.row("", _members(summary.chain), lines=None)
     for number, finding in enumerate(summary.findings[:MAX_FINDINGS]):
         page.row("why" if number == 0 else "", finding.words, lines=2)
     if focus is not None and others.files:
@@ -134,6 +140,13 @@ def _reads(page: Page, summary: Summary) -> None:
             f"and {show_plural(others.files, 'other file')}: shared libraries and the like, "
             f"{show_plural(others.reads, 'read')}, {show_bytes(others.bytes)}",
         )
+
+
+def _members(chain: Chain) -> str:
+    """The images of a chain by name, the first in front."""
+    names = [show_path(os.path.basename(path)) for path in chain.members[:MAX_MEMBERS]]
+    more = len(chain.members) - len(names)
+    return ", behind it ".join(names) + (f", and {show_plural(more, 'more file')}" if more else "")
 
 
 def _focus(page: Page, focus: FileSummary, others: Others) -> None:
