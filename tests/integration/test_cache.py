@@ -14,6 +14,7 @@ from conftest import need, need_root, need_tool
 
 from profiler.errors import ColdseekError
 from profiler.machine.page_cache import cache
+from profiler.machine.page_cache import probes as probing
 from profiler.machine.page_cache import residency as looking
 from profiler.machine.page_cache.cache import evict, make_cold
 from profiler.machine.page_cache.probes import probes
@@ -331,7 +332,7 @@ def test_probes_try_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["drop_caches"].works == os.access("/proc/sys/vm/drop_caches", os.W_OK)
     assert all(probe.works or probe.remedy for probe in found.values())
     assert all("\n" not in probe.why + probe.remedy for probe in found.values())
-    monkeypatch.setattr(looking, "_cachestat", lambda descriptor: None)
+    monkeypatch.setattr(probing, "_cachestat", lambda descriptor: None)
     assert not dict(probes())["cachestat"].works
 
 

@@ -121,7 +121,9 @@ def advise(
     if faster is not None:
         options.append(_option("device", "a faster device", now, faster))
     gains = [option for option in options if all_of_them or _gains(option, now)]
-    gains.sort(key=lambda option: -option.saves)
+    gains.sort(
+        key=lambda option: (option.key == "device", -option.saves)
+    )  # what has to be bought comes last
     return Advice(
         image,
         now,
