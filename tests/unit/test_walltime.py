@@ -244,14 +244,6 @@ def test_without_untraced_runs_the_waits_tell() -> None:
     assert answer(made, wall_time(made)) == Answer(None, None, 1.0, 0.5, True)
 
 
-@pytest.mark.parametrize(
-    ("cache", "is_disk"), [("cold", False), ("unknown", None), ("keep", None), ("warm", None)]
-)
-def test_only_a_cold_run_tells_that_it_is_not_the_disk(cache: str, is_disk: bool | None) -> None:
-    made = waiting(trace(wall_s=2.0, cache=cache), (1, 0, S, "timer"))
-    assert answer(made, wall_time(made)).is_disk is is_disk
-
-
 def test_what_nobody_could_notice_is_not_the_disk() -> None:
     made = trace(measured=pair(DISK_S * 0.9, 0.0))
     assert answer(made, None).is_disk is False

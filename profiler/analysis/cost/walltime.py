@@ -261,7 +261,7 @@ def answer(trace: Trace, time: WallTime | None) -> Answer:
     traced cold run waited for the device for much less than that, it is no more than that share, if the
     difference may be chance, or if the run waited long enough for something else to explain it; what is left
     then is the processor's part of cold reads, which many fast ones are made of. Without a pair of cold and
-    warm runs the waits of the traced one tell; that it is not the disk they tell of a cold one alone.
+    warm runs the waits of the traced one tell, whatever was cached.
     """
     cold_runs, warm_runs = (measured(trace.meta, state)[0] for state in ("cold", "warm"))
     cold, warm = median_s(cold_runs), median_s(warm_runs)
@@ -271,10 +271,7 @@ def answer(trace: Trace, time: WallTime | None) -> Answer:
         if time is None or share is None:
             return Answer(cold, warm, None, None, None)
         whole = time.wall_s if cold is None or trace.meta.cache != "cold" else cold
-        is_disk: bool | None = _is_disk(share * whole, whole)
-        if not is_disk and trace.meta.cache != "cold":
-            is_disk = None  # what was cached was not waited for: a cold start may well wait for it
-        return Answer(cold, warm, share * whole, share, is_disk)
+        return Answer(cold, warm, share * whole, share, _is_disk(share * whole, whole))
     disk = max(0.0, cold - warm)
     if time is not None and share is not None and trace.meta.cache == "cold":
         # who waits for the disk wakes up more often, and waits for a processor then where others run
