@@ -26,6 +26,7 @@ from profiler.images.guest.pieces import (
     MORE_NODES,
     Found,
     Pieces,
+    of_modes,
 )
 from profiler.images.source import Image, Offsets, gather, take
 from profiler.units import show_count
@@ -37,7 +38,6 @@ _ROOT, _RESIZE, _JOURNAL = 2, 7, 8
 _GDT_CSUM, _METADATA_CSUM, _SPARSE_SUPER, _SPARSE_SUPER2 = 0x10, 0x400, 1, 0x200
 _RECOVER, _META_BG, _64BIT, _ENCRYPTS = 4, 0x10, 0x80, 0x800
 _INODE_UNINIT, _EXTENTS, _INLINE, _EA_INODE = 1, 0x80000, 0x10000000, 0x200000
-_MODE_DIR, _MODE_FILE, _MODE_LINK = 0x4000, 0x8000, 0xA000
 _LEAF = np.dtype({"names": ["block", "len", "hi", "lo"], "formats": ["<u4", "<u2", "<u2", "<u4"]})
 _NODE = np.dtype({"names": ["block", "lo", "hi"], "formats": ["<u4", "<u4", "<u2"], "itemsize": 12})
 _MAGIC = 0xF30A
@@ -247,10 +247,9 @@ class _Walk:
         rows = np.frombuffer(raw, self._dtype, len(raw) // head.inode)
         at = np.flatnonzero((rows["mode"] > 0) & (rows["dtime"] == 0))
         rows, inode = rows[at], at.astype(np.int64) + first
-        flags, type_ = rows["flags"].astype(np.int64), rows["mode"] & 0xF000
-        kind = np.full(len(rows), FILE, np.int64)
-        kind[type_ == _MODE_DIR] = DIRECTORY
-        kind[type_ == _MODE_LINK] = LINK
+        flags = rows["flags"].astype(np.int64)
+        kind, has = of_modes(rows["mode"])
+        is_directory, is_link = kind == DIRECTORY, kind == LINK
         kind[(inode < head.first_inode) & (inode != _ROOT)] = KINDS.index("metadata")
         kind[inode == head.journal] = KINDS.index("journal")
         kind[inode == _RESIZE] = KINDS.index("group descriptors")
@@ -260,15 +259,15 @@ class _Walk:
         self._add(
             KINDS.index("extended attributes"), acl[some], np.ones(len(acl[some]), np.int64), inode[some]
         )
-        has = np.isin(type_, (_MODE_DIR, _MODE_FILE, _MODE_LINK)) & (flags & _INLINE == 0)
+        has &= flags & _INLINE == 0
         by_extents = has & (flags & _EXTENTS > 0)
         self._extents(rows["block"][by_extents], inode[by_extents], kind[by_extents])
-        fast = (type_ == _MODE_LINK) & (rows["size"] < 60)  # its target stands in the inode
+        fast = is_link & (rows["size"] < 60)  # its target stands in the inode
         by_pointers = has & ~by_extents & ~fast
         self._pointers(rows["block"][by_pointers], inode[by_pointers], kind[by_pointers])
         if self._held is not None:
             size = head.inode
-            for row in np.flatnonzero((type_ == _MODE_DIR) & (flags & _INLINE > 0)).tolist():
+            for row in np.flatnonzero(is_directory & (flags & _INLINE > 0)).tolist():
                 start = int(at[row]) * size
                 self._held.put(int(inode[row]), _inline(raw[start : start + size]))
 

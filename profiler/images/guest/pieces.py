@@ -5,9 +5,12 @@ Every bound on memory is here: a file system may claim anything.
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from profiler.images.build import Wanted
 from profiler.images.source import Offsets
@@ -31,6 +34,16 @@ KINDS = (
 """What pieces may be; the number of a kind is its place here. "metadata" is what file systems keep in files
 of their own: quotas, what is to be done for orphans."""
 FILE, DIRECTORY, LINK = KINDS.index("file data"), KINDS.index("directory"), KINDS.index("link")
+
+
+def of_modes(mode: npt.NDArray[np.integer[Any]]) -> tuple[Offsets, npt.NDArray[np.bool_]]:
+    """What inodes of these modes are, LINK, DIRECTORY or FILE, and which are such that have blocks: no
+    devices, pipes or sockets."""
+    kind = np.full(len(mode), FILE, np.int64)
+    type_ = mode & 0o170000  # S_IFMT
+    kind[type_ == stat.S_IFDIR] = DIRECTORY
+    kind[type_ == stat.S_IFLNK] = LINK
+    return kind, np.isin(type_, (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK))
 
 
 @dataclass

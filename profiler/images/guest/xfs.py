@@ -26,6 +26,7 @@ from profiler.images.guest.pieces import (
     MORE_NODES,
     Found,
     Pieces,
+    of_modes,
 )
 from profiler.images.source import Image, Offsets, gather, take
 
@@ -38,7 +39,6 @@ _PER_CHUNK = 64  # inodes that are allocated together
 _LOCAL, _EXTENTS, _BTREE = 1, 2, 3
 _FTYPE, _SPARSE, _MANY = 1, 2, 0x10  # of features_incompat, twice; of an inode's flags2: NREXT64
 _REALTIME = 1
-_MODE_DIR, _MODE_FILE, _MODE_LINK = 0x4000, 0x8000, 0xA000
 _DIRECTORY_DATA = 1 << 35  # bytes of a directory from which on there are no entries, but an index of them
 _DATA_MAGICS = (b"XD2D", b"XDD3", b"XD2B", b"XDB3")
 _BLOCK_MAGICS = (b"XD2B", b"XDB3")
@@ -246,14 +246,11 @@ class _Walk:
         rows, inode = rows[keep], inode[keep]
         if not len(rows):
             return
-        type_ = rows["mode"] & 0xF000
-        kind = np.full(len(rows), FILE, np.int64)
-        kind[type_ == _MODE_DIR] = DIRECTORY
-        kind[type_ == _MODE_LINK] = LINK
+        kind, has = of_modes(rows["mode"])
         room = rows["raw"].shape[1]
         fork = rows["fork"].astype(np.int64) * 8
         length = np.where((fork > 0) & (fork < room), fork, room)
-        has = np.isin(type_, (_MODE_DIR, _MODE_FILE, _MODE_LINK)) & (rows["flags"] & _REALTIME == 0)
+        has &= rows["flags"] & _REALTIME == 0
         extents, more = rows["extents"].astype(np.int64), rows["more"].astype(np.int64)
         if self._head.version == 5:
             many = rows["flags2"] & _MANY > 0
@@ -269,7 +266,7 @@ class _Walk:
             what = np.array([KINDS.index("extended attributes")])
             self._leaves(rows["raw"][row][None, int(fork[row]) :], count, inode[row : row + 1], what)
         if self._held is not None:
-            for row in np.flatnonzero((rows["format"] == _LOCAL) & (type_ == _MODE_DIR)).tolist():
+            for row in np.flatnonzero((rows["format"] == _LOCAL) & (kind == DIRECTORY)).tolist():
                 raw_fork = rows["raw"][row][: min(int(rows["size"][row]), int(length[row]))]
                 self._held.put(int(inode[row]), raw_fork.tobytes())
 

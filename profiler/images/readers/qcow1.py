@@ -9,7 +9,8 @@ import numpy as np
 
 from profiler.images.build import Builder, Wanted, cut_short, safe
 from profiler.images.map import Map
-from profiler.images.source import Image, Offsets, gather, take, text
+from profiler.images.source import Image, Offsets, take, text
+from profiler.images.tables import distinct, entries
 from profiler.units import show_count
 
 KINDS = ("header", "L1 table", "L2 table", "compressed cluster", "data cluster")
@@ -18,9 +19,7 @@ _HEADER = struct.Struct(">4sIQIIQBBHIQ")  # QCowHeader
 _COMPRESSED = np.uint64(1 << 63)  # QCOW_OFLAG_COMPRESSED
 _CLUSTER_BITS, _L2_BITS = range(9, 17), range(6, 14)  # qcow_open takes no others
 _MAX_L1_BYTES = 32 << 20
-_MAX_L2_BYTES = 1 << 30
 _MAX_COMPRESSED = 1 << 20
-_CHUNK = 2 << 20  # bytes
 
 
 def read(image: Image, wanted: Wanted | None = None) -> Map:
@@ -61,28 +60,23 @@ def _claim(builder: Builder, kind: str, start: int, length: int) -> None:
     builder.claim_bytes(kind, np.array([start]), np.array([end]))
 
 
-def _l1(image: Image, builder: Builder, at: int, entries: int, table: int) -> tuple[Offsets, Offsets]:
+def _l1(image: Image, builder: Builder, at: int, count: int, table: int) -> tuple[Offsets, Offsets]:
     """Claim the L1 table and the L2 tables, of `table` bytes each: where these lie, rising, and their
     numbers."""
     if at >= image.size:
         builder.lacks("the L1 table lies past the end of the file")
-    if entries * 8 > _MAX_L1_BYTES:
-        builder.lacks(f"an L1 table of {show_count(entries)} entries is too long; the first 32 MiB are used")
-        entries = _MAX_L1_BYTES // 8
-    _claim(builder, "L1 table", at, entries * 8)
-    raw = take(image, at, entries * 8)
-    if len(raw) < entries * 8:
+    if count * 8 > _MAX_L1_BYTES:
+        builder.lacks(f"an L1 table of {show_count(count)} entries is too long; the first 32 MiB are used")
+        count = _MAX_L1_BYTES // 8
+    _claim(builder, "L1 table", at, count * 8)
+    raw = take(image, at, count * 8)
+    if len(raw) < count * 8:
         builder.lacks("the file ends within its L1 table")
     words = np.frombuffer(raw, ">u8", len(raw) // 8).astype(np.uint64)
     index = np.flatnonzero(words)
     offsets = words[index].view(np.int64)  # beyond 2^63 they are negative, so outside
     good = builder.within("L2 table", offsets, aligned=False)
-    offsets, once = np.unique(offsets[good], return_index=True)
-    index = index[good][once]
-    room = _MAX_L2_BYTES // table
-    if len(offsets) > room:
-        builder.lacks(f"of {show_count(len(offsets))} L2 tables the first {show_count(room)} are read")
-        offsets, index = offsets[:room], index[:room]
+    offsets, index = distinct(builder, "L2 table", offsets[good], index[good], table)
     builder.claim_bytes("L2 table", offsets, offsets + table)
     return offsets, index
 
@@ -92,30 +86,23 @@ def _l2(
 ) -> dict[str, int]:
     cluster, table = 1 << bits, 8 << l2_bits
     allocated = packed = 0
-    step = max(1, _CHUNK // table)
     place, length = np.uint64((1 << 63 - bits) - 1), np.uint64(cluster - 1)
-    for first in range(0, len(offsets), step):
-        rows, short = gather(image, offsets[first : first + step], table)
-        if short:
-            builder.lacks("the file ends within its L2 tables")
-        words = rows.reshape(-1).view(">u8").astype(np.uint64)
-        at = np.flatnonzero(words)
-        words = words[at]
-        number = (index[first : first + step][at >> l2_bits] << l2_bits) + (at & ((1 << l2_bits) - 1))
-        # an L1 table that is claimed to map more than 2^63 bytes
-        number, words = number[number < 1 << 62 - bits], words[number < 1 << 62 - bits]
+    for words, number in entries(image, builder, "L2 table", offsets, index, table, ">u8"):
+        # an L1 table may be claimed to map more than 2^63 bytes
+        some = (words != 0) & (number < 1 << 62 - bits)
+        words, number = words[some], number[some]
         allocated += len(words)
         compressed = (words & _COMPRESSED) != 0
         if compressed.any() and packed <= _MAX_COMPRESSED:
-            some = words[compressed]
-            starts = (some & place).view(np.int64)
-            sizes = ((some >> np.uint64(63 - bits)) & length).view(np.int64)
+            of_packed = words[compressed]
+            starts = (of_packed & place).view(np.int64)
+            sizes = ((of_packed >> np.uint64(63 - bits)) & length).view(np.int64)
             guest = number[compressed] << bits
             good = builder.within("compressed cluster", starts, aligned=False)
             starts, sizes, guest = starts[good], sizes[good], guest[good]
             builder.claim_bytes("compressed cluster", starts, starts + sizes)
             builder.place(starts[sizes > 0], sizes[sizes > 0], guest[sizes > 0])
-            if packed + len(some) > _MAX_COMPRESSED:
+            if packed + len(of_packed) > _MAX_COMPRESSED:
                 builder.lacks("there are too many compressed clusters; the others are not labelled")
         packed += int(np.count_nonzero(compressed))
         host, guest = words[~compressed].view(np.int64), number[~compressed] << bits

@@ -10,14 +10,13 @@ import numpy as np
 from profiler.images.build import Builder, Wanted, cut_short, safe
 from profiler.images.map import Map
 from profiler.images.source import Image, Offsets, gather, take, text
-from profiler.units import show_count
+from profiler.images.tables import distinct
 
 MAGIC = b"QED\0"
 KINDS = ("header", "L1 table", "L2 table", "data cluster")
 _FOLDS = ("data cluster",)
 _HEADER = struct.Struct("<4sIIIQQQQQII")
 _MAX_L1_BYTES = 32 << 20
-_MAX_L2_BYTES = 1 << 30
 _CHUNK = 4 << 20  # bytes
 _FEATURES = ("backing file", "needs a check", "backing file is raw")
 
@@ -65,12 +64,7 @@ def _tables(image: Image, builder: Builder, cluster: int, tables: int, l1: int) 
     builder.claim("L1 table", l1, length)
     offsets, index = _entries(take(image, l1, min(length, _MAX_L1_BYTES)))
     good = builder.within("L2 table", offsets) & (index < (1 << 62) // (per_table * cluster))
-    offsets, once = np.unique(offsets[good], return_index=True)
-    index = index[good][once]
-    room = _MAX_L2_BYTES // length
-    if len(offsets) > room:
-        builder.lacks(f"of {show_count(len(offsets))} L2 tables the first {show_count(room)} are read")
-        offsets, index = offsets[:room], index[:room]
+    offsets, index = distinct(builder, "L2 table", offsets[good], index[good], length)
     free = builder.claim_blocks("L2 table", offsets // cluster, tables)
     offsets, index = offsets[free], index[free]
     # a table may be as large as 1 GiB: it is read in pieces

@@ -19,7 +19,8 @@ from profiler.images.build import Builder, Wanted, safe
 from profiler.images.map import Map
 from profiler.images.readers import vmdk_descriptor, vmdk_sesparse
 from profiler.images.readers.vmdk_descriptor import Descriptor
-from profiler.images.source import Image, Offsets, gather, take, text
+from profiler.images.source import Image, Offsets, take, text
+from profiler.images.tables import distinct, entries
 from profiler.units import show_count
 
 MAGIC = b"KDMV"
@@ -37,9 +38,7 @@ _SMALLEST_GRAIN = 512  # of ESX, its default there; VMware's hosted products mak
 _AT_END = 0xFFFF_FFFF_FFFF_FFFF
 _REDUNDANT, _ZERO_GRAINS, _COMPRESSED, _MARKERS = 1 << 1, 1 << 2, 1 << 16, 1 << 17
 _MAX_DIRECTORY = 1 << 20  # entries
-_MAX_TABLE_BYTES = 1 << 30  # of all grain tables together
 _MAX_GRAINS = 1 << 20  # compressed ones, or such as do not start where a multiple of their size does
-_CHUNK = 1 << 20  # bytes
 
 
 @dataclass
@@ -155,12 +154,7 @@ def _tables(
     index = np.flatnonzero(sectors)
     offsets = sectors[index] * _SECTOR
     good = builder.within(f"{which}grain table", offsets, aligned=False)
-    offsets, once = np.unique(offsets[good], return_index=True)
-    index = index[good][once]
-    room = _MAX_TABLE_BYTES // (extent.entries * 4)
-    if len(offsets) > room:
-        builder.lacks(f"of {show_count(len(offsets))} grain tables the first {show_count(room)} are read")
-        offsets, index = offsets[:room], index[:room]
+    offsets, index = distinct(builder, "grain table", offsets[good], index[good], extent.entries * 4)
     builder.claim_bytes(f"{which}grain table", offsets, offsets + extent.entries * 4)
     if extent.at_end:  # a stream that was written in one go: a sector before each table tells what comes
         marked = np.append(offsets, start) if count else offsets
@@ -172,18 +166,11 @@ def _chunks(
     image: Image, builder: Builder, extent: _Extent, offsets: Offsets, index: Offsets
 ) -> Iterator[tuple[Offsets, Offsets]]:
     """Of some grain tables at a time: where the grains start, and which part of the guest's disk each is."""
-    length = extent.entries * 4
-    step = max(1, _CHUNK // length)
     least = 1 if extent.flags & _ZERO_GRAINS else 0  # 1: a grain of zeros, which lies nowhere
-    for first in range(0, len(offsets), step):
-        rows, short = gather(image, offsets[first : first + step], length)
-        if short:
-            builder.lacks("the file ends within its grain tables")
-        sectors = rows.reshape(-1).view("<u4").astype(np.int64)
-        at = np.flatnonzero(sectors > least)
-        table = at // extent.entries
-        number = index[first : first + step][table] * extent.entries + at - table * extent.entries
-        yield sectors[at] * _SECTOR, number * (extent.grain * _SECTOR)
+    length = extent.entries * 4
+    for sectors, number in entries(image, builder, "grain table", offsets, index, length, "<u4"):
+        there = sectors > least
+        yield sectors[there].view(np.int64) * _SECTOR, number[there] * (extent.grain * _SECTOR)
 
 
 def _grains(image: Image, builder: Builder, extent: _Extent, offsets: Offsets, index: Offsets) -> int:

@@ -14,7 +14,8 @@ import numpy as np
 
 from profiler.images.build import Builder, Wanted
 from profiler.images.map import Map
-from profiler.images.source import Image, Offsets, gather, take
+from profiler.images.source import Image, Offsets, take
+from profiler.images.tables import distinct, entries
 from profiler.units import show_count
 
 MAGIC = struct.pack("<QQ", 0xCAFE_BABE, 0x2_0000_0001)  # SESPARSE_CONST_HEADER_MAGIC, and version 2.1
@@ -28,8 +29,6 @@ _HEADER = struct.Struct("<26Q")
 _VOLATILE_MAGIC = 0xCAFE_CAFE  # SESPARSE_VOLATILE_HEADER_MAGIC
 _FURTHEST = 1 << 52  # sectors
 _MAX_DIRECTORY_BYTES = 32 << 20
-_MAX_TABLE_BYTES = 1 << 30
-_CHUNK = 2 << 20  # bytes
 _ALLOCATED_TABLE = 0x1000_0000  # in the upper half of an entry of the directory
 _TOP = np.uint64(60)
 _ALLOCATED_GRAIN = 3  # in the top 4 bits; 0: none, 1: unmapped, 2: zeros
@@ -94,32 +93,20 @@ def _directory(
     inside = (offsets + table <= room) & (offsets + tables < builder.size)
     if not inside.all():
         builder.note("a grain table lies outside the place of the grain tables")
-    offsets, once = np.unique(offsets[inside] + tables, return_index=True)
-    index = index[inside][once]
-    most = _MAX_TABLE_BYTES // table
-    if len(offsets) > most:
-        builder.lacks(f"of {show_count(len(offsets))} grain tables the first {show_count(most)} are read")
-        offsets, index = offsets[:most], index[:most]
+    offsets, index = distinct(builder, "grain table", offsets[inside] + tables, index[inside], table)
     builder.claim_bytes("grain table", offsets, offsets + table)
     return offsets, index
 
 
 def _grains(image: Image, builder: Builder, offsets: Offsets, index: Offsets, table: int, grain: int) -> int:
-    entries, allocated = table // 8, 0
-    step = max(1, _CHUNK // table)
-    for first in range(0, len(offsets), step):
-        rows, short = gather(image, offsets[first : first + step], table)
-        if short:
-            builder.lacks("the file ends within its grain tables")
-        words = rows.reshape(-1).view("<u8").astype(np.uint64)
-        at = np.flatnonzero(words >> _TOP == _ALLOCATED_GRAIN)
-        words = words[at]
-        allocated += len(at)
+    allocated = 0
+    for words, number in entries(image, builder, "grain table", offsets, index, table, "<u8"):
+        there = words >> _TOP == _ALLOCATED_GRAIN
+        words, number = words[there], number[there]
+        allocated += len(words)
         # the lower 12 bits of the number stand above the upper 48
         cells = (((words >> np.uint64(48)) & np.uint64(0xFFF))
                  | ((words & np.uint64((1 << 48) - 1)) << np.uint64(12))).view(np.int64)  # fmt: skip
-        row = at // entries
-        number = index[first : first + step][row] * entries + at - row * entries
         good = (cells < builder.cells.count) & (number < (1 << 61) // grain)
         if not good.all():
             builder.note("a grain lies past the end of the file")
