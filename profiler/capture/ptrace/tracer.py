@@ -142,6 +142,7 @@ class Ptrace:
         self._tasks: dict[int, _Task] = {}
         self._family = Family(self._recorder)
         self._newborn: set[int] = set()  # stopped before the event that tells whose child they are
+        self._stillborn: set[int] = set()  # ended before it
         self._ending = False  # everything is to end: no new task may run
         self._over_now = False  # the observation is to end, nothing else
         self._rows: dict[tuple[int, int], _Row] = {}
@@ -524,6 +525,9 @@ class Ptrace:
 
     def _adopt(self, child: int, parent: int, flags: int, now: int) -> None:
         """`parent` has made `child`; if that has stopped already it waits for this."""
+        if child in self._stillborn:
+            self._stillborn.discard(child)
+            return
         if flags & CLONE_FILES:
             self._descriptors.share(parent, child)
         else:
@@ -559,7 +563,12 @@ class Ptrace:
     def _unknown(self, tid: int, status: int) -> None:
         """A task has stopped that overtook the event that tells whose child it is: it waits for that."""
         self._newborn.discard(tid)
-        if status & 0xFF == 0x7F:
+        if status & 0xFF != 0x7F:
+            self._stillborn.add(tid)
+        elif status >> 16 == stops.EVENT_EXIT:
+            # killed, as by exit_group of another thread: its maker, killed too, may never tell of it
+            self._resume(stops.CONT, tid)
+        else:
             self._newborn.add(tid)
             self._adopt_orphans()
 
