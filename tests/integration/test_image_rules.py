@@ -24,7 +24,7 @@ from profiler.capture.complete import complete
 from profiler.capture.images.heads import Layers, layers
 from profiler.capture.tracer import choose
 from profiler.files.owner import Owner
-from profiler.studies.record import traced
+from profiler.studies.record import discover
 from profiler.trace import Trace
 
 MIB, GIB = 2**20, 2**30
@@ -46,8 +46,7 @@ def create(image: Path, size: str, options: str = "cluster_size=64k") -> str:
 
 
 def trace(*command: str) -> Trace:
-    tracer, _ = choose("ptrace")
-    made = complete(traced(tracer, command, silent=True))
+    made = complete(discover(command, lambda: choose("ptrace")))
     assert made.meta.exit_status == 0
     return made
 
