@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -119,6 +120,18 @@ def need_tool(name: str) -> str:
     need(found, f"needs {name}")
     assert found is not None
     return found
+
+
+def run_patiently(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that may make a LUKS image. Before it writes the header, qemu-img measures how many
+    rounds of the hash the processor does in a second, and gives up where the clock shows no time for the
+    first 32,768: up to five times in six on a fast processor. So it is tried more than once."""
+    for _ in range(200):  # one that fails takes some 20 ms
+        done = subprocess.run([*map(str, command)], capture_output=True, check=False, **options)
+        if b"Unable to get accurate CPU usage" not in done.stderr:
+            break
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def need_tracer(name: str) -> str:

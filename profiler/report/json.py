@@ -42,27 +42,27 @@ def report(summary: Summary) -> Json:
         "schema": "coldseek.report/1",
         "verdict": verdict(summary),
         "trace": {
-            "command": [_text(part) for part in meta.command],
-            "cwd": _text(meta.cwd),
-            "started_at": _text(meta.started_at),
-            "image": _text(meta.image),
-            "tracer": _text(meta.tracer),
-            "tracer_version": _text(meta.tracer_version),
-            "cache": _text(meta.cache),
+            "command": [text_of(part) for part in meta.command],
+            "cwd": text_of(meta.cwd),
+            "started_at": text_of(meta.started_at),
+            "image": text_of(meta.image),
+            "tracer": text_of(meta.tracer),
+            "tracer_version": text_of(meta.tracer_version),
+            "cache": text_of(meta.cache),
             "resident_before_bytes": meta.resident_before_bytes,
             "resident_checked_bytes": meta.resident_checked_bytes,
             "wall_s": meta.wall_s,
             "wall_is_traced": True,
             "ready_s": meta.ready_s,
-            "targets": [_text(target) for target in meta.targets],
+            "targets": [text_of(target) for target in meta.targets],
             "copies": copies_of(meta),
             "tracer_slowdown": summary.slowdown,
             "exit_status": meta.exit_status,
             "first_exit_status": first_status(meta),
             "lost_events": meta.lost_events,
-            "partial": _text(meta.partial),
-            "unseen": [_text(key) for key in meta.unseen],
-            "notes": [_text(note) for note in meta.notes],
+            "partial": text_of(meta.partial),
+            "unseen": [text_of(key) for key in meta.unseen],
+            "notes": [text_of(note) for note in meta.notes],
             "complete": meta.complete,
             "host": _plain(meta.host),
             "tasks": [_task(task) for task in summary.tasks],
@@ -81,10 +81,10 @@ def report(summary: Summary) -> Json:
         "strides": [asdict(stride) for stride in summary.strides],
         "gaps": [asdict(one) for one in summary.gaps],
         "sizes": [asdict(one) for one in summary.sizes],
-        "focus": None if summary.focus is None else _path(summary.focus.path)["path"],
-        "image": None if summary.image is None else _path(summary.image.path)["path"],
+        "focus": None if summary.focus is None else path_of(summary.focus.path)["path"],
+        "image": None if summary.image is None else path_of(summary.image.path)["path"],
         "chain": None if summary.chain is None else asdict(summary.chain) | {
-            "members": [_path(path) for path in summary.chain.members]
+            "members": [path_of(path) for path in summary.chain.members]
         },
         "costs": [_cost(cost) for cost in summary.costs],
         "parts": [asdict(part) for part in summary.parts],
@@ -121,8 +121,8 @@ def compare(comparison: Comparison) -> Json:
         "copies": [copies_of(side.summary.meta) for side in (comparison.first, comparison.second)],
         "ratio": comparison.ratio,
         "failed": comparison.failed,
-        "only_first": [_path(path)["path"] for path in comparison.only_first],
-        "only_second": [_path(path)["path"] for path in comparison.only_second],
+        "only_first": [path_of(path)["path"] for path in comparison.only_first],
+        "only_second": [path_of(path)["path"] for path in comparison.only_second],
     }
 
 
@@ -144,7 +144,7 @@ def _time(time: WallTime | None) -> Json:
     keys = ("wall_s", "running_s", "device_s", "other_s", "unknown_s", "traced_s")
     waited = [] if time is None else time.waited_for
     return {key: getattr(time, key, None) for key in keys} | {
-        "waited_for": [{"what": _text(one.what), "seconds": one.seconds} for one in waited]
+        "waited_for": [{"what": text_of(one.what), "seconds": one.seconds} for one in waited]
     }
 
 
@@ -154,7 +154,7 @@ def _answer(found: Answer | None) -> Json:
 
 
 def _page_cache(found: PageCache | None) -> Json:
-    files = [_path(file.path) | {"bytes": file.bytes, "mapped_bytes": file.mapped_bytes}
+    files = [path_of(file.path) | {"bytes": file.bytes, "mapped_bytes": file.mapped_bytes}
              for file in found.files] if found else None  # fmt: skip
     return _observed(PageCache, found) | {"files": files}
 
@@ -170,7 +170,7 @@ def _runs(runs: tuple[Run, ...]) -> Json:
 
 
 def _run(run: Run) -> Json:
-    found = asdict(run) | {"stderr": _text(run.stderr), "copies": [_run(one) for one in run.copies]}
+    found = asdict(run) | {"stderr": text_of(run.stderr), "copies": [_run(one) for one in run.copies]}
     if not run.copies:
         del found["copies"]
     return found
@@ -178,10 +178,10 @@ def _run(run: Run) -> Json:
 
 def _file(file: FileSummary) -> Json:
     return {
-        **_path(file.path),
-        **(_path(file.host_path, "host_path") if file.host_path else {"host_path": None}),
+        **path_of(file.path),
+        **(path_of(file.host_path, "host_path") if file.host_path else {"host_path": None}),
         "size": file.size,
-        "filesystem": _text(file.filesystem),
+        "filesystem": text_of(file.filesystem),
         "role": file.role,
         "share": file.share,
         **{
@@ -193,7 +193,7 @@ def _file(file: FileSummary) -> Json:
         },
         "strides": [asdict(stride) for stride in file.strides],
         "structures": {
-            _text(one.kind): {
+            text_of(one.kind): {
                 name: getattr(one, name)
                 for name in ("reads", "bytes", "unique_bytes", "seeks", "requests", "hdd_share")
             }
@@ -201,7 +201,7 @@ def _file(file: FileSummary) -> Json:
         },
         "contents": [
             {
-                "kind": _text(one.kind), **(_path(one.path) if one.path else {"path": None}),
+                "kind": text_of(one.kind), **(path_of(one.path) if one.path else {"path": None}),
                 "reads": one.reads, "bytes": one.bytes, "unique_bytes": one.unique_bytes,
                 "hdd_share": one.hdd_share,
             }
@@ -209,7 +209,7 @@ def _file(file: FileSummary) -> Json:
         ],
         "read_by": [
             {
-                **_path(one.program, "program"), **_path(one.name, "name"),
+                **path_of(one.program, "program"), **path_of(one.name, "name"),
                 "pid": one.pid, "reads": one.reads, "bytes": one.bytes,
             }
             for one in file.read_by
@@ -219,15 +219,15 @@ def _file(file: FileSummary) -> Json:
 
 def _cost(cost: Cost) -> Json:
     return {
-        **_path(cost.path), "structure": _text(cost.structure), "how": cost.how, "requests": cost.requests,
-        "bytes": cost.bytes, "waited_s": cost.waited_s, "observed": cost.observed,
+        **path_of(cost.path), "structure": text_of(cost.structure), "how": cost.how,
+        "requests": cost.requests, "bytes": cost.bytes, "waited_s": cost.waited_s, "observed": cost.observed,
     }  # fmt: skip
 
 
 def _reader(one: Reader) -> Json:
     return {
-        **_path(one.name, "name"), **_path(one.program, "program"), "container": _text(one.container),
-        "processes": one.processes, "threads": [_path(name)["path"] for name in one.threads],
+        **path_of(one.name, "name"), **path_of(one.program, "program"), "container": text_of(one.container),
+        "processes": one.processes, "threads": [path_of(name)["path"] for name in one.threads],
         "reads": one.reads, "bytes": one.bytes, "unique_bytes": one.unique_bytes,
     }  # fmt: skip
 
@@ -235,8 +235,8 @@ def _reader(one: Reader) -> Json:
 def _task(one: Task) -> Json:
     return {
         "tid": one.tid, "pid": one.pid, "parent": one.parent,
-        **_path(one.name, "name"), **_path(one.program, "program"), **_path(one.cgroup, "cgroup"),
-        "container": _text(one.container), "start_s": one.start_s, "end_s": one.end_s,
+        **path_of(one.name, "name"), **path_of(one.program, "program"), **path_of(one.cgroup, "cgroup"),
+        "container": text_of(one.container), "start_s": one.start_s, "end_s": one.end_s,
     }  # fmt: skip
 
 
@@ -249,7 +249,7 @@ def _projection(one: Projection) -> Json:
         )
     } | {
         "metadata": {"requests": one.metadata_requests, "source": one.metadata_source},
-        "missing": [_text(words) for words in one.missing], "measured_bytes": one.measured_bytes,
+        "missing": [text_of(words) for words in one.missing], "measured_bytes": one.measured_bytes,
     }  # fmt: skip
     return found | {"sharing": _sharing(one.sharing) if one.copies > 1 else None}
 
@@ -257,18 +257,18 @@ def _projection(one: Projection) -> Json:
 def _sharing(found: Sharing) -> Json:
     return {
         "shared_files": found.shared_files, "shared_bytes": found.shared_bytes,
-        "own_bytes": found.own_bytes, "own": [_path(path)["path"] for path in found.own],
+        "own_bytes": found.own_bytes, "own": [path_of(path)["path"] for path in found.own],
     }  # fmt: skip
 
 
-def _path(path: bytes, key: str = "path") -> Json:
+def path_of(path: bytes, key: str = "path") -> Json:
     try:
         return {key: path.decode("utf-8")}
     except UnicodeDecodeError:
         return {key: path.decode("utf-8", "backslashreplace"), f"{key}_hex": path.hex()}
 
 
-def _text(text: str) -> str:
+def text_of(text: str) -> str:
     """Text from outside, where bytes that are no UTF-8 became surrogates, as text that any parser takes."""
     return re.sub("[\ud800-\udfff]", _escape, text)
 
@@ -281,11 +281,11 @@ def _escape(surrogate: re.Match[str]) -> str:
 def _plain(value: Any) -> Any:
     """A value of `Meta.host` as JSON, whatever it is."""
     if isinstance(value, dict):
-        return {_text(str(key)): _plain(item) for key, item in value.items()}
+        return {text_of(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if value - value == 0 else None
     if value is None or isinstance(value, bool | int):
         return value
-    return _text(str(value))
+    return text_of(str(value))

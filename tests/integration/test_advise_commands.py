@@ -6,14 +6,13 @@ import hashlib
 import os
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import mutate
 import pytest
 import vm_images
-from conftest import ROOT, need_root, need_tool
+from conftest import ROOT, need_root, need_tool, run_patiently
 
 from profiler import devices
 from profiler.analysis.advice.options import Advice, advise
@@ -65,14 +64,14 @@ def made(name: str, source: Path, place: Path) -> tuple[Path, str]:
         return of_esx(source, place), "vmdk"
     if name == "qcow2-apart":
         image = place / "disk0.qcow2"
-        run(
+        run_patiently(
             "qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={place}/disk0.raw", image, str(SIZE)
         )
-        run("qemu-img", "convert", "-n", "-O", "qcow2", source, image)
+        run_patiently("qemu-img", "convert", "-n", "-O", "qcow2", source, image)
         return image, "qcow2"
     options = MADE_BY.get(name, ("-o", f"subformat={sub}") if sub else ())
     image = place / f"disk0.{form}"
-    run("qemu-img", "convert", "-O", form, *options, source, image)
+    run_patiently("qemu-img", "convert", "-O", form, *options, source, image)
     return image, form
 
 
@@ -80,13 +79,13 @@ def three(form: str, source: Path, place: Path) -> Path:
     """Three images, whose names are those that copies of the first would have."""
     base, middle, front = place / "disk0.raw", place / "disk0-cluster-2m.qcow2", place / f"disk0.{form}"
     if form == "vmdk":  # has none but VMDK behind it
-        run("qemu-img", "convert", "-O", form, source, base)
-        run("qemu-img", "create", "-q", "-f", form, "-b", base, "-F", form, middle)
-        run("qemu-img", "create", "-q", "-f", form, "-b", middle, "-F", form, front)
+        run_patiently("qemu-img", "convert", "-O", form, source, base)
+        run_patiently("qemu-img", "create", "-q", "-f", form, "-b", base, "-F", form, middle)
+        run_patiently("qemu-img", "create", "-q", "-f", form, "-b", middle, "-F", form, front)
         return front
     shutil.copy(source, base)
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", middle)
-    run("qemu-img", "create", "-q", "-f", form, "-b", middle, "-F", "qcow2", front)
+    run_patiently("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", middle)
+    run_patiently("qemu-img", "create", "-q", "-f", form, "-b", middle, "-F", "qcow2", front)
     return front
 
 
@@ -134,14 +133,6 @@ def reading(image: Path, form: str) -> list[str]:
     return ["qemu-img", "convert", "-n", "-f", form, str(image), *away]
 
 
-def run(*words: str | Path, **more: object) -> None:
-    for _ in range(200):  # to make a LUKS image, qemu-img measures the processor, and fails where it is busy
-        done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]
-        if "Unable to get accurate CPU usage" not in done.stderr:
-            break
-    assert done.returncode == 0, done.stderr
-
-
 def advised(found: Trace) -> Advice:
     return advise(found, [devices.find("hdd-7200")], devices.presets(), all_of_them=True)
 
@@ -172,7 +163,7 @@ def offered(found: Trace, trace: Path, advice: Advice) -> dict[str, str]:
 
 def shell(line: str, place: Path) -> None:
     paths = f"{place.parent / 'programs'}:{os.environ['PATH']}"
-    run("sh", "-c", line, cwd=place, env={**os.environ, "PATH": paths, "PYTHONPATH": str(ROOT)})
+    run_patiently("sh", "-c", line, cwd=place, env={**os.environ, "PATH": paths, "PYTHONPATH": str(ROOT)})
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -211,7 +202,7 @@ def test_each_command_does_what_it_says(name: str, source: Path, place: Path) ->
             assert copy.read_bytes() == image.read_bytes()
         else:
             target = "raw" if key == "raw" else "qcow2"
-            run("qemu-img", "compare", "-f", advice.image.format, "-F", target, image, copy)  # type: ignore[union-attr]
+            run_patiently("qemu-img", "compare", "-f", advice.image.format, "-F", target, image, copy)  # type: ignore[union-attr]
         copy.unlink()
 
 
@@ -252,7 +243,7 @@ def copies_of(found: Trace, place: Path) -> dict[str, str]:
 def test_a_name_behind_an_image_that_was_not_read_is_no_copys(source: Path, place: Path) -> None:
     base, front = place / "disk0.raw", place / "disk0.qcow2"
     shutil.copy(source, base)
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "disk0.raw", "-F", "raw", front)
+    run_patiently("qemu-img", "create", "-q", "-f", "qcow2", "-b", "disk0.raw", "-F", "raw", front)
     found = record(["qemu-img", "info", str(front)], "ptrace", image=str(front))
     assert os.fsencode(base) not in set(found.reads()["path"])
     assert copies_of(found, place)["raw"].endswith("/disk0-2.raw'")

@@ -33,7 +33,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "cachestat":
         need(found.works, f"cachestat: {found.why}")
     else:
-        monkeypatch.setattr(looking, "_cachestat", lambda descriptor: None)
+        monkeypatch.setattr(looking, "cachestat", lambda descriptor: None)
     return str(request.param)
 
 
@@ -207,7 +207,7 @@ def test_mincore_is_not_believed_about_other_peoples_files(
     public_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_root()
-    monkeypatch.setattr(looking, "_cachestat", lambda descriptor: None)
+    monkeypatch.setattr(looking, "cachestat", lambda descriptor: None)
     path = written(public_directory / "file", 4 * PAGE)
     evict([path])
     # The kernel tells those who may not know that every page is there.
@@ -332,7 +332,7 @@ def test_probes_try_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["drop_caches"].works == os.access("/proc/sys/vm/drop_caches", os.W_OK)
     assert all(probe.works or probe.remedy for probe in found.values())
     assert all("\n" not in probe.why + probe.remedy for probe in found.values())
-    monkeypatch.setattr(probing, "_cachestat", lambda descriptor: None)
+    monkeypatch.setattr(probing, "cachestat", lambda descriptor: None)
     assert not dict(probes())["cachestat"].works
 
 

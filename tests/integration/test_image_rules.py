@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import need_root, need_tool
+from conftest import need_root, need_tool, run_patiently
 
 from profiler import devices
 from profiler.analysis.advice import image_rules
@@ -37,11 +37,7 @@ def qemu() -> None:
 
 
 def run(*command: str, text: str = "") -> None:
-    for _ in range(200):  # to make a LUKS image, qemu-img measures the processor, and fails where it is fast
-        done = subprocess.run(command, capture_output=True, input=text.encode(), check=False)
-        if b"Unable to get accurate CPU usage" not in done.stderr:
-            break
-    assert done.returncode == 0, done.stderr
+    run_patiently(*command, input=text.encode())
 
 
 def create(image: Path, size: str, options: str = "cluster_size=64k") -> str:

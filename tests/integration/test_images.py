@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import need_tool
+from conftest import need_tool, run_patiently
 
 from profiler.capture.images.structures import structures
 from profiler.files.traces import load, save
@@ -43,16 +43,21 @@ def create(path: Path, options: str, size: str = "8M", format: str = "qcow2", *m
 
 
 def create_encrypted(path: Path, options: str, size: str, format: str) -> Path:
-    """Encrypted under SECRET. Before it writes a LUKS header, qemu-img measures how many rounds of the hash
-    the processor does in a second, and gives up where the clock shows no time for the first 32,768: up to
-    five times in six on a fast processor. So the slowest hash is taken, and it is tried more than once."""
+    """Encrypted under SECRET. The slowest hash is taken: see `run_patiently`."""
     options += f",{'' if format == 'luks' else 'encrypt.'}hash-alg=sha512"
-    command = ["qemu-img", "create", "-q", "-f", format, *SECRET, "-o", options, path, size]
-    for _ in range(200):  # one that fails takes some 20 ms
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if "Unable to get accurate CPU usage" not in done.stderr:
-            break
-    assert done.returncode == 0, f"qemu-img made no encrypted image: {done.stderr}"
+    run_patiently(
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        format,
+        *SECRET,
+        "-o",
+        options,
+        path,
+        size,
+        stdin=subprocess.DEVNULL,
+    )
     return path
 
 

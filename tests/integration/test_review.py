@@ -320,7 +320,7 @@ def test_sigterm_ends_background_processes_at_once() -> None:
 
 def nothing_to_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a user whose program reads nothing but files of the system."""
-    monkeypatch.setattr(residency, "_look", lambda path, descriptor: None)
+    monkeypatch.setattr(residency, "look", lambda path, descriptor: None)
     monkeypatch.setattr(cache, "can_drop_all", lambda: False)
 
 
@@ -374,11 +374,11 @@ def test_files_that_could_not_be_looked_at_are_told(monkeypatch: pytest.MonkeyPa
     """The image was, the libraries were not: the start is cold as far as that goes."""
     mine = tmp_path / "mine"
     mine.write_bytes(bytes(10_000_000))
-    look = residency._look
+    look = residency.look
     monkeypatch.setattr(cache, "can_drop_all", lambda: False)
     monkeypatch.setattr(
         residency,
-        "_look",
+        "look",
         lambda path, descriptor: look(path, descriptor) if path.endswith(b"mine") else None,
     )
     found = record(["cat", str(mine)], "ptrace", "cold")

@@ -86,7 +86,7 @@ def test_nothing_is_told_of_files_of_which_the_kernel_does_not_tell(
     ids: str, files: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By mincore alone, too, which lies."""
-    monkeypatch.setattr(looking, "_cachestat", lambda descriptor: None)
+    monkeypatch.setattr(looking, "cachestat", lambda descriptor: None)
 
     def look() -> list[object]:
         found = residency(files)

@@ -22,7 +22,7 @@ from profiler.units import show_plural
 if TYPE_CHECKING:
     pass
 
-_LEAST_KIB, _MOST_KIB = 4 << 10, 32 << 10  # of buffer for each processor
+LEAST_KIB, _MOST_KIB = 4 << 10, 32 << 10  # of buffer for each processor
 
 _LEAST_WINDOW, _MOST_WINDOW = 1 << 20, 32 << 20  # bytes of pages; what they mean takes some ten times that
 
@@ -249,4 +249,4 @@ def _window_bytes(free: int | None) -> int:
 def _buffer_kib(free: int | None) -> int:
     """How large a buffer to ask for, of each processor. free: bytes of memory."""
     most = _MOST_KIB if free is None else free // 1024 // _SHARE // (os.cpu_count() or 1)
-    return max(_LEAST_KIB, min(_MOST_KIB, most))
+    return max(LEAST_KIB, min(_MOST_KIB, most))

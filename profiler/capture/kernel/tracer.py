@@ -23,7 +23,7 @@ from profiler.capture.calls.positions import Positions
 from profiler.capture.calls.spill import Spill, budget_bytes
 from profiler.capture.kernel import numbers, pagecache, requests, syscalls
 from profiler.capture.kernel.observer import (
-    _LEAST_KIB,
+    LEAST_KIB,
     Observer,
     opened_root,
 )
@@ -52,7 +52,7 @@ def make(owner: Owner | None = None) -> Kernel:
 def probe() -> Probe:
     """Whether the tracer works here, by making a buffer and enabling all events in it."""
     try:
-        with opened_root() as root, Observer(root, _LEAST_KIB) as observer:
+        with opened_root() as root, Observer(root, LEAST_KIB) as observer:
             observer.follow(os.getpid())
             if not observer.layers:
                 return Probe(False, "this kernel has no events of the page cache or of block devices",

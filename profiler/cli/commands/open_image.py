@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 
 WAYS = ("info", "check", "map", "read", "vm")
-"""As in capture/image.py, which help does without. As --with they mean --by, which had that name before."""
+"""As in machine/qemu_img.py, which help does without. As --with they mean --by, which had that name
+before."""
 
 _COLD, _WARM = "cold.trace.parquet", "warm.trace.parquet"
 PLOTS: Plots = {

@@ -9,7 +9,7 @@ import tempfile
 
 from profiler.machine.mounts import MEMORY_FILESYSTEMS, filesystem_of
 from profiler.machine.page_cache.cache import DROP_CACHES, can_drop_all
-from profiler.machine.page_cache.residency import _PAGE, _cachestat, _look, _mincore, is_root, residency
+from profiler.machine.page_cache.residency import PAGE, cachestat, is_root, look, mincore, residency
 from profiler.machine.probe import Probe
 from profiler.units import device_name, show_bytes
 
@@ -66,9 +66,9 @@ def _probe_drop() -> Probe:
 
 
 def _probe_fadvise(descriptor: int) -> Probe:
-    before = _look(b"", descriptor)
+    before = look(b"", descriptor)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    after = _look(b"", descriptor)
+    after = look(b"", descriptor)
     if before is None or after is None:
         return Probe(
             False, "nothing tells what is cached, so it cannot be checked", "see cachestat and mincore"
@@ -83,7 +83,7 @@ def _probe_fadvise(descriptor: int) -> Probe:
 
 
 def _probe_cachestat(descriptor: int) -> Probe:
-    counts = _cachestat(descriptor)
+    counts = cachestat(descriptor)
     if counts is None:
         why = os.strerror(ctypes.get_errno())
         return Probe(False, f"the kernel says: {why}", "Linux 6.5 or later has it; mincore serves as well")
@@ -92,12 +92,12 @@ def _probe_cachestat(descriptor: int) -> Probe:
 
 def _probe_mincore(descriptor: int) -> Probe:
     try:
-        pages = _mincore(descriptor, _SAMPLE)
+        pages = mincore(descriptor, _SAMPLE)
     except OSError as error:
         return Probe(False, f"the kernel says: {os.strerror(error.errno or 0)}", "cachestat serves as well")
     return Probe(True, _looked(pages))
 
 
 def _looked(pages: int) -> str:
-    found = f"tells {show_bytes(pages * _PAGE)} of {show_bytes(_SAMPLE)} cached"
+    found = f"tells {show_bytes(pages * PAGE)} of {show_bytes(_SAMPLE)} cached"
     return found if tells_of_others() else f"{found}; of files you own or may write only"

@@ -17,7 +17,7 @@ from profiler.units import show_plural
 WARM_SHARE = 0.95
 """A start counts as warm if so much of what the program needs is cached: the kernel may always drop a few
 pages."""
-_PAGE = mmap.PAGESIZE
+PAGE = mmap.PAGESIZE
 _CACHESTAT = 451  # asm-generic/unistd.h: the same number on every architecture but alpha; since Linux 6.5
 _WINDOW = 2**30  # bytes looked at by one mincore call: 256 KiB of answer
 _MINCORE_LIMIT = 2**40  # bytes of data in one file: a terabyte takes mincore some 15 s
@@ -98,7 +98,7 @@ def residency(paths: Iterable[bytes]) -> Residency:
     looked: list[FileResidency] = []
     unchecked: list[bytes] = []
     for path, descriptor in each_open(paths, unchecked):
-        found = _look(path, descriptor)
+        found = look(path, descriptor)
         if found is None:
             unchecked.append(path)
             continue
@@ -169,21 +169,21 @@ def _is_data(facts: os.stat_result) -> bool:
     return stat.S_ISREG(facts.st_mode) or stat.S_ISBLK(facts.st_mode)
 
 
-def _look(path: bytes, descriptor: int) -> FileResidency | None:
+def look(path: bytes, descriptor: int) -> FileResidency | None:
     """What of one open file is cached; None: it cannot be found out."""
     size = os.fstat(descriptor).st_size or _device_size(descriptor)
-    counts = _cachestat(descriptor)
+    counts = cachestat(descriptor)
     if counts is not None:
-        pages, dirty = counts[0], min(counts[1] * _PAGE, size)
+        pages, dirty = counts[0], min(counts[1] * PAGE, size)
     # Since Linux 5.2 mincore answers "all of it" to those who may not know.
     elif not _may_know(descriptor):
         return None
     else:
         try:
-            pages, dirty = _mincore(descriptor, size), None
+            pages, dirty = mincore(descriptor, size), None
         except OSError:
             return None
-    resident = min(pages * _PAGE, size)
+    resident = min(pages * PAGE, size)
     return FileResidency(path, max(_without_holes(descriptor, size), resident), resident, dirty)
 
 
@@ -213,7 +213,7 @@ def _device_size(descriptor: int) -> int:
         return 0
 
 
-def _cachestat(descriptor: int) -> tuple[int, int] | None:
+def cachestat(descriptor: int) -> tuple[int, int] | None:
     """Pages cached, and pages among them not yet written back, of the whole file; None: the kernel will not
     say.
 
@@ -235,7 +235,7 @@ def _may_know(descriptor: int) -> bool:
     return os.access(f"/proc/self/fd/{descriptor}", os.W_OK, effective_ids=True)
 
 
-def _mincore(descriptor: int, size: int) -> int:
+def mincore(descriptor: int, size: int) -> int:
     """Pages cached, asked by mincore(2) of a mapping that is never touched. Raises OSError.
 
     Holes are left out: to read one needs no device, so it does not matter whether it is cached.
@@ -251,7 +251,7 @@ def _mincore(descriptor: int, size: int) -> int:
             if address is None or address == ctypes.c_void_p(-1).value:
                 raise OSError(ctypes.get_errno(), "mmap")
             try:
-                answer = (ctypes.c_ubyte * -(-length // _PAGE))()
+                answer = (ctypes.c_ubyte * -(-length // PAGE))()
                 if _libc.mincore(address, length, answer) != 0:
                     raise OSError(ctypes.get_errno(), "mincore")
                 pages += bytes(answer).count(1)
@@ -272,8 +272,8 @@ def _data_parts(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
             if error.errno == errno.ENXIO:
                 return  # nothing but a hole is left
             start, hole = end, size
-        start = max(end, start // _PAGE * _PAGE)
-        end = max(start, -(-hole // _PAGE) * _PAGE)
+        start = max(end, start // PAGE * PAGE)
+        end = max(start, -(-hole // PAGE) * PAGE)
         if start < size:
             yield start, min(end, size)
 

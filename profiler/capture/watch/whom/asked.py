@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler.capture.watch.whom.targets import Target
-from profiler.capture.watch.whom.wrappers import _takes_next
+from profiler.capture.watch.whom.wrappers import takes_next
 from profiler.units import show_path
 
 Answer = tuple[list[Target], str]
@@ -77,7 +77,7 @@ def arguments(words: Sequence[str], letters: str, names: Iterable[str]) -> list[
         if word == "--":
             return [*found, *words[at:]]
         if word.startswith("-") and word != "-":
-            at += _takes_next(word, letters, names)
+            at += takes_next(word, letters, names)
         else:
             found.append(word)
     return found
@@ -90,7 +90,7 @@ def split(words: Sequence[str], letters: str, names: Iterable[str]) -> tuple[str
         word = words[at]
         if not word.startswith("-"):
             return word, list(words[at + 1 :])
-        at += 1 + _takes_next(word, letters, names)
+        at += 1 + takes_next(word, letters, names)
     return "", []
 
 

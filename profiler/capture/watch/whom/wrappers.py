@@ -45,7 +45,7 @@ def unwrapped(command: Sequence[str]) -> list[str]:
                 break
             if name == "env" and word.startswith(("-S", "--split-string")):
                 return []
-            at += _takes_next(word, letters, names)
+            at += takes_next(word, letters, names)
         words = rest[at + before :]
     return words
 
@@ -54,7 +54,7 @@ def _is_assignment(wrapper: str, word: str) -> bool:
     return wrapper in ("env", "sudo") and bool(_ASSIGNMENT.fullmatch(word))
 
 
-def _takes_next(option: str, letters: str, names: Iterable[str]) -> bool:
+def takes_next(option: str, letters: str, names: Iterable[str]) -> bool:
     """Whether the value of an option is the word behind it. In `-xu`, u may take it; in `-ux`, x is it."""
     if option.startswith("--"):
         return option[2:] in names
