@@ -8,6 +8,7 @@ import select
 import signal
 import stat
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 from profiler.cli.app import app
@@ -44,17 +45,23 @@ def main() -> None:
     try:
         _run()
     except SystemExit as end:
-        from profiler.capture import leaving
-
-        try:
-            sys.stdout.flush()
-        except OSError:  # it has been said why, and Python would say it again
-            _drop_output()
-        leaving.done(end.code if isinstance(end.code, int) else int(end.code is not None))
+        with suppress(KeyboardInterrupt):  # it is over: there is nothing to interrupt any more
+            _tell_end(end.code if isinstance(end.code, int) else int(end.code is not None))
         if isinstance(end, _Unread):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGPIPE)  # as of any program that goes on writing to a closed pipe
         raise
+
+
+def _tell_end(status: int) -> None:
+    """Print what is to be printed still, and tell whoever waits in front of this process."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # it has been said why, and Python would say it again
+        _drop_output()
+    leaving = sys.modules.get("profiler.capture.leaving")  # loaded by those commands that step behind
+    if leaving is not None:
+        leaving.done(status)
 
 
 def _run() -> None:
