@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from profiler.capture.calls.event_log import OP_CODES, UNKNOWN, Recorder
+from profiler.facts import copies, host, images, runs
+from profiler.facts.images import ImageFacts
 from profiler.trace import (
     CACHE_OPS,
     DEVICE_OPS,
@@ -26,6 +28,22 @@ from profiler.trace import (
 
 MIB = 2**20
 GIB = 2**30
+
+
+def typed(**meta: Any) -> dict[str, Any]:
+    """Fields of a Meta, facts as a trace's file has them made what they are read as."""
+    kinds = {"images": images, "host": host, "copies": copies}
+    made = {
+        name: kinds[name].from_json(value) if name in kinds and isinstance(value, dict) else value
+        for name, value in meta.items()
+    }
+    if isinstance(meta.get("images"), dict) and all(
+        isinstance(one, ImageFacts) for one in meta["images"].values()
+    ):
+        made["images"] = meta["images"]
+    if isinstance(meta.get("measured"), dict):
+        made["measured"] = runs.from_json(meta["measured"], meta.get("exit_status"))
+    return made
 
 
 def trace(
@@ -63,7 +81,7 @@ def trace(
             "direct": past,
         }
     )
-    made = recorder.trace(Meta(**meta))
+    made = recorder.trace(Meta(**typed(**meta)))
     columns = list(EXTENT_COLUMNS)
     made = dataclasses.replace(
         made, extents=table(EXTENT_COLUMNS, [dict(zip(columns, row, strict=True)) for row in extents])
