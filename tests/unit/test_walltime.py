@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import trace, waiting
+from made import trace, waiting, with_meta
 
 from profiler.analysis.cost.walltime import (
     DISK_S,
@@ -234,8 +234,8 @@ def test_what_may_be_chance_or_something_else_is_no_more_than_the_waits(
 
 
 def test_runs_of_one_kind_that_overlap_those_of_the_other_are_chance() -> None:
-    made = fast_disk(TOLD_APART, 0.1)
-    made.meta.measured["warm"] = [run(0.4), run(0.4), run(1.1)]
+    runs = {"cold": [run(1.0)] * TOLD_APART, "warm": [run(0.4), run(0.4), run(1.1)]}
+    made = with_meta(fast_disk(TOLD_APART, 0.1), measured=runs)
     assert answer(made, wall_time(made)).disk_s == pytest.approx(0.2)
 
 
