@@ -19,11 +19,12 @@ GAP = 512 * 1024
 takes about 4 ms, where a request of its own costs a turn and more (8 ms); where every request counts alike
 it saves one of two. A fast device pays for it with a few percent more bytes."""
 
-COLUMNS = ("file", "offset", "size", "device", "device_offset")
+COLUMNS = ("file", "offset", "size", "device", "device_offset", "time_ns")
 
 
 def plan(trace: Trace, order: str = "device", gap: int = GAP, metadata: bool = True) -> pd.DataFrame:
-    """Stretches to read, one row each: COLUMNS, in bytes; device_offset where they lie, as far as is known.
+    """Stretches to read, one row each: COLUMNS, in bytes; device_offset where they lie, as far as is known;
+    time_ns: when the start first read of it.
 
     It holds every page that a read got, at which a mapping was looked up, and that was observed to be
     brought in; whole pages, none twice, up to the end of each file. Left out are reads past the page cache

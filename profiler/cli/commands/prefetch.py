@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +49,7 @@ def prefetch(
     save: Annotated[
         str,
         typer.Option(
-            help="Write the plan, a small file, and read nothing; to prefetch by it starts faster.",
+            help="Write the plan, a program that does it by itself and needs only Python; read nothing.",
             metavar="FILE",
         ),
     ] = "",
@@ -59,13 +58,14 @@ def prefetch(
 
     It is read into the page cache, in a good order and many at once.
 
-    The start that follows then runs warm. Files that changed since the trace was recorded are left out;
-    where most of it changed, that is an error.
+    The start that follows then runs warm. Files that changed since the trace was recorded are left out.
+    A plan (--save) is a program that runs by itself, and starts much faster than coldseek.
     """
     if not trace and os.geteuid() == 0:
         raise UsageError("as root name the trace: what it holds is read with root's rights")
     trace = named_or_newest(trace)
     from profiler import plan as plans
+    from profiler import runner
     from profiler.machine.page_cache.prefetch import prefetch as read
 
     if plans.is_plan(trace):
@@ -76,13 +76,12 @@ def prefetch(
         wanted = _planned(trace, order, save)
     if save:
         plans.save(wanted, save)
-        say(f"{_total(wanted)}; see coldseek prefetch {show_path(save)}")
+        say(f"{_total(wanted)}; run {show_path(save)}, or coldseek prefetch {show_path(save)}")
     if dry_run:
         show(wanted)
     elif not save:
-        began = time.monotonic()
         got = read(wanted)
-        for line in done(wanted, got, time.monotonic() - began):
+        for line in done(wanted, got, runner.age()):
             say(line)
 
 
@@ -103,21 +102,23 @@ def _total(plan: Plan) -> str:
 
 
 def done(plan: Plan, got: Prefetched, seconds: float) -> Iterator[str]:
-    """What is said of a prefetch."""
+    """What is said of a prefetch. seconds: since coldseek was started."""
     for one in got.left_out:
         yield f"{show_path(one.path)}: {one.why}; without the file system's own blocks on it"
     yield from _of_changed(got.changed)
     files = show_plural(len(plan.files) - len(got.changed), "file")
-    yield f"prefetched {show_bytes(got.bytes)} of {files} in {show_seconds(seconds)}"
+    disk = "" if got.from_disk is None else f", {show_bytes(got.from_disk)} from the disk"
+    took = f"in {show_seconds(seconds)} with its own start"
+    yield f"prefetched {show_bytes(got.bytes)} of {files}{disk}, {took}"
 
 
 def show(plan: Plan) -> None:
-    """What would be read of which files, the most first. Raises ColdseekError where most of it changed."""
+    """What would be read of which files, the most first."""
     from profiler.machine.page_cache.prefetch import changed_parts
 
-    pieces = Counter(file for file, _, _ in plan.stretches)
+    pieces = Counter(file for file, *_ in plan.stretches)
     sizes: Counter[int] = Counter()
-    for file, _, size in plan.stretches:
+    for file, _, size, _ in plan.stretches:
         sizes[file] += size
     for file, size in sizes.most_common(MOST_SHOWN):
         sys.stdout.write(f"{show_bytes(size):>10}  {pieces[file]:>6,}  {show_path(plan.files[file].path)}\n")
@@ -126,7 +127,7 @@ def show(plan: Plan) -> None:
     sys.stdout.write(
         f"{_total(plan)}, of {files}" + (f", {more} of them not shown" if more > 0 else "") + "\n"
     )
-    for line in _of_changed(tuple(changed_parts(plan).values())):
+    for line in _of_changed(tuple(changed_parts(plan.files).values())):
         say(line)
 
 
