@@ -12,9 +12,8 @@ A file that vanished or changed since the start was recorded is left out and cou
 files and block devices is opened, and only to be read.
 """
 
-# Each module that is imported is read from the disk before the first file of the plan is. These are part of
-# the interpreter itself (os, stat: frozen since Python 3.11). So: no annotations module, no dataclasses, no
-# threading.
+# Each module that is imported is itself read from the disk first. These are part of the interpreter (os and
+# stat: frozen since Python 3.11); __future__, dataclasses and threading are not.
 import _thread
 import errno
 import os
@@ -27,11 +26,9 @@ if MYPY:  # for type checkers only, so annotations are in quotes
     from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
-    Stretch = tuple[
-        int, int, int, int
-    ]  # place among the files, offset, size, first: us until it is first used
+    # place among the files, offset, size, and us from the begin of the start to the first use
+    Stretch = tuple[int, int, int, int]
     File = tuple[bytes, str, str, int | None, int | None, int | None, bool]  # as `profiler.plan.KnownFile`
-    Facts = os.stat_result
 
 FORMAT = "coldseek.plan/2"
 BEGIN = b"#= "
@@ -105,179 +102,155 @@ def _unquoted(text: str) -> bytes:
     )
 
 
-def difference(file: "File", facts: "Facts") -> str:
-    """How a file differs from what was recorded of it, in words; "": not at all. facts: of `os.fstat`,
-    now."""
+def difference(file: "File", facts: os.stat_result) -> str:
+    """How a file differs from what was recorded, in words; "": not at all. facts: of it, as it is now."""
     _, kind, device, inode, size, mtime_ns, written = file
+    is_disk, names = stat.S_ISBLK(facts.st_mode), (_device(facts.st_rdev), _device(facts.st_dev))
     if kind == METADATA:
-        is_same = stat.S_ISBLK(facts.st_mode) and _device(facts.st_rdev) == device
-        return "" if is_same else "is another device"
+        return "" if is_disk and device == names[0] else "is another device"
     if None in ((inode,) if written else (inode, size, mtime_ns)) or not device:
         return "is not known well enough (the trace does not say what it was)"
-    if stat.S_ISBLK(facts.st_mode):
-        is_same = facts.st_ino == inode and device in (_device(facts.st_rdev), _device(facts.st_dev))
-        return "" if is_same else "is another device"
+    if is_disk:
+        return "" if facts.st_ino == inode and device in names else "is another device"
     if not stat.S_ISREG(facts.st_mode):
         return "is no regular file any more"
-    if facts.st_ino != inode or _device(facts.st_dev) != device:
+    if facts.st_ino != inode or device != names[1]:
         return "is another file of that name"
-    if written:
-        return ""
-    if facts.st_size != size:
+    if not written and facts.st_size != size:
         return f"had {size} bytes and has {facts.st_size}"
-    return "" if facts.st_mtime_ns == mtime_ns else "was written to"
+    return "" if written or facts.st_mtime_ns == mtime_ns else "was written to"
 
 
-def look(file: "File") -> "tuple[int | None, str]":
-    """A descriptor of the file that cannot read it yet, and ""; or None, and why it is not to be read."""
+def open_known(file: "File", only_look: bool = False) -> "tuple[int | None, str]":
+    """A descriptor of the file, and ""; or None, and why it is not read. only_look: it cannot read.
+
+    What is opened is what was looked at: to open a terminal, a pipe or the kernel's log does something.
+    """
     try:
         place = os.open(file[0], os.O_PATH | os.O_CLOEXEC)  # looks only: open(2)
     except (FileNotFoundError, NotADirectoryError):
         return None, "is gone"
     except (OSError, ValueError) as error:
         return None, f"cannot be looked at ({getattr(error, 'strerror', None) or 'no such name'})"
-    why = difference(file, os.fstat(place))
-    if why:
-        os.close(place)
-        return None, why
-    return place, ""
-
-
-def open_known(file: "File") -> "tuple[int | None, str]":
-    """A descriptor of the file, and ""; or None, and why it is not read.
-
-    What is opened is what was looked at: to open a terminal, a pipe or the kernel's log does something.
-    """
-    place, why = look(file)
-    if place is None:
-        return None, why
+    descriptor, why = None, difference(file, os.fstat(place))
     try:
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        return os.open(f"/proc/self/fd/{place}", flags), ""
+        if not why:
+            flags = os.O_PATH if only_look else os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+            descriptor = os.open(f"/proc/self/fd/{place}", flags | os.O_CLOEXEC)
     except OSError as error:
-        return None, f"cannot be read ({error.strerror})"
-    finally:
-        os.close(place)
+        why = f"cannot be read ({error.strerror})"
+    os.close(place)
+    return descriptor, why
 
 
-def chosen(stretches: "Sequence[Stretch]", size: "int | None" = None) -> "list[Stretch]":
-    """Of these stretches those that the start needs first, of at most `size` bytes in all; in their old
+def chosen(stretches: "Sequence[Stretch]", size: "int | None") -> "list[Stretch]":
+    """What the start needs first of these stretches, `size` bytes at most, None for all; in their old
     order."""
     if size is None:
         return list(stretches)
-    kept = set()
-    for place in sorted(range(len(stretches)), key=lambda place: stretches[place][3]):
-        size -= stretches[place][2]
-        if size < 0:
+    kept = {}
+    for place in _by_need(stretches):
+        file, offset, whole, first = stretches[place]
+        kept[place] = (file, offset, min(whole, size), first)
+        size -= kept[place][2]
+        if size <= 0:
             break
-        kept.add(place)
-    return [stretch for place, stretch in enumerate(stretches) if place in kept]
+    return [kept[place] for place in sorted(kept)]
 
 
 def rounds(stretches: "Sequence[Stretch]") -> "Iterator[list[Stretch]]":
-    """The stretches in rounds: what is needed first in the first round, each in the order of the plan."""
-    order = sorted(range(len(stretches)), key=lambda place: stretches[place][3])
-    size, pending = 0, []
-    for place in order:
-        pending.append(place)
+    """The stretches in rounds of some ROUND bytes: what is needed first in the first one, each in the old
+    order."""
+    size, places = 0, []
+    for place in _by_need(stretches):
+        places.append(place)
         size += stretches[place][2]
         if size >= ROUND:
-            yield [stretches[place] for place in sorted(pending)]
-            size, pending = 0, []
-    if pending:
-        yield [stretches[place] for place in sorted(pending)]
+            yield [stretches[place] for place in sorted(places)]
+            size, places = 0, []
+    yield [stretches[place] for place in sorted(places)]
+
+
+def _by_need(stretches: "Sequence[Stretch]") -> "list[int]":
+    return sorted(range(len(stretches)), key=lambda place: stretches[place][3])
 
 
 class Reading:
-    """The files of a plan that are being read, each opened once, from its first piece to its last.
+    """Pieces of files that are read, several at once; each file is opened once, from its first piece to its
+    last.
 
-    got: bytes that are in the page cache now. left_out: place of a file -> why it was not read.
+    until: the time (`time.monotonic`) from which no piece is begun. got: bytes that are in the page cache
+    now. left_out: place of a file -> why it was not read.
     """
 
-    def __init__(
-        self,
-        files: "Sequence[File]",
-        stretches: "Sequence[Stretch]",
-        at_once: int = AT_ONCE,
-        until: "float | None" = None,
-        on_read: "Callable[[int], None] | None" = None,
-    ) -> None:
-        """until: the time (`time.monotonic`) at which no further piece is begun; None: none."""
-        self.files, self.got = files, 0
+    def __init__(self, files: "Sequence[File]", stretches: "Sequence[Stretch]", until: "float | None"):
+        self.got = 0
         self.left_out: dict[int, str] = {}
-        self._until, self._on_read, self._at_once = until, on_read, at_once
-        self._lock, self._stopped = _thread.allocate_lock(), False
+        self._files, self._until, self._stopped = files, until, False
         self._failed: Exception | None = None
-        self._locks = [_thread.allocate_lock() for _ in files]  # one each: to open one waits for the device
+        self._lock = _thread.allocate_lock()
+        self._opening = [_thread.allocate_lock() for _ in files]  # to open one waits for the device
         self._open: dict[int, tuple[int | None, str]] = {}
-        self._pieces: dict[int, int] = {}
+        self._left: dict[int, int] = {}  # pieces of a file
         for file, _, size, _ in stretches:
-            self._pieces[file] = self._pieces.get(file, 0) - (-size // PIECE)
-        self._work = iter(self._all_pieces(stretches))
+            self._left[file] = self._left.get(file, 0) - (-size // PIECE)
+        self._work = (
+            (file, begin, min(PIECE, offset + size - begin))
+            for file, offset, size, _ in stretches
+            for begin in range(offset, offset + size, PIECE)
+        )
 
-    def run(self) -> "Reading":
-        """Read it all, several pieces at once."""
-        threads = min(self._at_once, sum(self._pieces.values()))
-        ended = [_thread.allocate_lock() for _ in range(threads)]
+    def run(self, at_once: int, on_read: "Callable[[int], None] | None") -> None:
+        """Read it all. on_read(bytes): called from several threads."""
+        ended = [_thread.allocate_lock() for _ in range(min(at_once, sum(self._left.values())))]
         try:
             for lock in ended:
                 lock.acquire()
-                _thread.start_new_thread(self._reader, (lock,))
+                _thread.start_new_thread(self._reader, (lock, on_read))
             for lock in ended:
                 lock.acquire()  # which the thread releases in the end
         finally:
             self._stopped = True
-        for descriptor, _ in self._open.values():
-            if descriptor is not None:
-                os.close(descriptor)
         if self._failed:
             raise self._failed
-        return self
 
-    def _all_pieces(self, stretches: "Sequence[Stretch]") -> "Iterator[tuple[int, int, int]]":
-        for file, offset, size, _ in stretches:
-            for begin in range(offset, offset + size, PIECE):
-                yield file, begin, min(PIECE, offset + size - begin)
-
-    def _reader(self, ended: "_thread.LockType") -> None:
+    def _reader(self, ended: "_thread.LockType", on_read: "Callable[[int], None] | None") -> None:
         try:
             nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-            while not self._stopped:
+            while not self._stopped and (self._until is None or time.monotonic() < self._until):
                 with self._lock:
-                    file, offset, size = next(self._work, (-1, 0, 0))
-                if file < 0:
+                    piece = next(self._work, None)
+                if piece is None:
                     break
-                self._piece(file, offset, size, nowhere)
+                got = self._piece(*piece, nowhere)
+                if on_read:
+                    on_read(got)
             os.close(nowhere)
         except Exception as error:  # in a thread nobody would see it
             self._failed, self._stopped = error, True
         finally:
             ended.release()
 
-    def _piece(self, file: int, offset: int, size: int, nowhere: int) -> None:
-        is_late = self._until is not None and time.monotonic() >= self._until
-        got, why = 0, ""
-        descriptor: int | None = None
-        if not is_late:
-            with self._locks[file]:
-                if file not in self._open:
-                    self._open[file] = open_known(self.files[file])
-                descriptor, why = self._open[file]
-            if descriptor is not None:
-                try:
-                    got = bring(descriptor, offset, size, nowhere)
-                except OSError as error:
-                    why = f"cannot be read ({error.strerror})"
+    def _piece(self, file: int, offset: int, size: int, nowhere: int) -> int:
+        with self._opening[file]:
+            if file not in self._open:
+                self._open[file] = open_known(self._files[file])
+            descriptor, why = self._open[file]
+        got = 0
+        if descriptor is not None:
+            try:
+                got = bring(descriptor, offset, size, nowhere)
+            except OSError as error:
+                why = f"cannot be read ({error.strerror})"
         with self._lock:
             self.got += got
             if why:
                 self.left_out[file] = why
-            self._pieces[file] -= 1
-            descriptor = None if self._pieces[file] else self._open.pop(file, (None, ""))[0]
-        if descriptor is not None:
+            self._left[file] -= 1
+            is_last = not self._left[file]
+        if is_last and descriptor is not None:
             os.close(descriptor)
-        if got and self._on_read:
-            self._on_read(got)
+        return got
 
 
 def bring(descriptor: int, offset: int, size: int, nowhere: int) -> int:
@@ -304,34 +277,30 @@ def bring(descriptor: int, offset: int, size: int, nowhere: int) -> int:
 
 
 def prefetch(
-    files: "Sequence[File]",
-    stretches: "Sequence[Stretch]",
-    size: "int | None" = None,
-    seconds: "float | None" = None,
-    beside: bool = False,
-    on_read: "Callable[[int], None] | None" = None,
-) -> "tuple[int, dict[int, str]]":
+    files: "Sequence[File]", stretches: "Sequence[Stretch]", size: "int | None", seconds: "float | None",
+    beside: bool, on_read: "Callable[[int], None] | None" = None,
+) -> "tuple[int, dict[int, str]]":  # fmt: skip
     """Read the stretches, those of metadata first: without it no other file can be opened. Gives the bytes
     that are there now, and why files were left out: their place among `files` -> words.
 
     size, seconds: the budget, None for none; with one, and beside a start, what is needed first comes first.
     """
     until = None if seconds is None else time.monotonic() + seconds
-    at_once = AT_ONCE_BESIDE if beside else AT_ONCE
-    mounted = _mounted() & {file[2] for file in files if file[1] != METADATA}
+    with open("/proc/self/mountinfo", "rb") as source:  # proc_pid_mountinfo(5)
+        mounted = {line.split(b" ", 3)[2].decode() for line in source}
+    mounted &= {file[2] for file in files if file[1] != METADATA}
     left_out = {
         place: "holds no file system of the files that are to be read"
         for place, file in enumerate(files)
         if file[1] == METADATA and file[2] not in mounted
     }
-    own = [
-        stretch for stretch in stretches if files[stretch[0]][1] == METADATA and stretch[0] not in left_out
-    ]
-    rest = chosen([stretch for stretch in stretches if files[stretch[0]][1] != METADATA], size)
+    devices = {place for place, file in enumerate(files) if file[1] == METADATA}
+    own = [stretch for stretch in stretches if stretch[0] in devices and stretch[0] not in left_out]
+    rest = chosen([stretch for stretch in stretches if stretch[0] not in devices], size)
     got = 0
-    ordered = rounds(rest) if beside or until is not None else [rest]
-    for part in (own, *ordered):
-        reading = Reading(files, part, at_once, until, on_read).run()
+    for part in (own, *(rounds(rest) if beside or until is not None else [rest])):
+        reading = Reading(files, part, until)
+        reading.run(AT_ONCE_BESIDE if beside else AT_ONCE, on_read)
         got += reading.got
         left_out.update(reading.left_out)
     return got, left_out
@@ -339,15 +308,13 @@ def prefetch(
 
 def too_large(stretches: "Sequence[Stretch]") -> str:
     """Why they do not fit in memory, in words; "": they do. The first would be gone before it is used."""
-    size = sum(stretch[2] for stretch in stretches)
+    size = sum(stretch[2] for stretch in stretches) >> 20
     with open("/proc/meminfo", "rb") as source:
-        for line in source:
-            if line.startswith(b"MemAvailable:") and size > int(line.split()[1]) * 1024:
-                free = int(line.split()[1]) // 1024
-                return (
-                    f"{size >> 20} MiB do not fit in memory, of which {free} MiB are available; use --budget"
-                )
-    return ""
+        free = next(
+            (int(line.split()[1]) >> 10 for line in source if line.startswith(b"MemAvailable:")), size
+        )
+    words = f"{size} MiB do not fit in memory, of which {free} MiB are available; use --budget"
+    return words if size > free else ""
 
 
 def fetched() -> "int | None":
@@ -372,9 +339,8 @@ def budget(words: str) -> "tuple[int | None, float | None]":
     for unit, bytes_each in (("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30), ("s", None)):
         if words.endswith(unit):
             number = float(words[: -len(unit)])
-            if not 0 < number < 1e6:
-                break
-            return (int(number * bytes_each), None) if bytes_each else (None, number)
+            if 0 < number < 1e6:
+                return (int(number * bytes_each), None) if bytes_each else (None, number)
     raise ValueError("a budget is a number with its unit, as 20MiB or 1.5s")
 
 
@@ -390,23 +356,15 @@ def step_aside() -> bool:
     return True
 
 
-def _mounted() -> "set[str]":
-    """The devices of mounted file systems, as "major:minor" (proc_pid_mountinfo(5)). Reads no disk."""
-    with open("/proc/self/mountinfo", "rb") as source:
-        return {line.split(b" ", 3)[2].decode() for line in source}
-
-
 def _device(number: int) -> str:
     return f"{os.major(number)}:{os.minor(number)}"
 
 
 def _main(words: "Sequence[str]") -> int:
     """Run as a program. Gives its exit status: 0, 1 where nothing could be read, 2 for wrong usage."""
-    name = os.path.basename(__file__)
-    size = seconds = None
-    rest = list(words)
-    flags = {flag for flag in ("--beside", "--quiet", "-q") if flag in rest}
-    rest = [word for word in rest if word not in flags]
+    name, size, seconds = os.path.basename(__file__), None, None
+    flags = {"--beside", "--quiet", "-q"}.intersection(words)
+    rest = [word for word in words if word not in flags]
     if rest in (["--help"], ["-h"]):
         print((__doc__ or "").replace("PLAN", name))
         return 0
@@ -418,30 +376,27 @@ def _main(words: "Sequence[str]") -> int:
         with open(__file__, "rb") as source:
             files, stretches = decode(source)
     except ValueError as error:
-        return _complain(name, f"{error}", 2)
-    why = too_large(chosen(stretches, size))
-    if why:
-        return _complain(name, why, 1)
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    if why := too_large(chosen(stretches, size)):
+        print(f"{name}: {why}", file=sys.stderr)
+        return 1
     if "--beside" in flags and not step_aside():
         return 0
     before = fetched()
     got, left_out = prefetch(files, stretches, size, seconds, "--beside" in flags)
     if not flags & {"--quiet", "-q"}:
-        after = fetched()
-        disk = (
-            "" if before is None or after is None else f", {(after - before) / 2**20:.1f} MiB from the disk"
-        )
+        read = None if before is None or (after := fetched()) is None else (after - before) / 2**20
+        disk = "" if read is None else f", {read:.1f} MiB from the disk"
         print(f"{name}: {got / 2**20:.1f} MiB{disk}, in {age():.2f} s with its own start", file=sys.stderr)
         for place in sorted(left_out)[:_SHOWN]:
             print(f"{name}: left out: {os.fsdecode(files[place][0])!a} {left_out[place]}", file=sys.stderr)
         if len(left_out) > _SHOWN:
             print(f"{name}: left out: {len(left_out)} of {len(files)} files in all", file=sys.stderr)
-    return 0 if got or not stretches else _complain(name, "nothing of it could be read; record it again", 1)
-
-
-def _complain(name: str, words: str, status: int) -> int:
-    print(f"{name}: {words}", file=sys.stderr)
-    return status
+    is_nothing = bool(left_out) and not got and seconds is None
+    if is_nothing:
+        print(f"{name}: nothing of it could be read; record it again", file=sys.stderr)
+    return int(is_nothing)
 
 
 if __name__ == "__main__":

@@ -98,14 +98,14 @@ def prefetch(
     left_out = [(plan.files[place], why) for place, why in sorted(whys.items())]
     devices = tuple(Changed(file.path, why) for file, why in left_out if file.kind == METADATA)
     changed = tuple(Changed(file.path, why) for file, why in left_out if file.kind != METADATA)
-    if changed and not size:
+    if changed and not size and budget.seconds is None:
         raise refusal(changed)
     return Prefetched(size, None if before is None or after is None else after - before, devices, changed)
 
 
 def _change(file: KnownFile) -> str:
     """What is different; "": nothing."""
-    place, why = runner.look(row(file))
+    place, why = runner.open_known(row(file), only_look=True)
     if place is not None:
         os.close(place)
     return why
