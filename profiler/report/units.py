@@ -21,7 +21,7 @@ def service(plan: str, unit: str) -> str:
 [Unit]
 Description=Read ahead what {unit} reads when it starts
 DefaultDependencies=no
-RequiresMountsFor={_quoted(plan)}
+RequiresMountsFor={_quoted(plan).replace("$$", "$")}
 Before={unit}
 
 [Service]

@@ -11,7 +11,7 @@ from profiler.analysis.starts import Alike
 from profiler.report.text.page import WIDTH, Page
 from profiler.units import show_percent, show_seconds
 
-_WORDS = {"before": "pays", "beside": "pays beside the start only", "not": "does not pay"}
+_WORDS = {"before": "pays", "beside": "pays beside", "not": "does not pay"}
 
 
 def pays(results: Sequence[Paying], width: int = WIDTH) -> Text:
