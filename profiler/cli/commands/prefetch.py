@@ -137,7 +137,7 @@ def prefetch(
     if save:
         plans.save(wanted, save)
         say(f"{_total(wanted)}; run {show_path(save)}, or coldseek prefetch {show_path(save)}")
-        for line in _runs_it(save, unit, hook):
+        for line in (*_losses(starts), *_runs_it(save, unit, hook)):
             say(line)
     if dry_run:
         show(wanted)
@@ -209,6 +209,20 @@ def _project(trace: Trace, device: Sequence[str] | None) -> None:
         say(f"whether it pays is not known: {error}")
         return
     write(pays(results, width()), sys.stdout)
+
+
+def _losses(starts: Sequence[Trace]) -> Iterator[str]:
+    """Where the plan of a start does not pay: said before it is run. Of several starts, the last tells."""
+    from profiler.analysis.advice.paying import paying
+    from profiler.devices import usual
+
+    try:
+        losses = [result.device for result in paying(starts[-1], usual()) if result.verdict != "before"]
+    except ColdseekError as error:
+        yield f"whether it pays is not known: {error}"
+        return
+    if losses:
+        yield f"run before the start it does not pay on {', '.join(losses)} (projected; see --dry-run)"
 
 
 def _runs_it(save: str, unit: str, hook: str) -> Iterator[str]:
