@@ -1,6 +1,6 @@
 """What to bring into the page cache before a start, as a file of its own that runs by itself:
-`profiler/runner.py`, and behind it what to read. The libraries that read a trace are themselves slow to
-start cold."""
+`profiler/runner.py` and `runner_main.py`, and behind it what to read. The libraries that read a trace are
+themselves slow to start cold."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from profiler import runner
+from profiler import runner, runner_main
 from profiler.errors import ColdseekError
 from profiler.files.reading import open_regular
 from profiler.units import show_path
@@ -106,7 +107,7 @@ def save(plan: Plan, path: str) -> None:
     from profiler.files.writing import replacing
 
     with replacing(path, mode=0o777) as file:
-        file.write(_SHEBANG + Path(runner.__file__).read_bytes())
+        file.write(_SHEBANG + b"\n\n".join(map(_source, (runner, runner_main))))
         file.writelines(_lines(plan))
 
 
@@ -125,6 +126,11 @@ def _quoted(text: bytes) -> str:
     """Text without white space, in ASCII; "-" stands for that of no bytes."""
     plain = "".join(chr(byte) if 0x20 < byte < 0x7F and byte != 0x25 else f"%{byte:02x}" for byte in text)
     return {"-": "%2d", "": "-"}.get(plain, plain)
+
+
+def _source(module: ModuleType) -> bytes:
+    assert module.__file__ is not None
+    return Path(module.__file__).read_bytes()
 
 
 def row(file: KnownFile) -> runner.File:

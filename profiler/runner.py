@@ -18,12 +18,11 @@ import _thread
 import errno
 import os
 import stat
-import sys
 import time
 
 MYPY = False
 if MYPY:  # for type checkers only, so annotations are in quotes
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     # place among the files, offset, size, and us from the begin of the start to the first use
@@ -43,7 +42,6 @@ ROUND = 8 * 2**20  # bytes of which the order of the device is kept where what i
 MOST_BYTES = 256 * 2**20  # of a plan: some ten million stretches
 _MOST_LINE = 2**16  # a path has 4096 bytes at most, each three characters
 _LARGEST = 2**62
-_SHOWN = 3
 
 
 def decode(source: "BinaryIO") -> "tuple[list[File], list[Stretch]]":
@@ -63,7 +61,13 @@ def decode(source: "BinaryIO") -> "tuple[list[File], list[Stretch]]":
     if sum(counts) > MOST_BYTES // 8:
         raise ValueError("more than any plan holds")
     files = [_file(source.readline(_MOST_LINE)) for _ in range(counts[0])]
-    stretches = [_stretch(source.readline(_MOST_LINE), len(files)) for _ in range(counts[1])]
+    stretches = []
+    for _ in range(counts[1]):
+        mark, *numbers = source.readline(_MOST_LINE).split()
+        file, offset, size, first = map(_number, numbers)
+        if mark != b"#r" or file >= len(files):
+            raise ValueError("no stretch")
+        stretches.append((file, offset, size, first))
     if source.read(1):
         raise ValueError("something behind its end")
     return files, stretches
@@ -79,14 +83,6 @@ def _file(line: bytes) -> "File":
     return (_unquoted(path), *names, *numbers, time_ns, written == "1")  # type: ignore[return-value]
 
 
-def _stretch(line: bytes, files: int) -> "Stretch":
-    mark, *numbers = line.split()
-    file, offset, size, first = (_number(word) for word in numbers)
-    if mark != b"#r" or file >= files:
-        raise ValueError("no stretch")
-    return file, offset, size, first
-
-
 def _number(word: "bytes | str", least: int = 0) -> int:
     if len(word) > 20:
         raise ValueError("too large")
@@ -98,9 +94,8 @@ def _number(word: "bytes | str", least: int = 0) -> int:
 
 def _unquoted(text: str) -> bytes:
     first, *rest = ("" if text == "-" else text).split("%")
-    return first.encode("ascii") + b"".join(
-        bytes([int(part[:2], 16)]) + part[2:].encode("ascii") for part in rest
-    )
+    parts = (bytes([int(part[:2], 16)]) + part[2:].encode("ascii") for part in rest)
+    return first.encode("ascii") + b"".join(parts)
 
 
 def difference(file: "File", facts: os.stat_result) -> str:
@@ -203,13 +198,13 @@ class Reading:
             for begin in (offset, *range(offset - offset % PIECE + PIECE, offset + size, PIECE))
         )
 
-    def run(self, at_once: int, on_read: "Callable[[int], None] | None") -> None:
-        """Read it all. on_read(bytes): called from several threads."""
+    def run(self, at_once: int) -> None:
+        """Read it all."""
         ended = [_thread.allocate_lock() for _ in range(min(at_once, sum(self._left.values())))]
         try:
             for lock in ended:
                 lock.acquire()
-                _thread.start_new_thread(self._reader, (lock, on_read))
+                _thread.start_new_thread(self._reader, (lock,))
             for lock in ended:
                 lock.acquire()  # which the thread releases in the end
         finally:
@@ -217,7 +212,7 @@ class Reading:
         if self._failed:
             raise self._failed
 
-    def _reader(self, ended: "_thread.LockType", on_read: "Callable[[int], None] | None") -> None:
+    def _reader(self, ended: "_thread.LockType") -> None:
         try:
             nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
             pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -226,9 +221,7 @@ class Reading:
                     piece = next(self._work, None)
                 if piece is None:
                     break
-                got = self._piece(*piece, nowhere, pipe[1])
-                if on_read:
-                    on_read(got)
+                self._piece(*piece, nowhere, pipe[1])
             for descriptor in (nowhere, *pipe):
                 os.close(descriptor)
         except Exception as error:  # in a thread nobody would see it
@@ -236,7 +229,7 @@ class Reading:
         finally:
             ended.release()
 
-    def _piece(self, file: int, offset: int, size: int, nowhere: int, anywhere: int) -> int:
+    def _piece(self, file: int, offset: int, size: int, nowhere: int, anywhere: int) -> None:
         with self._opening[file]:
             if file not in self._open:
                 self._open[file] = open_known(self._files[file])
@@ -255,7 +248,6 @@ class Reading:
             is_last = not self._left[file]
         if is_last and descriptor is not None:
             os.close(descriptor)
-        return got
 
 
 def bring(descriptor: int, offset: int, size: int, nowhere: int, anywhere: int) -> int:
@@ -304,7 +296,7 @@ def _fault(descriptor: int, offset: int, anywhere: int) -> None:
 
 def prefetch(
     files: "Sequence[File]", stretches: "Sequence[Stretch]", size: "int | None", seconds: "float | None",
-    beside: bool, on_read: "Callable[[int], None] | None" = None,
+    beside: bool,
 ) -> "tuple[int, dict[int, str]]":  # fmt: skip
     """Read the stretches, those of metadata first: without it no other file can be opened. Gives the bytes
     that are there now, and why files were left out: their place among `files` -> words.
@@ -326,7 +318,7 @@ def prefetch(
     got = 0
     for part in (own, *(rounds(rest) if beside or until is not None else [rest])):
         reading = Reading(files, part, until)
-        reading.run(AT_ONCE_BESIDE if beside else AT_ONCE, on_read)
+        reading.run(AT_ONCE_BESIDE if beside else AT_ONCE)
         got += reading.got
         left_out.update(reading.left_out)
     return got, left_out
@@ -388,49 +380,3 @@ def step_aside() -> bool:
 
 def _device(number: int) -> str:
     return f"{os.major(number)}:{os.minor(number)}"
-
-
-def _main(words: "Sequence[str]") -> int:
-    """Run as a program. Gives its exit status: 0, 1 where nothing could be read, 2 for wrong usage."""
-    name, size, seconds = os.path.basename(__file__), None, None
-    flags = {"--beside", "--quiet", "-q"}.intersection(words)
-    rest = [word for word in words if word not in flags]
-    if rest in (["--help"], ["-h"]):
-        print((__doc__ or "").replace("PLAN", name))
-        return 0
-    try:
-        if len(rest) == 2 and rest[0] == "--budget":
-            size, seconds = budget(rest[1])
-        elif rest:
-            raise ValueError(f"no such option: {rest[0]!a}; see --help")
-        with open(__file__, "rb") as source:
-            files, stretches = decode(source)
-    except ValueError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    if why := too_large(chosen(stretches, size)):
-        print(f"{name}: {why}", file=sys.stderr)
-        return 1
-    if "--beside" in flags and not step_aside():
-        return 0
-    before = fetched()
-    got, left_out = prefetch(files, stretches, size, seconds, "--beside" in flags)
-    if not flags & {"--quiet", "-q"}:
-        read = None if before is None or (after := fetched()) is None else (after - before) / 2**20
-        disk = "" if read is None else f", {read:.1f} MiB from the disk"
-        print(f"{name}: {got / 2**20:.1f} MiB{disk}, in {age():.2f} s with its own start", file=sys.stderr)
-        for place in sorted(left_out)[:_SHOWN]:
-            print(f"{name}: left out: {os.fsdecode(files[place][0])!a} {left_out[place]}", file=sys.stderr)
-        if len(left_out) > _SHOWN:
-            print(f"{name}: left out: {len(left_out)} of {len(files)} files in all", file=sys.stderr)
-    is_nothing = bool(left_out) and not got and seconds is None
-    if is_nothing:
-        print(f"{name}: nothing of it could be read; record it again", file=sys.stderr)
-    return int(is_nothing)
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(_main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -20,6 +20,7 @@ SHARED = {
     "calls",
     "plan",
     "runner",
+    "runner_main",
     "errors",
     "files",
     "units",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler import runner
@@ -73,12 +73,11 @@ class Prefetched:
 
 def prefetch(
     plan: Plan,
-    on_read: Callable[[int], None] = lambda _: None,
     budget: Budget = Budget(),
     beside: bool = False,
 ) -> Prefetched:
-    """Read the stretches of the plan, in its order, into the page cache. on_read(bytes) is called from
-    several threads as it goes. beside: fewer requests at once, and what is needed first comes first.
+    """Read the stretches of the plan, in its order, into the page cache. beside: fewer requests at once, and
+    what is needed first comes first.
 
     What file systems keep of their own comes first, as files cannot even be looked at without it; where it
     cannot be read, which takes root, that is not an error. Files that changed are left out. Raises
@@ -92,7 +91,7 @@ def prefetch(
         raise ColdseekError(why)
     before = runner.fetched()
     size, whys = runner.prefetch(
-        [row(file) for file in plan.files], plan.stretches, budget.bytes, budget.seconds, beside, on_read
+        [row(file) for file in plan.files], plan.stretches, budget.bytes, budget.seconds, beside
     )
     after = runner.fetched()
     left_out = [(plan.files[place], why) for place, why in sorted(whys.items())]
