@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from profiler.calibration.opened import Opened
+
 # linux/aio_abi.h; fields that stay 0 are left out
 _REQUEST = np.dtype(
     {
@@ -42,7 +44,7 @@ class Queue:
     closed, or used in a with statement.
     """
 
-    def __init__(self, descriptor: int, depth: int, size: int) -> None:
+    def __init__(self, files: Opened, depth: int, size: int) -> None:
         try:
             self._setup, self._destroy, self._getevents, self._submit = _CALLS[platform.machine()]
         except KeyError:
@@ -55,7 +57,7 @@ class Queue:
         start = ctypes.addressof(held)
         del held  # else the memory could not be given back
         self._requests["data"] = np.arange(depth)
-        self._requests["file"] = descriptor  # opcode 0 is IOCB_CMD_PREAD
+        self._files = files  # opcode 0 is IOCB_CMD_PREAD
         self._requests["buffer"] = start + np.arange(depth, dtype=np.uint64) * np.uint64(size)
         self._requests["size"] = size
         self._offsets = self._requests["offset"]
@@ -111,7 +113,7 @@ class Queue:
         if not offsets:
             return 0
         taken = np.array(slots[: len(offsets)], np.int64)
-        self._offsets[taken] = offsets
+        self._requests["file"][taken], self._offsets[taken] = self._files.all_at(np.array(offsets, np.int64))
         pointers = self._addresses[taken]
         begun = 0
         while begun < len(offsets):  # the kernel may take a part of them

@@ -21,6 +21,7 @@ import pandas as pd
 
 from profiler.calibration.aio import Queue
 from profiler.calibration.handover import BATCH, Worker, batches
+from profiler.calibration.opened import Opened
 from profiler.calibration.places import PAGE, Ints, Places
 from profiler.calibration.target import NEW_FILE, Progress, Target, open_target
 from profiler.errors import ColdseekError
@@ -48,9 +49,13 @@ _RUN_DEPTH = 4
 _RUNS = 64  # sequential reads a round at the start, and at the end
 _RESERVED = 8  # an eighth of it at the start and at the end is for sequential reads
 _NEAREST = 2**20  # the shortest distance; every next is four times as far
+PAUSES_US = {100: 12, 300: 12, 1000: 12, 3000: 8, 10_000: 5}
+"""Microseconds in which the reader is busy before a read -> reads a round. Starts compute for some 50
+(git) to 400 us (Python) between two."""
 _HANDED = 8  # batches a round, half of them through a worker
 _SHARES = {
-    "at random": 0.45, "apart": 0.22, "handed over": 0.1, "at once": 0.13, "in a row": 0.08, "next": 0.02,
+    "at random": 0.42, "apart": 0.2, "after pauses": 0.1, "handed over": 0.08, "at once": 0.12,
+    "in a row": 0.06, "next": 0.02,
 }  # fmt: skip
 _REACHED = 0.5  # of the bytes read so much must have come from a device
 
@@ -92,17 +97,18 @@ def calibrate(
     seconds: float = SECONDS,
     progress: Progress = _silent,
     opened: Callable[[dict[str, Any]], None] = lambda _: None,
+    existing: bool = False,
 ) -> Measured:
     """Measure the device that `path` is, or lies on, in about `seconds`.
 
     opened: told what is known of the device, as soon as the target is known to be one that can be measured;
-    it may raise to end all.
+    it may raise to end all. existing: not a new file in the directory `path`, but the files that are there.
 
     Raises ColdseekError as `target.open_target` does, and where reads fail or do not reach a device;
     KeyboardInterrupt before the first round is complete.
     """
     began = time.monotonic()
-    with open_target(path, began + seconds / 3, progress) as target:
+    with open_target(path, began + seconds / 3, progress, existing) as target:
         host = host_facts([target.device])
         opened(host["devices"][target.device])
         left = max(seconds - (time.monotonic() - began), seconds / 2)
@@ -152,6 +158,7 @@ class _Round:
     large: Ints
     following: Ints
     handed: Ints
+    paused: list[tuple[int, int]]  # microseconds, offset
     runs: dict[float, Ints] = dataclasses.field(default_factory=dict)
 
 
@@ -168,7 +175,7 @@ class _Series:
         self._rates: list[tuple[str, int, int, int, float, int, float]] = []
         self._complete = (0, 0)  # rows of both after the last whole round
         self._memory = mmap.mmap(-1, _RUN)
-        self._plan = _plan(Places(target.extents, rng), rounds)
+        self._plan = _plan(Places(target.extents, rng), rounds, target.kind != "files")
         self._queue_works = True
         self._worker = Worker(target.buffered)
         self._queues: dict[tuple[int, int], Queue] = {}
@@ -195,6 +202,7 @@ class _Series:
     def _parts(self, number: int, plan: _Round) -> Iterator[tuple[str, Callable[[float], None]]]:
         yield "at random", lambda until: self._alone(number, plan, until)
         yield "apart", lambda until: self._apart(number, plan, until)
+        yield "after pauses", lambda until: self._paused(number, plan, until)
         yield "handed over", lambda until: self._handed(number, plan, until)
         yield "at once", lambda until: self._queued(number, plan, until)
         yield "in a row", lambda until: self._in_a_row(number, plan, until)
@@ -213,12 +221,13 @@ class _Series:
             ),
         )
 
-    def _read(self, descriptor: int, offset: int, size: int) -> tuple[float, bool]:
+    def _read(self, files: Opened, offset: int, size: int) -> tuple[float, bool]:
         """Seconds that a read took, and whether it found zeros only."""
         view = memoryview(self._memory)[:size]
         into = [view]
+        descriptor, place = files.at(offset)
         began = time.perf_counter()
-        got = os.preadv(descriptor, into, offset)
+        got = os.preadv(descriptor, into, place)
         took = time.perf_counter() - began
         if got != size:
             raise ColdseekError(f"{show_path(self._target.path)} became shorter while it was measured")
@@ -231,7 +240,8 @@ class _Series:
         asked = 0
         for series, size, offset in _until(plan.alone, until, _LEAST_ALONE):
             if series == "buffered":
-                os.posix_fadvise(self._target.buffered, offset, size, os.POSIX_FADV_DONTNEED)
+                descriptor, place = self._target.buffered.at(offset)
+                os.posix_fadvise(descriptor, place, size, os.POSIX_FADV_DONTNEED)
                 took, zeros = self._read(self._target.buffered, offset, size)
             else:
                 took, zeros = self._read(self._target.direct, offset, size)
@@ -249,6 +259,15 @@ class _Series:
             for offset, far in _until(zip(offsets.tolist(), apart.tolist(), strict=True), end, 4):
                 took, zeros = self._read(self._target.direct, offset, PAGE)
                 self._note("distance" if far else "other", number, PAGE, distance if far else 0, took, zeros)
+
+    def _paused(self, number: int, plan: _Round, until: float) -> None:
+        """Single reads, each after the reader was busy for a while."""
+        for pause_us, offset in _until(plan.paused, until, 2 * len(PAUSES_US)):
+            busy_until = time.perf_counter() + pause_us / 1e6
+            while time.perf_counter() < busy_until:
+                pass
+            took, zeros = self._read(self._target.direct, offset, PAGE)
+            self._note("paused", number, PAGE, pause_us, took, zeros)
 
     def _handed(self, number: int, plan: _Round, until: float) -> None:
         """Reads through a worker and without, in whole batches until the time is up."""
@@ -296,8 +315,9 @@ class _Series:
 _ZEROS = bytes(PAGE)
 
 
-def _plan(places: Places, rounds: int) -> list[_Round]:
-    """All places of all rounds, the largest reads first, as they find the least room."""
+def _plan(places: Places, rounds: int, one_piece: bool) -> list[_Round]:
+    """All places of all rounds, the largest reads first, as they find the least room. one_piece: how far two
+    places are from one another is how far they are on the device, or nearly."""
     total = places.total
     scale = min(1.0, total / NEW_FILE)
     reserved = min(total // _RESERVED, NEW_FILE) // _RUN * _RUN
@@ -318,11 +338,13 @@ def _plan(places: Places, rounds: int) -> list[_Round]:
     large = random(size, count)
     queue = {depth: random(PAGE, min(_QUEUED * depth, _MOST_QUEUED)) for depth in DEPTHS}
     walks = {}
-    for distance in distances(total):
+    for distance in distances(total) if one_piece else ():
         offsets, apart = places.walk(distance, _STEPS * rounds)
         walks[distance] = list(zip(split(offsets), np.array_split(apart, rounds), strict=True))
     small = {series: random(PAGE, _SMALL) for series in ("random", "buffered")}
     handed = random(PAGE, _HANDED * BATCH)
+    pauses = [us for us, count in PAUSES_US.items() for _ in range(count)]
+    paused = random(PAGE, len(pauses))
     plans = []
     order = np.random.default_rng()
     for number in range(rounds):
@@ -343,6 +365,7 @@ def _plan(places: Places, rounds: int) -> list[_Round]:
                 large[number],
                 following,
                 handed[number],
+                list(zip(order.permutation(pauses).tolist(), paused[number].tolist(), strict=False)),
                 runs,
             )
         )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from profiler.calibration import existing as existing_files
+from profiler.calibration.opened import Opened
 from profiler.calibration.places import PAGE, Ints
 from profiler.errors import ColdseekError
 from profiler.machine import procfs
@@ -28,10 +30,10 @@ NEW_FILE = 2**30
 
 _SPARE = 256 * 2**20  # bytes of free space that are left alone
 _CHUNK = 16 * 2**20
-_EXTENTS = 250_000
 # linux/fiemap.h: what is not on the device as it is in the file: UNKNOWN, DELALLOC, ENCODED, DATA_ENCRYPTED,
 # NOT_ALIGNED, DATA_INLINE, DATA_TAIL, UNWRITTEN
 _NOT_READ = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800
+_EXTENTS = 250_000
 
 Progress = Callable[[float, str], None]
 """Told the share that is done, 0 to 1, and what is under way."""
@@ -39,16 +41,17 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Target:
-    """An opened target. kind: "file", "directory" (a new file in it, nameless) or "block device".
+    """An opened target. kind: "file", "directory" (a new file in it, nameless), "files" (those in a
+    directory, one behind the other) or "block device".
 
-    direct, buffered: descriptors, the first with O_DIRECT. device: "major:minor". size: bytes. extents: see
+    direct, buffered: the first with O_DIRECT. device: "major:minor". size: bytes. extents: see
     `places.Places`. To be closed, or used in a with statement.
     """
 
     path: str
     kind: str
-    direct: int
-    buffered: int
+    direct: Opened
+    buffered: Opened
     device: str
     filesystem: str
     size: int
@@ -62,13 +65,14 @@ class Target:
 
     def close(self) -> None:
         """Of a new file nothing is left."""
-        os.close(self.direct)
-        os.close(self.buffered)
+        self.direct.close()
+        self.buffered.close()
 
 
-def open_target(path: str, until: float, progress: Progress) -> Target:
+def open_target(path: str, until: float, progress: Progress, existing: bool = False) -> Target:
     """Open what is to be calibrated. In a directory a new file is written, until `until` (time.monotonic) or
-    until it has NEW_FILE bytes, but at least LEAST.
+    until it has NEW_FILE bytes, but at least LEAST. existing: of a directory the largest files in it and
+    below it.
 
     Raises ColdseekError, one line with the remedy, for what is missing, may not be read, is too small, lies
     in memory, is no file, directory or block device, and where the space does not suffice.
@@ -90,6 +94,8 @@ def open_target(path: str, until: float, progress: Progress) -> Target:
         raise ColdseekError(
             f"{shown} lies in memory ({filesystem}): there is no device to measure; name a place on a disk"
         )
+    if existing:
+        return _existing(path, kind, device, filesystem, progress)
     buffered = _new_file(path, until, progress) if kind == "directory" else _open(path, kind, facts)
     try:
         size = os.lseek(buffered, 0, os.SEEK_END)
@@ -108,7 +114,42 @@ def open_target(path: str, until: float, progress: Progress) -> Target:
     except BaseException:
         os.close(buffered)
         raise
-    return Target(path, kind, direct, buffered, device, filesystem, size, extents)
+    return Target(path, kind, Opened((direct,)), Opened((buffered,)), device, filesystem, size, extents)
+
+
+def _existing(path: str, kind: str, device: str, filesystem: str, progress: Progress) -> Target:
+    """The largest files below a directory, one behind the other."""
+    shown = show_path(path)
+    if kind != "directory":
+        raise ColdseekError(f"{shown} is no directory; --existing measures the files in one, as in /usr")
+    progress(0.0, "looking for files")
+    buffered: list[int] = []
+    direct: list[int] = []
+    begins, stretches, total = [], [np.zeros((0, 2), np.int64)], 0
+    try:
+        for name in existing_files.largest(path, device):
+            descriptor = existing_files.open_again(name, device)
+            if descriptor is None:
+                continue
+            buffered.append(descriptor)
+            direct.append(_open_direct(descriptor, show_path(name), filesystem))
+            extents = _on_disk(descriptor, os.lseek(descriptor, 0, os.SEEK_END), written_back=True)
+            begins.append(total)
+            stretches.append(extents + np.array([total, 0], np.int64))
+            total += int(extents[-1].sum()) if len(extents) else 0
+        every = np.concatenate(stretches)
+        there = int(every[:, 1].sum())
+        if there < LEAST:
+            raise ColdseekError(
+                f"only {show_bytes(there)} of files that may be read were found in {shown}; {_NEEDED}"
+            )
+    except BaseException:
+        Opened((*buffered, *direct)).close()
+        raise
+    return Target(
+        path, "files", Opened(tuple(direct), tuple(begins)), Opened(tuple(buffered), tuple(begins)),
+        device, filesystem, there, every,
+    )  # fmt: skip
 
 
 _NEEDED = (
@@ -154,11 +195,12 @@ def _open_direct(descriptor: int, shown: str, filesystem: str) -> int:
     return direct
 
 
-def _on_disk(descriptor: int, size: int) -> Ints:
+def _on_disk(descriptor: int, size: int, written_back: bool = False) -> Ints:
     """The stretches of a file that lie on its device as they are: rows of start and length, multiples of
     PAGE. Where the file system does not tell places (FIEMAP), all that is no hole."""
     try:
-        os.fsync(descriptor)  # what is not written back yet has no place
+        if not written_back:
+            os.fsync(descriptor)  # else what was just written has no place
         rows, _ = fiemap(descriptor, _EXTENTS)
         rows = rows[(rows[:, 3] & _NOT_READ) == 0]
         start, physical, length = rows[:, 0], rows[:, 1], rows[:, 2]

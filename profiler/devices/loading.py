@@ -54,14 +54,16 @@ BOUNDS: dict[str, tuple[float, float]] = {
 CURVES: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "latency_us": ((1, 2**40), (0.1, 1e7)),
     "seek_curve_ms": ((0, 1e9), (0.01, 1000)),
+    "pause_us": ((0, 1e9), (0, 1e6)),
 }
-"""What the points [x, y] of a curve may be: bytes and microseconds, gigabytes and milliseconds."""
+"""What the points [x, y] of a curve may be: bytes and microseconds, gigabytes and milliseconds, microseconds
+both."""
 
 MAX_POINTS = 1000
 
 _MAX_FILE = 65536  # bytes; the presets have one thousand
 _TEXTS = ("kind", "title", "source")
-_OPTIONAL = ("low_ratio", "high_ratio", "handoff_us")
+_OPTIONAL = ("low_ratio", "high_ratio", "handoff_us", "pause_us")
 
 
 def presets() -> list[Device]:
@@ -149,7 +151,7 @@ def parse(text: str, name: str, shown: str) -> Device:
         for item in dataclasses.fields(model)
         if item.name in values or item.default is dataclasses.MISSING
     }
-    more = {key: _number(values, key, shown) for key in _OPTIONAL if key in values}
+    more: dict[str, Any] = {key: _value(values, key, shown) for key in _OPTIONAL if key in values}
     made = model(**fields)
     if isinstance(made, Disk) and not made.settle_ms <= made.average_seek_ms <= made.full_stroke_ms:
         raise ColdseekError(f"{shown}: average_seek_ms does not lie between settle_ms and full_stroke_ms")

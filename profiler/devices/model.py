@@ -9,6 +9,7 @@ its completion, and how long the device is occupied by it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,9 @@ Curve = tuple[tuple[float, float], ...]
 """Points (x, y) of a measured curve, x rising; between them it is a straight line."""
 
 COUNTS = ("requests", "bios")
+
+AFTER_A_PAUSE = "after a pause"
+"""The part of the time that `Device.pause_us` adds."""
 
 MEGA = 1e6
 """Device makers' megabyte, that of every `_mb_per_s`."""
@@ -72,7 +76,9 @@ class Device:
     block/blk-throttle.c is asked before that). handoff_us: what a
     program on this machine waits longer for a request where one thread makes the read for another, beyond
     what handing over costs it without the device; None: not known, and nothing is added. remote: it is
-    behind a network, so that nobody can put it in the place of a disk of one's own.
+    behind a network, so that nobody can put it in the place of a disk of one's own. pause_us: points (x, y):
+    a request takes y microseconds longer if the program did something else for x microseconds before it;
+    without any point nothing is added. Whoever serves the disk of a virtual machine falls asleep meanwhile.
     """
 
     name: str
@@ -85,6 +91,7 @@ class Device:
     counts: str = "requests"
     handoff_us: float | None = None
     remote: bool = False
+    pause_us: Curve = ()
 
     def serve(self, offsets: Bytes, sizes: Bytes, arrivals: Floats | None = None) -> Service:
         """How each request is served; see `Model`. arrivals: None for one after another without a pause,
@@ -92,7 +99,14 @@ class Device:
         """
         # on the program's clock hardly any time passes then, and still no two arrive together
         one_by_one = np.arange(len(offsets), dtype=np.float64) * 1e-9
-        return self.model.serve(offsets, sizes, one_by_one if arrivals is None else arrivals)
+        arrivals = one_by_one if arrivals is None else arrivals
+        service = self.model.serve(offsets, sizes, arrivals)
+        if not self.pause_us:
+            return service
+        paused_us, longer_us = np.array(self.pause_us, np.float64).T
+        longer = np.interp(pauses(arrivals) * 1e6, paused_us, longer_us) / 1e6
+        # the device is no busier: it is the request that is late to reach it, or its answer to come back
+        return dataclasses.replace(service, parts=service.parts | {AFTER_A_PAUSE: longer})
 
 
 def gaps(offsets: Bytes, sizes: Bytes) -> Floats:

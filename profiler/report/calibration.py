@@ -25,6 +25,11 @@ def calibration(fitted: Fitted, where: str, width: int = WIDTH) -> Text:
         page.row("page cache", f"{show_seconds(fitted.buffered_us / 1e6)} for {show_bytes(PAGE)} through it")
     if fitted.handoff_us is not None:
         page.row("handed over", f"{show_seconds(fitted.handoff_us / 1e6)} more for a read by another thread")
+    if fitted.pause_us:
+        us, longer_us = fitted.pause_us[-1]
+        page.row(
+            "pauses", f"up to {show_seconds(longer_us / 1e6)} more for a read after {show_seconds(us / 1e6)}"
+        )
     page.row("found", _model(fitted), lines=None)
     for note in fitted.notes:
         page.row("note", note, lines=None)

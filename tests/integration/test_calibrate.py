@@ -24,6 +24,7 @@ from profiler.calibration import measure as measuring
 from profiler.calibration import target
 from profiler.calibration.aio import Queue
 from profiler.calibration.measure import calibrate
+from profiler.calibration.opened import Opened
 from profiler.devices.loading import find
 from profiler.errors import ColdseekError
 
@@ -102,6 +103,30 @@ def test_a_directory_is_left_as_it_was(disk_directory: Path, tmp_path: Path) -> 
     assert (done.stdout, done.stderr) == ("", "")
     assert os.listdir(disk_directory) == []
     assert "a new file of" in find(str(tmp_path / "d.toml")).source
+
+
+def test_the_files_of_a_directory_are_measured_as_they_are(large: Path, tmp_path: Path) -> None:
+    folder = large.parent
+    (folder / "below").mkdir(exist_ok=True)
+    for name in ("small", "below/other"):
+        (folder / name).write_bytes(os.urandom(300 * 1024 if name == "small" else MIB))
+    (folder / "link").unlink(missing_ok=True)
+    (folder / "link").symlink_to("/usr")
+    before = sorted(str(path) for path in folder.rglob("*"))
+    done = run("--existing", folder, "--for", 2, "-q", "-o", tmp_path / "old.toml", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(str(path) for path in folder.rglob("*")) == before
+    with target.open_target(str(folder), 0, lambda *_: None, existing=True) as opened:
+        names = [os.readlink(f"/proc/self/fd/{number}") for number in opened.buffered.descriptors]
+        assert names == [str(folder / name) for name in ("large.bin", "below/other", "small")]
+        assert opened.size == sum(os.path.getsize(name) for name in names)
+    device = find(str(tmp_path / "old.toml"))
+    assert "coldseek calibrate --existing" in device.source and "files of 321 MiB" in device.source
+
+
+def test_what_has_no_files_to_measure_is_refused(large: Path, tmp_path: Path, disk_directory: Path) -> None:
+    fails(run("--existing", large, folder=tmp_path), "is no directory")
+    fails(run("--existing", disk_directory, "-o", "x.toml", folder=tmp_path), "only 0 B of files", "256 MiB")
 
 
 def test_when_the_time_is_over_it_reads_no_more_than_it_has_to(
@@ -260,7 +285,7 @@ def test_several_reads_under_way_read_what_is_there(large: Path) -> None:
     descriptor = os.open(large, os.O_RDONLY | os.O_DIRECT)
     try:
         try:
-            queue = Queue(descriptor, 8, 4096)
+            queue = Queue(Opened((descriptor,)), 8, 4096)
         except OSError as error:
             need(False, f"needs asynchronous I/O: {error}")
         with queue:

@@ -16,6 +16,7 @@ from made import GIB, trace
 
 from profiler.analysis.simulation.projection import project, requests
 from profiler.calibration.handover import BATCH, SERIES, Worker, batches
+from profiler.calibration.opened import Opened
 from profiler.devices.fitting.fit import fit
 from profiler.devices.fitting.preset import to_toml
 from profiler.devices.fitting.tables import READ_COLUMNS
@@ -137,8 +138,8 @@ def file(tmp_path: Path) -> Iterator[int]:
 
 
 def test_all_series_have_the_same_number_of_reads(file: int) -> None:
-    with Worker(file) as worker:
-        found = list(batches(file, worker, [at * 4096 for at in range(4 * BATCH + 3)]))
+    with Worker(Opened((file,))) as worker:
+        found = list(batches(Opened((file,)), worker, [at * 4096 for at in range(4 * BATCH + 3)]))
     for series in SERIES:
         times = [seconds for name, seconds in found if name == series]
         assert len(times) == 2 * BATCH
@@ -146,10 +147,10 @@ def test_all_series_have_the_same_number_of_reads(file: int) -> None:
 
 
 def test_a_worker_reads_and_tells_of_errors(file: int) -> None:
-    with Worker(file) as worker:
+    with Worker(Opened((file,))) as worker:
         assert worker.read(4096) > 0
     closed = os.dup(file)
-    worker = Worker(closed)
+    worker = Worker(Opened((closed,)))
     os.close(closed)
     with worker, pytest.raises(OSError, match="Bad file descriptor"):
         worker.read(0)

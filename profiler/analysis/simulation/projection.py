@@ -7,8 +7,11 @@ was busy, is told apart.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +25,7 @@ from profiler.analysis.simulation.page_cache import simulate
 from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETHER, Placement, place
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
-from profiler.analysis.simulation.waiting import NEVER, Clock, clock, overlapping, waits
+from profiler.analysis.simulation.waiting import NEVER, Clock, Slices, clock, overlapping, waits
 from profiler.devices.model import Device, Floats
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import DEVICE_OPS, Trace
@@ -191,7 +194,8 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
     apart = frame["each"].to_numpy(bool) if "each" in frame else np.ones(len(frame), bool)
     served = apart[request] | (copy == 0)
     here, by = request[served], copy[served]
-    service = device.serve(
+    held, device_then = _leave(device)
+    service = device_then.serve(
         (offsets[here] + _behind(offsets, sizes, apart, span, copies)[by]) % SPACE,
         sizes[here],
         _arrivals(issued, turn, here, copies if apart.any() else 1),
@@ -200,7 +204,7 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
     latency[served], occupied[served] = service.latency, service.occupied
     waited = waits(
         issued[request], needed[request], turn[request], copy, latency, occupied,
-        _served_as(request, copy, served),
+        _served_as(request, copy, served), held,
     )  # fmt: skip
     if device.handoff_us:
         waited += np.where(
@@ -272,6 +276,16 @@ def _with_own(frame: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     rows = own.assign(read=np.int64(-1), offset=own["device_offset"], folio=PAGE, own=True)
     every = pd.concat([rows[frame.columns], frame], ignore_index=True)
     return every.sort_values("time_ns", kind="stable", ignore_index=True).astype(frame.dtypes.to_dict())
+
+
+def _leave(device: Device) -> tuple[Slices | None, Device]:
+    """Who gives leave for a request, and the device then: a control group counts what is asked for (`bios`)
+    before the device has it, so that a limit on that is not the device's own."""
+    per_second = getattr(device.model, "iops", math.inf)
+    if device.counts != "bios" or math.isinf(per_second):
+        return None, device
+    model: Any = device.model
+    return Slices(per_second), dataclasses.replace(device, model=dataclasses.replace(model, iops=math.inf))
 
 
 def _counted(frame: pd.DataFrame, counts: str) -> tuple[pd.DataFrame, Ints]:

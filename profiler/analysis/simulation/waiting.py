@@ -8,6 +8,7 @@ while the program waits.
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,34 @@ ASYNCHRONOUS = frozenset(op for op in READ_OPS if op.startswith(("aio_", "uring_
 
 NEVER = 2**62
 """The `needed_ns` of what nothing ever reads."""
+
+
+SLICE_S = 0.1
+"""A control group gives leave in slices of time: DFL_THROTL_SLICE_HD (linux: block/blk-throttle.c)."""
+
+
+class Slices:
+    """When a control group lets requests pass that it holds to so many a second.
+
+    Each slice of SLICE_S lets pass as many as fall to it, as soon as they come; the next one waits until the
+    slice ends. What is left over is lost. After a slice that nothing came in the next request begins one
+    (linux: block/blk-throttle.c: throtl_trim_slice, tg_within_iops_limit).
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self._allowed = max(int(per_second * SLICE_S), 1)
+        self._length = max(SLICE_S, self._allowed / per_second)
+        self._begin, self._passed = -math.inf, 0
+
+    def passed(self, asked: float) -> float:
+        """When one passes that is asked for at that time, in seconds; times rise."""
+        late = asked - self._begin
+        if late >= 2 * self._length:
+            self._begin, self._passed = asked, 0
+        elif late >= self._length or self._passed >= self._allowed:
+            self._begin, self._passed = self._begin + self._length, 0
+        self._passed += 1
+        return max(asked, self._begin)
 
 
 @dataclass(frozen=True)
@@ -95,6 +124,7 @@ def waits(
     latency: Floats,
     occupied: Floats,
     served_as: Ints | None = None,
+    held: Slices | None = None,
 ) -> Floats:
     """How long the program waits for each request, in seconds; arrays of equal length, in the order of
     service.
@@ -105,10 +135,11 @@ def waits(
     of its own; 0, 1 ... latency, occupied: as in `devices.model.Service`. The device serves one after
     another, each as soon as the one before it is no longer in the way. served_as: of each the row that
     brings it in: its own, or an earlier one, of another program that asked for the same; None: each its own.
+    held: gives leave for each request, before it reaches the device; None: nobody has to.
     """
     if not len(issued):
         return np.zeros(0)
-    if (needed <= issued).all() and not chain.any() and (np.diff(group) != 0).all():
+    if held is None and (needed <= issued).all() and not chain.any() and (np.diff(group) != 0).all():
         return _one_by_one(issued, latency, occupied)
     waited = np.zeros(len(issued))
     chains = int(chain.max()) + 1
@@ -124,6 +155,7 @@ def waits(
             base[who] = lag[who]
         if source == row:
             start = max(free, issue + base[who])
+            start = held.passed(start) if held is not None else start
             free, done = start + blocks, start + takes
             ends[row] = done
         else:

@@ -209,5 +209,5 @@ def _measured(folder: str) -> Device:
     disk = show_path(str(found.facts["disk"] or "the device"))
     return Device(
         "here", f"{disk} as it was just measured", "measured", fitted.kind, fitted.model, fitted.low_ratio,
-        fitted.high_ratio, handoff_us=fitted.handoff_us,
+        fitted.high_ratio, handoff_us=fitted.handoff_us, pause_us=fitted.pause_us,
     )  # fmt: skip

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from profiler.calibration.measure import Measured
 
 
-@app.command(epilog="Example: coldseek calibrate . -o mine.toml; coldseek project TRACE --device mine.toml")
+@app.command(
+    epilog="Examples: coldseek calibrate . -o mine.toml; coldseek calibrate --existing /usr -o old.toml; "
+    "coldseek project TRACE --device mine.toml"
+)
 def calibrate(
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="A directory, a large file, or a block device.")
@@ -33,22 +36,32 @@ def calibrate(
     seconds: Annotated[
         float, typer.Option("--for", metavar="SECONDS", help="About how long.", min=1, max=3600)
     ] = 30,
+    existing: Annotated[
+        bool,
+        typer.Option(
+            "--existing",
+            help="Of a directory: no new file, but the largest ones in it, as old files are read.",
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors; no table.")] = False,
 ) -> None:
     """Measure a device, and make a device file of it.
 
     Reads at random by size and distance, several at once, and in a row, past the page cache and through it.
     A device is never written to. In a directory a file of up to 1 GiB is made, without a name, so that
-    nothing stays. A hard disk's whole seek curve needs the block device, which usually needs root.
+    nothing stays; with --existing the largest files below it are read instead: a new file lies in one
+    piece, and the host of a virtual disk may still have it in memory, so that old ones can take twice as
+    long.
+    A hard disk's whole seek curve needs the block device, which usually needs root.
     """
     try:
-        _calibrate(path, output, seconds, quiet)
+        _calibrate(path, output, seconds, existing, quiet)
     except KeyboardInterrupt as error:
         say("interrupted before anything was measured; nothing was saved")
         raise typer.Exit(130) from error
 
 
-def _calibrate(path: str, output: str, seconds: float, quiet: bool) -> None:
+def _calibrate(path: str, output: str, seconds: float, existing: bool, quiet: bool) -> None:
     from profiler.calibration.measure import calibrate as measure
     from profiler.devices.fitting.fit import fit
     from profiler.devices.fitting.preset import source, to_toml
@@ -69,19 +82,20 @@ def _calibrate(path: str, output: str, seconds: float, quiet: bool) -> None:
         can_be_made(saved, path)
 
     with _bar(quiet) as progress:
-        found = measure(path, seconds, progress, opened)
+        found = measure(path, seconds, progress, opened, existing)
     fitted = fit(
         found.reads, found.rates, span=found.span, capacity=found.facts["size_bytes"],
         rotational=found.facts["rotational"], whole=found.kind == "block device",
         fresh=found.kind == "directory" and bool(found.host["virtual"]),
     )  # fmt: skip
     where = _where(found)
-    circumstances = f"Measured {_today()} by 'coldseek calibrate {show_path(path)}': {where}."
+    command = f"coldseek calibrate {'--existing ' if existing else ''}{show_path(path)}"
+    circumstances = f"Measured {_today()} by '{command}': {where}."
     title = f"{_disk(found)}, measured {_today()}"
     name = os.path.splitext(os.path.basename(saved))[0]
     device = Device(
         name, title, source(fitted, circumstances), fitted.kind, fitted.model,
-        fitted.low_ratio, fitted.high_ratio, handoff_us=fitted.handoff_us,
+        fitted.low_ratio, fitted.high_ratio, handoff_us=fitted.handoff_us, pause_us=fitted.pause_us,
         counts="bios" if holds(str(found.facts["disk_number"])) else "requests",
     )  # fmt: skip
     text = to_toml(device)
@@ -103,7 +117,12 @@ def use_of(saved: str) -> str:
 
 
 def _where(found: Measured) -> str:
-    what = {"directory": "a new file of", "file": "a file of", "block device": "a block device of"}
+    what = {
+        "directory": "a new file of",
+        "file": "a file of",
+        "files": "files of",
+        "block device": "a block device of",
+    }
     kernel = f"Linux {found.host['kernel']}"
     on = f", {found.filesystem}" if found.filesystem else ""
     rounds = f"{show_plural(found.rounds, 'round')} in {show_seconds(found.seconds)}"

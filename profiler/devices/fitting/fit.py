@@ -14,6 +14,7 @@ from profiler.devices.fitting.statistics import (
     LEAST_BAND,
     LEAST_READS,
     PAGE,
+    PAUSED,
     band,
     bandwidth,
     by,
@@ -22,6 +23,7 @@ from profiler.devices.fitting.statistics import (
     held_to,
     level,
     overhead,
+    pause_us_of,
     queue_rates_of,
     rising,
     series,
@@ -49,7 +51,8 @@ class Fitted:
     bytes, mean microseconds past the page cache and the number of reads. buffered_us: mean of 4 KiB through
     the page cache, None where not measured. queue: by depth, random reads of 4 KiB a second. distances: by
     bytes, mean milliseconds. start_mb_per_s, end_mb_per_s: sequential. rounds: how many. handoff_us: as in
-    `Device`, None where not measured. notes: what a reader should know.
+    `Device`, None where not measured. pause_us: as in
+    `Device`, () of a disk with an arm. notes: what a reader should know.
     """
 
     model: Disk | Flash
@@ -65,6 +68,7 @@ class Fitted:
     end_mb_per_s: float
     rounds: int
     handoff_us: float | None = None
+    pause_us: Curve = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -98,7 +102,8 @@ def fit(
     """
     notes: list[str] = []
     handoff_us = handoff_us_of(reads)
-    reads = reads[~reads["series"].isin(HANDED)]  # what follows is about the device
+    pause_us = pause_us_of(reads)
+    reads = reads[~reads["series"].isin((*HANDED, PAUSED))]  # what follows is about the device
     zeros = float(reads["zeros"].mean()) if len(reads) else 0.0
     disk = _turns(reads, rotational)
     if zeros > LEAST_BAND and not disk:
@@ -147,7 +152,7 @@ def fit(
     if fresh:
         notes.append(
             "a virtual disk and a new file: its host may still have it in memory, so that older files may "
-            "be slower. A large file that nobody has read for long shows that."
+            "be slower. --existing measures old ones."
         )
     return Fitted(
         model=model,
@@ -166,6 +171,7 @@ def fit(
         end_mb_per_s=end,
         rounds=int(reads["round"].nunique()),
         handoff_us=handoff_us,
+        pause_us=() if disk else pause_us,
         notes=tuple(notes),
     )
 

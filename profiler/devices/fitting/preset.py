@@ -31,6 +31,11 @@ def source(fitted: Fitted, measured: str) -> str:
             "handoff_us: what a read of 4 KiB that misses takes longer if one thread makes it for another, "
             "less what a read that hits does, a median; of the machine, not of the device."
         )
+    if fitted.pause_us:
+        parts.append(
+            "pause_us: what a read of 4 KiB takes longer after the program was busy with something else for "
+            "so many microseconds."
+        )
     parts.append(
         f"One after another: {fitted.start_mb_per_s:.4g} MB/s at the start, {fitted.end_mb_per_s:.4g} MB/s "
         f"at the end."
@@ -71,6 +76,8 @@ def to_toml(device: Device) -> str:
             lines.append(f"{item.name} = {_shown(value)}")
     if device.handoff_us is not None:
         lines.append(f"handoff_us = {_shown(device.handoff_us)}")
+    if device.pause_us:
+        lines.append(f"pause_us = {_shown(device.pause_us)}")
     if device.remote:
         lines.append("remote = true")
     if device.counts != COUNTS[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from profiler.devices.model import MEGA, Floats
+from profiler.devices.model import MEGA, Curve, Floats
 
 PAGE = 4096
 STALL = 20.0
@@ -19,6 +19,10 @@ LEAST_BAND = 0.1
 """No band is narrower: a model of a few numbers does not hit the next start better than this, our own
 judgement."""
 LEAST_READS = 3
+
+NOTICED = 0.05
+"""A pause that adds less to a read is left out: rounds differ by as much."""
+PAUSED = "paused"
 HANDED = ("handed", "handed cached", "alone", "alone cached")
 
 
@@ -55,8 +59,8 @@ def round_means(reads: pd.DataFrame) -> pd.Series[float]:
 
 def held_to(reads: pd.DataFrame, rates: pd.DataFrame) -> float | None:
     """Requests a second that the device is held to if stalls show that it is, else None: all requests in all
-    the time, as what one series is let do another has to wait for. A busy machine has stalls too, but there
-    several at once get more done.
+    the time, as what one series is let do another has to wait for. A busy machine has stalls too, and so has
+    a disk whose host must fetch what it serves, but there many at once get more done.
     """
     small = reads.loc[(reads["series"] == "random") & (reads["size"] == PAGE), "seconds"].to_numpy(
         np.float64
@@ -64,7 +68,8 @@ def held_to(reads: pd.DataFrame, rates: pd.DataFrame) -> float | None:
     if small.sum() - without_stalls(small).sum() < HELD * small.sum():
         return None
     held = float((len(reads) + rates["requests"].sum()) / (reads["seconds"].sum() + rates["seconds"].sum()))
-    queue = rates[rates["series"] == "queue"]
+    queue = rates[(rates["series"] == "queue") & (rates["size"] == PAGE)]
+    queue = queue[queue["depth"] == queue["depth"].max()]
     together = float(queue["requests"].sum() / queue["seconds"].sum()) if len(queue) else 0.0
     return held if together < 2 * held else None
 
@@ -104,6 +109,30 @@ def handoff_us_of(reads: pd.DataFrame) -> float | None:
     handed, handed_cached, alone, alone_cached = (middle[name].to_numpy(np.float64) for name in HANDED)
     more = (handed - handed_cached) - (alone - alone_cached)
     return digits(max(0.0, float(np.median(more)) * 1e6), 3) if len(more) else None
+
+
+def pause_us_of(reads: pd.DataFrame) -> Curve:
+    """Points (pause, what a read of 4 KiB takes longer after it), in microseconds: the median over rounds of
+    what its mean is above that of reads without a pause. () where it was not measured, or is lost in the
+    noise: never more than NOTICED of a read.
+    """
+    paused = series(reads, PAUSED)
+    random = series(reads, "random")
+    without = round_means(random[random["size"] == PAGE])
+    known = {
+        us: rows
+        for us in sorted(set(paused["distance"].tolist()))
+        if len(rows := paused[paused["distance"] == us]) >= LEAST_READS
+    }
+    if not known or without.empty:
+        return ()
+    longer = [float((round_means(rows) - without).dropna().median()) for rows in known.values()]
+    weights = np.array([len(rows) for rows in known.values()], np.float64)
+    rise = rising(np.maximum(np.nan_to_num(np.array(longer)), 0.0), weights) * 1e6
+    if rise[-1] <= NOTICED * float(without.median()) * 1e6:
+        return ()
+    # right behind the read before it takes what all other series measure
+    return ((0.0, 0.0), *((float(us), digits(more, 3)) for us, more in zip(known, rise, strict=True)))
 
 
 def band(*series: pd.DataFrame) -> tuple[float, float]:

@@ -7,8 +7,9 @@
               "alone", "handed": of 4 KiB through the page cache, never a hit, made by the thread that wants
               them and by a worker for it; "alone cached", "handed cached": the same again, hits
               "other": what led to one of these; counted, but of no use otherwise
+              "paused": as "random", of 4 KiB, after the reader was busy with something else for so long
     round     0, 1 ...: all series are measured in every round, so that rounds can be compared
-    size, distance   bytes
+    size, distance   bytes; of "paused" distance is the pause in microseconds
     seconds   from the call to its return
     zeros     whether nothing but zeros was read
 
