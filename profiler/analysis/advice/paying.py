@@ -30,8 +30,8 @@ _SPREAD = 2**33
 @dataclass(frozen=True)
 class Paying:
     """Seconds that a start waits on one device. cold: with no prefetch; before: a plan that ran first, its
-    own start and all that it waits included; beside: a plan that is started with it, at best. own: of these
-    the plan's start.
+    own start and all that it waits included; beside: a plan that is started with it. own: the plan's own
+    start alone.
     """
 
     device: str
@@ -51,9 +51,10 @@ class Paying:
 def paying(trace: Trace, devices: Sequence[Device]) -> list[Paying]:
     """Of each device. Raises ColdseekError where the plan holds too much to be projected.
 
-    Beside: until Python has started, the start goes on as with nothing cached; then the plan gets through
-    while the program computes, and what is left of the plan's time the program waits. It never waits for
-    more than without a plan. That is the best that can be: in truth the requests of both share the device.
+    Beside: while Python starts, the start goes on as with nothing cached, both at half the speed. After
+    that, what is still to be read the plan reads while the program computes; the program waits for the rest
+    of it, and for half of it at least, as it needs at once what the plan has just begun with. That half is
+    our own choice, and a cautious one.
     """
     cold = requests(trace)
     first, rest = prefetched(trace)
@@ -65,8 +66,11 @@ def paying(trace: Trace, devices: Sequence[Device]) -> list[Paying]:
         projected = project(first, device)
         plan = projected.seconds + CPU_A_BYTE * projected.bytes
         left = project(rest, device).seconds
-        waiting = alone / (alone + busy) if alone else 0.0  # share of the time until Python has started
-        beside = min(alone, own * waiting + max(plan - max(busy - own * (1 - waiting), 0.0), 0.0) + left)
+        passed = (
+            min(own / (alone + busy), 1.0) if alone + busy else 1.0
+        )  # share of the start, as Python starts
+        later = max(plan - busy, min(plan, alone) / 2) + left
+        beside = own + passed * alone + (1 - passed) * later
         results.append(Paying(device.name, alone, own + plan + left, beside, own))
     return results
 

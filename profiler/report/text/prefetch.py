@@ -20,12 +20,12 @@ def pays(results: Sequence[Paying], width: int = WIDTH) -> Text:
     losses = [result.device for result in results if result.verdict == "not"]
     if losses:
         page.paragraph(f"Does not pay on {', '.join(losses)}.")
-    rows = [["waits", "cold", "plan + start", "beside, at best", ""]]
+    rows = [["waits", "cold", "plan + start", "beside", ""]]
     for result in results:
         times = (show_seconds(seconds) for seconds in (result.cold, result.before, result.beside))
         rows.append([result.device, *times, _WORDS[result.verdict]])
     page.table("projected", rows)
-    page.row("", f"The plan's own start, {OWN_REQUESTS} requests with nothing cached, is in plan + start.")
+    page.row("", f"The plan's own start, {OWN_REQUESTS} requests with nothing cached, is in both.")
     return page.text()
 
 
