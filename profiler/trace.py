@@ -7,7 +7,6 @@ are never stored. How it is a file is in `files.traces`.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,10 @@ import numpy as np
 
 from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
 from profiler.errors import TraceFormatError
+from profiler.facts.copies import CopiesFacts
+from profiler.facts.host import Host
+from profiler.facts.images import Images
+from profiler.facts.runs import Measured
 from profiler.files.free_memory import available_bytes
 
 if TYPE_CHECKING:
@@ -44,9 +47,6 @@ MOST_ROWS = {
 (see machine/extents.py, images/map.py), and no more tasks (capture/calls/event_log.py) and waits
 (kernel/schedule/switches.py); files are as many as a start may open: all of a large source tree are some
 100,000."""
-
-MOST_SECONDS = 2**62 / 1e9
-"""No run takes longer (146 years): its nanoseconds would not fit in the numbers that hold them."""
 
 EVENT_COLUMNS: dict[str, str] = {
     "time_ns": "int64",  # start of the call: monotonic, counted from the start of the run
@@ -186,10 +186,10 @@ class Meta:
     ready_s: float | None = None  # from the start until what was waited for was there; None: it never was
     targets: tuple[str, ...] = ()  # whom it was about besides the command, as they were named
     image: str = ""  # path of the disk image the run is about; "": none was named
-    images: dict[str, Any] = field(default_factory=dict)  # file number -> facts of the image in it
-    measured: dict[str, Any] = field(default_factory=dict)  # untraced runs: see machine/processes/timed.py
-    host: dict[str, Any] = field(default_factory=dict)  # see machine/host.py
-    copies: dict[str, Any] = field(default_factory=dict)  # of several starts at once: see studies/copies.py
+    images: Images = field(default_factory=dict)  # the disk images that were read, by the number of the file
+    measured: Measured = field(default_factory=Measured)  # untraced runs
+    host: Host = field(default_factory=Host)
+    copies: CopiesFacts = field(default_factory=CopiesFacts)  # of several starts at once
     version: int = FORMAT_VERSION
 
     @property
@@ -383,10 +383,8 @@ def validate(trace: Trace) -> None:
         if trace.tasks[column].lt(lowest).any():
             raise TraceFormatError(f"tasks.{column} has numbers that cannot be")
     _check_waits(trace.waits)
-    for number, facts in trace.meta.images.items():
-        is_number = number.isascii() and number.isdecimal() and len(number) < 10
-        if not is_number or int(number) >= len(files) or not _are_facts(facts):
-            raise TraceFormatError("meta.images holds no facts of these files; record it again")
+    if any(not 0 <= number < len(files) for number in trace.meta.images):
+        raise TraceFormatError("meta.images is of other files; record it again")
 
 
 def _check_waits(waits: pd.DataFrame) -> None:
@@ -408,18 +406,3 @@ def _check_numbers(events: pd.DataFrame) -> None:
     offset, size = (events[column].to_numpy(np.int64, na_value=0) for column in ("offset", "size"))
     if (offset - 1 > LARGEST - size).any():
         raise TraceFormatError("an event ends behind the largest offset that a file can have")
-
-
-_FORMAT = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
-"""A name of QEMU's for a format: it is shown, and stands in commands that are to be copied."""
-
-
-def _are_facts(facts: Any) -> bool:
-    """Whether these can be the facts of an image: an object, and numbers where these are used."""
-    name = facts.get("format") if isinstance(facts, dict) else None
-    if not isinstance(name, str) or not _FORMAT.fullmatch(name):
-        return False
-    bounds = {"virtual_size": 2**64, "cluster_size": 2**32, "in_front": 2**31, "layers": 2**31}
-    return all(
-        type(facts.get(key, 0)) is int and 0 <= facts.get(key, 0) < end for key, end in bounds.items()
-    )

@@ -1,11 +1,6 @@
-"""What a trace says of the machine that it is of, as far as that can be so."""
+"""File systems by what is behind them."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
-from profiler.trace import Trace
 
 MEMORY_FILESYSTEMS = frozenset(
     {
@@ -20,19 +15,3 @@ MEMORY_FILESYSTEMS = frozenset(
 
 PSEUDO_FILESYSTEMS = MEMORY_FILESYSTEMS - {"devtmpfs", "hugetlbfs", "ramfs", "rootfs", "tmpfs"}
 """Those among them whose files nobody wrote: the kernel makes up what is read of them."""
-
-
-def facts_of_devices(trace: Trace) -> dict[str, dict[str, Any]]:
-    """`Meta.host`'s facts by "major:minor", as far as they are what they should be."""
-    devices = trace.meta.host.get("devices")
-    if not isinstance(devices, dict):
-        return {}
-    return {name: facts for name, facts in devices.items() if isinstance(facts, dict)}
-
-
-def number_in(facts: Mapping[str, Any], name: str, default: int, most: int) -> int:
-    """A number of 0 to `most` from facts that come from outside; `default` where it is none."""
-    value = facts.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        return default
-    return min(value, most)

@@ -25,6 +25,7 @@ from profiler.calibration.opened import Opened
 from profiler.calibration.places import PAGE, Ints, Places
 from profiler.calibration.target import NEW_FILE, Progress, Target, open_target
 from profiler.errors import ColdseekError
+from profiler.facts.host import Device, Host
 from profiler.machine.host import host_facts
 from profiler.machine.procfs import device_bytes_read
 from profiler.units import show_bytes, show_path
@@ -74,7 +75,7 @@ class Measured:
     device: str
     size: int
     span: int
-    host: dict[str, Any]
+    host: Host
     reads: pd.DataFrame
     rates: pd.DataFrame
     rounds: int
@@ -82,10 +83,9 @@ class Measured:
     interrupted: bool
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Of the device, see `host.host_facts`; all None where the kernel does not say."""
-        found: dict[str, Any] = self.host["devices"][self.device]
-        return found
+    def facts(self) -> Device:
+        """Of the device; all None where the kernel does not say."""
+        return self.host.device(self.device)
 
 
 def _silent(_share: float, _words: str) -> None:
@@ -96,7 +96,7 @@ def calibrate(
     path: str,
     seconds: float = SECONDS,
     progress: Progress = _silent,
-    opened: Callable[[dict[str, Any]], None] = lambda _: None,
+    opened: Callable[[Device], None] = lambda _: None,
     existing: bool = False,
 ) -> Measured:
     """Measure the device that `path` is, or lies on, in about `seconds`.
@@ -110,7 +110,7 @@ def calibrate(
     began = time.monotonic()
     with open_target(path, began + seconds / 3, progress, existing) as target:
         host = host_facts([target.device])
-        opened(host["devices"][target.device])
+        opened(host.device(target.device))
         left = max(seconds - (time.monotonic() - began), seconds / 2)
         series = _Series(target, np.random.default_rng(), ROUNDS if seconds > 5 else _LEAST_ROUNDS)
         interrupted = False
@@ -128,7 +128,7 @@ def calibrate(
             series.close()
         reads, rates = series.tables()
         came, asked = series.from_device, series.asked
-    if host["devices"][target.device]["name"] and came is not None and came < _REACHED * asked:
+    if host.device(target.device).name and came is not None and came < _REACHED * asked:
         raise ColdseekError(
             f"of {show_bytes(asked)} read of {show_path(path)} only {show_bytes(came)} came from a device: "
             f"the rest was cached and stays so; name a file that no program uses, or a directory"

@@ -7,12 +7,12 @@ after the run. What cannot be found out is None, never 0.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pandas as pd
 
 from profiler.capture.images.contents import with_contents
 from profiler.capture.images.structures import structures
+from profiler.facts.host import Device, Inodes
 from profiler.machine import ext4, mounts
 from profiler.machine.directories import MAX_DIRECTORIES, directories
 from profiler.machine.extents import extents
@@ -36,7 +36,11 @@ def complete(trace: Trace) -> Trace:
     mapped = events["file"][events["op"].isin(MAPPING_OPS)].drop_duplicates()
     found_mapped = [file for file in mapped if file >= 0 and file not in read.index]
     layout, images, more = structures(trace)
-    images = {number: trace.meta.images.get(number, {}) | facts for number, facts in images.items()}
+    marked = {number: image.dirty_before for number, image in trace.meta.images.items()}
+    images = {
+        number: dataclasses.replace(image, dirty_before=marked.get(number))
+        for number, image in images.items()
+    }
     files = _with_filesystems(trace.files)
     above, all_above = directories(files, mounts.NOWHERE)
     files = pd.concat([files, _with_filesystems(above)], ignore_index=True)
@@ -47,8 +51,15 @@ def complete(trace: Trace) -> Trace:
     if not all_above:
         notes = (*notes, f"directories were looked at up to the first {show_count(MAX_DIRECTORIES)} only")
     host = host_facts([*read_files["device"], *looked_up["device"]])
-    for device, facts in host["devices"].items():
-        facts["inodes"] = _inode_tables(files[(files["device"] == device).to_numpy(bool)], facts)
+    devices = {
+        number: dataclasses.replace(
+            device,
+            inodes_sought=True,
+            inodes=_inodes(files[(files["device"] == number).to_numpy(bool)], device),
+        )
+        for number, device in host.devices.items()
+    }
+    host = dataclasses.replace(host, devices=devices)
     made = dataclasses.replace(
         trace,
         meta=dataclasses.replace(
@@ -74,11 +85,11 @@ def _with_filesystems(files: pd.DataFrame) -> pd.DataFrame:
     return files.assign(filesystem=pd.Series(kinds, dtype=FILE_COLUMNS["filesystem"], index=files.index))
 
 
-def _inode_tables(files: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
+def _inodes(files: pd.DataFrame, device: Device) -> Inodes | None:
     """Of one device's files, where their inodes lie, as far as that is known of the file system."""
     files = files[(files["filesystem"].isin(ext4.KINDS) & files["inode"].notna()).to_numpy(bool)]
     mounted = files[(files["kind"] == "directory").to_numpy(bool)]
-    if not len(mounted) or not facts["size_bytes"]:
-        return {}
+    if not len(mounted) or not device.size_bytes or not device.name:
+        return None
     place = host_paths(mounted)[-1]
-    return ext4.geometry(facts["name"], facts["size_bytes"], files["inode"].tolist(), place)
+    return ext4.geometry(device.name, device.size_bytes, files["inode"].tolist(), place)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from profiler.calls import LARGEST
 from profiler.errors import ColdseekError, TraceFormatError
+from profiler.facts import copies, host, images, runs
+from profiler.facts.runs import MOST_SECONDS
 from profiler.files import json_values, packed
 from profiler.files.free_memory import available_bytes, within_free_memory
 from profiler.files.parquet import read
@@ -24,7 +26,6 @@ from profiler.trace import (
     EVENT_COLUMNS,
     FORMAT_VERSION,
     MOST_ROWS,
-    MOST_SECONDS,
     TABLES,
     Meta,
     Trace,
@@ -63,7 +64,7 @@ def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> Non
     schema = _arrow_schema()
     described = schema.with_metadata(
         {
-            "coldseek.meta": json_values.dumps(dataclasses.asdict(trace.meta)),
+            "coldseek.meta": json_values.dumps(_meta_json(trace.meta)),
             **{
                 f"coldseek.{name}": packed.dumps(getattr(trace, name), columns)
                 if name in _PACKED
@@ -185,6 +186,12 @@ def _meta_from(facts: dict[str, Any]) -> Meta:
         if item.name not in facts:
             continue
         value = facts[item.name]
+        if item.name in FACTS:
+            if not isinstance(value, dict):
+                raise TraceFormatError(f"the trace's {item.name} is damaged; record it again")
+            if wrong := json_values.fault(value):
+                raise TraceFormatError(f"the trace's {item.name} is damaged ({wrong}); record it again")
+            continue
         if isinstance(value, list):
             value = tuple(value)
         allowed = _META_TYPES[str(item.type).partition("[")[0]]
@@ -193,12 +200,30 @@ def _meta_from(facts: dict[str, Any]) -> Meta:
         if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
             raise TraceFormatError(f"the trace's {item.name} is damaged; record it again")
         known[item.name] = value
-    return Meta(**known)
+    status = known.get("exit_status")
+    return Meta(
+        **known,
+        images=images.from_json(facts.get("images")),
+        measured=runs.from_json(facts.get("measured"), status),
+        host=host.from_json(facts.get("host")),
+        copies=copies.from_json(facts.get("copies")),
+    )
+
+
+FACTS = {"images": images, "measured": runs, "host": host, "copies": copies}
+"""The fields of the meta that are objects in JSON, and who reads and writes them."""
+
+
+def _meta_json(meta: Meta) -> dict[str, Any]:
+    values = {item.name: getattr(meta, item.name) for item in dataclasses.fields(Meta)}
+    return values | {name: module.to_json(values[name]) for name, module in FACTS.items()}
 
 
 def _check_meta(meta: Meta) -> None:
     """Raise TraceFormatError for numbers that cannot be, and for what is too deep to be walked through."""
     for item in dataclasses.fields(Meta):
+        if item.name in FACTS:
+            continue
         value = getattr(meta, item.name)
         wrong = json_values.fault(value)
         most = MOST_SECONDS if item.name in ("wall_s", "ready_s") else LARGEST
@@ -214,7 +239,6 @@ _META_TYPES: dict[str, tuple[type, ...]] = {
     "int | None": (int, type(None)),
     "float | None": (float, int, type(None)),
     "tuple": (tuple,),
-    "dict": (dict,),
 }
 
 _PACKED = ("waits",)

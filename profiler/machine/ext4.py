@@ -10,7 +10,8 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterable
-from typing import Any
+
+from profiler.facts.host import Inodes
 
 KINDS = frozenset({"ext2", "ext3", "ext4"})
 
@@ -28,21 +29,16 @@ _INODE = 256  # mke2fs.conf: inode_size, since 2008
 _FLEX = 16  # mke2fs.c: the tables of so many groups lie together in the first of them
 
 
-def geometry(name: str, size: int, inodes: Iterable[int], mounted: bytes) -> dict[str, Any]:
-    """Where inodes lie; JSON-able, for `Meta.host`.
+def geometry(name: str, size: int, inodes: Iterable[int], mounted: bytes) -> Inodes | None:
+    """Where inodes lie; None where not even their number is known.
 
     name, size: of the block device, as in /sys/class/block, and in bytes. inodes: those in question.
-    mounted: a file or directory on it, which is opened.
-
-    {"source": "file system", or "worked out", as mke2fs lays out all but small disks, where it does not say;
-     "block_size", "inode_size" (bytes); "blocks_per_group", "inodes_per_group"; "read_ahead_blocks": of the
-     tables, at a time; "inode_tables": {"group": its first block}}
-    Empty where not even the number of inodes is known. An inode's size is taken to be the usual one.
+    mounted: a file or directory on it, which is opened. An inode's size is taken to be the usual one.
     """
     try:
         descriptor = os.open(mounted, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError):
-        return {}
+        return None
     try:
         facts = os.fstatvfs(descriptor)
         block = facts.f_frsize
@@ -50,29 +46,22 @@ def geometry(name: str, size: int, inodes: Iterable[int], mounted: bytes) -> dic
         groups = -(-size // (blocks_per_group * block)) if block >= 1024 else 0
         inodes_per_group = facts.f_files // groups if groups else 0
         if not inodes_per_group:
-            return {}
+            return None
         width = -(-inodes_per_group * _INODE // block)
         wanted = sorted({(inode - 1) // inodes_per_group for inode in inodes if inode > 0})[:MAX_GROUPS]
         found: dict[int, int | None] = {}
         for group in wanted:
             found[group] = _table(descriptor, group, blocks_per_group, block, width)
     except OSError:
-        return {}
+        return None
     finally:
         os.close(descriptor)
     tables = {
         group: _usual(group, blocks_per_group, width) if table is None else table
         for group, table in found.items()
     }
-    return {
-        "source": "worked out" if None in found.values() else "file system",
-        "block_size": block,
-        "inode_size": _INODE,
-        "blocks_per_group": blocks_per_group,
-        "inodes_per_group": inodes_per_group,
-        "read_ahead_blocks": _read_ahead(name),
-        "inode_tables": {str(group): table for group, table in tables.items()},
-    }
+    source = "worked out" if None in found.values() else "file system"
+    return Inodes(source, block, _INODE, blocks_per_group, inodes_per_group, _read_ahead(name), tables)
 
 
 def _table(descriptor: int, group: int, blocks_per_group: int, block: int, width: int) -> int | None:

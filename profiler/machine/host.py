@@ -7,35 +7,19 @@ import platform
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from profiler.facts.host import Device, Host
 from profiler.machine.mounts import mounts
 
 
-def host_facts(devices: Iterable[str] = ()) -> dict[str, Any]:
-    """The machine, and those of its devices that are named as "major:minor"; JSON-able, for `Meta.host`.
-
-    {"kernel", "machine", "cpus", "memory_bytes", "virtual", "distribution",
-     "devices": {"8:1": {"name", "disk", "model", "rotational", "read_ahead_kb", "max_sectors_kb",
-                         "max_segments", "scheduler", "size_bytes", "disk_number", "start_bytes", "under",
-                         "filesystems", "inodes"}}}
-    `disk` is the whole disk a partition belongs to (a disk's own name otherwise), disk_number its
-    "major:minor", start_bytes where the partition begins on it (0 for a whole disk): extents count from the
-    partition, requests from the disk. `under` are the devices that a device-mapper or RAID device lies on;
-    where requests to such a device go is not looked into: both are None. max_sectors_kb and max_segments
-    bound one request, its size and in how many pieces of memory it is; `virtual` names the hypervisor or
-    machine type, "" is bare metal. `inodes` is added by `capture.complete`: see `ext4.geometry`.
-    """
+def host_facts(devices: Iterable[str] = ()) -> Host:
+    """The machine, and those of its devices that are named as "major:minor". Where inodes lie on them
+    is told by `ext4.geometry`."""
     system = os.uname()
-    return {
-        "kernel": system.release,
-        "machine": system.machine,
-        "cpus": os.cpu_count(),
-        "memory_bytes": _memory(),
-        "virtual": _virtual(),
-        "distribution": _distribution(),
-        "devices": {device: _device_facts(device) for device in sorted(set(devices)) if device},
-    }
+    return Host(
+        system.release, system.machine, os.cpu_count(), _memory(), _virtual(), _distribution(),
+        {device: _device_facts(device) for device in sorted(set(devices)) if device},
+    )  # fmt: skip
 
 
 def _memory() -> int | None:
@@ -63,40 +47,33 @@ def _distribution() -> str | None:
         return None
 
 
-def _device_facts(device: str) -> dict[str, Any]:
+def _device_facts(device: str) -> Device:
     place = _sysfs(device)
-    facts: dict[str, Any] = dict.fromkeys(
-        (
-            "name", "disk", "model", "rotational", "read_ahead_kb", "max_sectors_kb", "max_segments",
-            "scheduler", "size_bytes", "disk_number", "start_bytes",
-        )
-    )  # fmt: skip
-    facts["under"] = []
-    facts["filesystems"] = sorted({mount.kind for mount in mounts() if mount.device == device})
+    filesystems = tuple(sorted({mount.kind for mount in mounts() if mount.device == device}))
     if place is None:
-        return facts
+        return Device(filesystems=filesystems)
     # A partition is a folder inside its disk's folder; the queue belongs to the disk.
     disk = place.parent if (place / "partition").exists() else place
     sectors = _number(place / "size")
     rotational = _number(disk / "queue/rotational")
-    under = sorted(entry.name for entry in _entries(disk / "slaves"))
+    under = tuple(sorted(entry.name for entry in _entries(disk / "slaves")))
     # The heads of NVMe multipath pass on what they get too, to disks that are not listed under them.
     is_direct = not under and "nvme-subsystem" not in disk.parts
-    facts |= {
-        "name": place.name.replace("!", "/"),  # sysfs writes / in names as !
-        "disk": disk.name.replace("!", "/"),
-        "model": _read(disk / "device/model") or _read(disk / "device/name") or _read(disk / "dm/name"),
-        "rotational": None if rotational is None else bool(rotational),
-        "read_ahead_kb": _number(disk / "queue/read_ahead_kb"),
-        "max_sectors_kb": _number(disk / "queue/max_sectors_kb"),
-        "max_segments": _number(disk / "queue/max_segments"),
-        "scheduler": _scheduler(_read(disk / "queue/scheduler")),
-        "size_bytes": None if sectors is None else sectors * 512,  # in units of 512, on every disk
-        "disk_number": _read(disk / "dev") if is_direct else None,
-        "start_bytes": _start(place, disk) if is_direct else None,
-        "under": under,
-    }
-    return facts
+    return Device(
+        name=place.name.replace("!", "/"),  # sysfs writes / in names as !
+        disk=disk.name.replace("!", "/"),
+        model=_read(disk / "device/model") or _read(disk / "device/name") or _read(disk / "dm/name"),
+        rotational=None if rotational is None else bool(rotational),
+        read_ahead_kb=_number(disk / "queue/read_ahead_kb"),
+        max_sectors_kb=_number(disk / "queue/max_sectors_kb"),
+        max_segments=_number(disk / "queue/max_segments"),
+        scheduler=_scheduler(_read(disk / "queue/scheduler")),
+        size_bytes=None if sectors is None else sectors * 512,  # in units of 512, on every disk
+        disk_number=_read(disk / "dev") if is_direct else None,
+        start_bytes=_start(place, disk) if is_direct else None,
+        under=under,
+        filesystems=filesystems,
+    )
 
 
 def _start(place: Path, disk: Path) -> int | None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler.analysis.host import MEMORY_FILESYSTEMS
-from profiler.analysis.reads.untraced_runs import Run, median_s
+from profiler.analysis.reads.untraced_runs import median_s
 from profiler.devices.model import Device
+from profiler.facts.runs import Run
 from profiler.report.summarise import slowdown, summarise
 from profiler.report.summary import Summary
 from profiler.report.verdict.failures import failed

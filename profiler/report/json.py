@@ -20,9 +20,11 @@ from profiler.analysis.cost.below_the_program import DeviceRequests, PageCache
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import Answer, WallTime
 from profiler.analysis.reads.readers import Reader
-from profiler.analysis.reads.untraced_runs import Run, copies_of, first_status, mean_s, median_s
+from profiler.analysis.reads.untraced_runs import first_status, mean_s, median_s
 from profiler.analysis.simulation.projection import Projection
 from profiler.analysis.simulation.sharing import Sharing
+from profiler.facts import host
+from profiler.facts.runs import Run
 from profiler.report.comparison import Comparison, Side
 from profiler.report.summary import FileSummary, Summary, Task
 from profiler.report.verdict.sentences import verdict
@@ -55,7 +57,7 @@ def report(summary: Summary) -> Json:
             "wall_is_traced": True,
             "ready_s": meta.ready_s,
             "targets": [text_of(target) for target in meta.targets],
-            "copies": copies_of(meta),
+            "copies": meta.copies.count,
             "tracer_slowdown": summary.slowdown,
             "exit_status": meta.exit_status,
             "first_exit_status": first_status(meta),
@@ -64,7 +66,7 @@ def report(summary: Summary) -> Json:
             "unseen": [text_of(key) for key in meta.unseen],
             "notes": [text_of(note) for note in meta.notes],
             "complete": meta.complete,
-            "host": _plain(meta.host),
+            "host": _plain(host.to_json(meta.host)),
             "tasks": [_task(task) for task in summary.tasks],
         },
         "totals": {
@@ -118,7 +120,7 @@ def compare(comparison: Comparison) -> Json:
     return {
         "schema": "coldseek.compare/1",
         **(sides | made),
-        "copies": [copies_of(side.summary.meta) for side in (comparison.first, comparison.second)],
+        "copies": [side.summary.meta.copies.count for side in (comparison.first, comparison.second)],
         "ratio": comparison.ratio,
         "failed": comparison.failed,
         "only_first": [path_of(path)["path"] for path in comparison.only_first],

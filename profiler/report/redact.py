@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from profiler.facts import copies, host, images, runs
 from profiler.trace import Meta, Trace
 
 SYSTEM = frozenset(
@@ -90,13 +91,13 @@ class _Names:
             command=words,
             cwd=self.text_path(of.cwd),
             image=self.text_path(of.image),
-            images=self.values(of.images),
+            images=images.from_json(self.values(images.to_json(of.images))),
             partial=self.words(of.partial),
             notes=tuple(map(self.words, of.notes)),
             targets=tuple(map(self.target, of.targets)),
-            measured=self.values(of.measured),
-            host=self.values(of.host),
-            copies=self.values(of.copies),
+            measured=runs.from_json(self.values(runs.to_json(of.measured)), of.exit_status),
+            host=host.from_json(self.values(host.to_json(of.host))),
+            copies=copies.from_json(self.values(copies.to_json(of.copies))),
         )
 
     # -- names ----------------------------------------------------------------------------------------------

@@ -20,9 +20,10 @@ from profiler.analysis.intervals import exact_sum
 from profiler.analysis.reads import access, attribution, contents, readers
 from profiler.analysis.reads.picture import picture
 from profiler.analysis.reads.roles import named_image, roles
-from profiler.analysis.reads.untraced_runs import Run, copies_of, measured, median_s
+from profiler.analysis.reads.untraced_runs import median_s
 from profiler.analysis.simulation.projection import Projection, project, requests
 from profiler.devices.model import Device
+from profiler.facts.runs import Run
 from profiler.report.focus import focus as focus_of
 from profiler.report.summary import (
     MAX_CONTENTS,
@@ -53,7 +54,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
     hdd = usual_device()
     on_hdd = project(cold_start, hdd)
     charged = charges(trace, reads, cold_start, on_hdd)
-    count = copies or copies_of(trace.meta)
+    count = copies or trace.meta.copies.count
     ranked = ranking(trace, charged)
     summaries = _files(trace, every, *_of_images(trace, every, on_hdd), ranked)
     in_focus, image, traced = focus_of(trace, ranked), named_image(trace), image_of(trace)
@@ -62,8 +63,8 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
     files = tuple(summaries[file] for file in order)
     of_disks = [summaries[file] for file in order if not is_pseudo[file]]
     writes = trace.writes()
-    cold, damaged_cold = measured(trace.meta, "cold")
-    warm, damaged_warm = measured(trace.meta, "warm")
+    cold, warm = trace.meta.measured.cold, trace.meta.measured.warm
+    damaged_cold, damaged_warm = trace.meta.measured.damaged
     time = walltime.wall_time(trace)
     return Summary(
         meta=trace.meta,
@@ -148,7 +149,7 @@ def _tasks(table: pd.DataFrame) -> tuple[Task, ...]:
 def slowdown(meta: Meta, runs: Sequence[Run]) -> float | None:
     """How many times longer the program took while it was traced; `runs` are untraced, in the same cache
     state. None: not known, as of runs of several starts at once."""
-    usual = median_s(runs) if copies_of(meta) == 1 else None
+    usual = median_s(runs) if meta.copies.count == 1 else None
     return meta.wall_s / usual if meta.wall_s is not None and usual else None
 
 

@@ -12,8 +12,8 @@ from profiler.analysis.cost.charges import Charges
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.reads import access, readers
 from profiler.analysis.reads.picture import Picture
-from profiler.analysis.reads.untraced_runs import Run
 from profiler.analysis.simulation.projection import Cold, Projection
+from profiler.facts.runs import Run
 from profiler.trace import Meta
 
 MAX_TASKS = 10_000

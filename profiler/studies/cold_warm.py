@@ -11,6 +11,7 @@ from profiler.capture.images import heads as image_heads
 from profiler.capture.images.contents import with_guest_files
 from profiler.capture.watch.choose import chosen
 from profiler.errors import ColdseekError
+from profiler.facts.runs import Measured, Run, judged
 from profiler.files.owner import Owner
 from profiler.machine.finish.finish import Finish
 from profiler.machine.page_cache import eviction
@@ -143,7 +144,9 @@ def study(
                         finish=own,
                     )  # fmt: skip
                 kept = (*missing, *found.meta.notes)
-                found = _with(found, targets=watched, notes=kept, measured={"first_exit_status": status})
+                found = _with(
+                    found, targets=watched, notes=kept, measured=Measured(first_exit_status=status)
+                )
                 if layers is not None:
                     found = image_heads.with_layers(found, image, layers)
                 if image_heads.was_dirty(first) and not image_heads.was_dirty(found):
@@ -166,7 +169,7 @@ def study(
     def next_one(state: str) -> None:
         begins(f"run {_TRACED + done + 1} {of}, untraced, {state}")
 
-    def told(state: str, run: timed.Run) -> None:
+    def told(state: str, run: Run) -> None:
         nonlocal done
         done += 1
         check()
@@ -183,7 +186,7 @@ def study(
     pairs = timed.pairs(command, files, runs, told, must=must, owner=owner, around=around.untraced, say=say,
                         whole=how.whole, finish=finish, several=several, on_begin=next_one,
                         settle=settle)  # fmt: skip
-    measured = pairs.as_dict() | {"first_exit_status": status}
+    measured = Measured(judged(pairs.cold, status), judged(pairs.warm, status), status)
     why = str(pairs.stopped) or "interrupted"
     notes = [f"the untraced runs were cut short: {why}"] if pairs.stopped is not None else []
     if pairs.settled:

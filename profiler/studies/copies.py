@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from profiler.facts.copies import CopiesFacts
 from profiler.machine.finish.finish import Finish
 
 PLACE = "{n}"
@@ -72,9 +72,9 @@ class Copies:
                 found.append(other)
         return list(dict.fromkeys(found))
 
-    def facts(self, named: Named) -> dict[str, Any]:
-        """For `Meta.copies`: count, command (with `{n}`), and own: patterns of the first copy's own files
-        (see `analysis.simulation.sharing`). named: the files that a command names.
+    def facts(self, named: Named) -> CopiesFacts:
+        """For `Meta.copies`; own: patterns of the first copy's own files (`analysis.simulation.sharing`).
+        named: the files that a command names.
 
         A file is own if its name is, or begins with, what a word with `{n}` became, at the start of one of
         its parts; but not if that leads to the same file for two copies.
@@ -87,7 +87,7 @@ class Copies:
             first, second = (named(filled(self.command, number)) for number in (1, 2))
             shared = {_identity(path) for path in second}
             own += [glob.escape(os.fsdecode(path)) for path in first if _identity(path) not in shared]
-        return {"count": self.count, "command": list(self.command), "own": list(dict.fromkeys(own))}
+        return CopiesFacts(self.count, self.command, tuple(dict.fromkeys(own)))
 
     def _parts(self) -> list[str]:
         """The names with `{n}` in the words of the command, and these words; not what is one file for

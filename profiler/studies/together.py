@@ -18,17 +18,18 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from profiler import errors
 from profiler.errors import ColdseekError
+from profiler.facts.runs import Run
 from profiler.files.owner import Owner
 from profiler.machine.finish.finish import Finish
 from profiler.machine.page_cache.residency import Residency
 from profiler.machine.processes import leftovers
 from profiler.machine.processes.interrupts import Interrupts
-from profiler.machine.processes.timed import Begin, Run, run
+from profiler.machine.processes.timed import Begin, run
 from profiler.studies.around import Around
 from profiler.studies.copies import Copies, filled
 from profiler.studies.warden import watched
@@ -85,9 +86,9 @@ def as_one(copies: Sequence[Run], before: Residency | None) -> Run:
     return Run(
         wall_s=max(one.wall_s for one in copies),
         exit_status=bad[0][1].exit_status if bad else 0,
-        user_s=sum(one.user_s for one in copies),
-        system_s=sum(one.system_s for one in copies),
-        device_read_bytes=sum(one.device_read_bytes for one in copies),
+        user_s=sum(one.user_s or 0.0 for one in copies),
+        system_s=sum(one.system_s or 0.0 for one in copies),
+        device_read_bytes=sum(one.device_read_bytes or 0 for one in copies),
         resident_before_bytes=resident,
         resident_checked_bytes=checked,
         stderr=said,
@@ -282,7 +283,7 @@ class _Copies:
         made = run(
             command, output=False, stdin=False, owner=self._owner, finish=finish, running=found.running
         )
-        return replace(made, wall_s=made.wall_s + late).as_dict()
+        return asdict(replace(made, wall_s=made.wall_s + late))
 
 
 def _reap_all() -> None:

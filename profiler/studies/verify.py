@@ -328,18 +328,10 @@ def _ending(ignored: bool = False) -> Iterator[None]:
 def _changed(before: Trace, now: Trace, devices: Sequence[str]) -> str:
     """What of the device's settings is not what it was when the trace was recorded; "": nothing known."""
     device = next(iter(devices), "")
-    was, is_now = (
-        facts.get("read_ahead_kb") if isinstance(facts := found.get(device), dict) else None
-        for found in (_devices(before), _devices(now))
-    )
+    was, is_now = (trace.meta.host.device(device).read_ahead_kb for trace in (before, now))
     if was is None or is_now is None or was == is_now:
         return ""
     return f"read_ahead_kb is {is_now} now and was {was} when the trace was recorded"
-
-
-def _devices(trace: Trace) -> dict[str, object]:
-    found = trace.meta.host.get("devices")
-    return found if isinstance(found, dict) else {}
 
 
 def _pair(one: _Ready, files: Sequence[bytes], status: int, owner: Owner | None) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from profiler.capture.calls.event_log import OP_CODES, UNKNOWN, Recorder
+from profiler.facts import copies, host, images, runs
+from profiler.facts.images import ImageFacts
 from profiler.trace import (
     CACHE_OPS,
     DEVICE_OPS,
@@ -26,6 +28,27 @@ from profiler.trace import (
 
 MIB = 2**20
 GIB = 2**30
+
+
+def typed(**meta: Any) -> dict[str, Any]:
+    """Fields of a Meta; facts as a trace's file has them become what they are read as."""
+    readers: dict[str, Any] = {"images": images, "host": host, "copies": copies}
+    made = {
+        name: readers[name].from_json(value) if name in readers and _is_json(value) else value
+        for name, value in meta.items()
+    }
+    if type(meta.get("measured")) is dict:
+        made["measured"] = runs.from_json(meta["measured"], meta.get("exit_status"))
+    return made
+
+
+def _is_json(value: Any) -> bool:
+    return type(value) is dict and not any(isinstance(item, ImageFacts) for item in value.values())
+
+
+def with_meta(trace: Trace, **meta: Any) -> Trace:
+    """`trace` with other fields of its meta, as `typed` takes them."""
+    return dataclasses.replace(trace, meta=dataclasses.replace(trace.meta, **typed(**meta)))
 
 
 def trace(
@@ -63,7 +86,7 @@ def trace(
             "direct": past,
         }
     )
-    made = recorder.trace(Meta(**meta))
+    made = recorder.trace(Meta(**typed(**meta)))
     columns = list(EXTENT_COLUMNS)
     made = dataclasses.replace(
         made, extents=table(EXTENT_COLUMNS, [dict(zip(columns, row, strict=True)) for row in extents])

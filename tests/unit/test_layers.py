@@ -17,6 +17,7 @@ PACKAGE = ROOT / "profiler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SHARED = {
     "trace",
+    "facts",
     "calls",
     "plan",
     "runner",

@@ -14,7 +14,6 @@ import pandas as pd
 from profiler.analysis.advice.evidence import DOMINATES, FEW, KIB, MIB, Evidence, Finding
 from profiler.analysis.advice.image_reads import guest_reads
 from profiler.analysis.advice.traced_image import TracedImage, disk_of, unread
-from profiler.analysis.host import number_in
 from profiler.analysis.intervals import PAGE
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
 
@@ -116,8 +115,7 @@ def refcount_cache(seen: Evidence) -> Finding | None:
     again = _again(seen, "refcount block")
     if image is None or again is None or not image.cluster:
         return None
-    bits = number_in(image.facts, "refcount_bits", 16, 64)
-    needed = -(-image.virtual // image.cluster) * bits // 8
+    needed = -(-image.virtual // image.cluster) * image.facts.refcount_bits // 8
     cache = REFCOUNT_CACHE * image.cluster
     if needed <= cache:
         return None
@@ -210,26 +208,36 @@ def unaligned(seen: Evidence) -> Finding | None:
 
 def snapshots(seen: Evidence) -> Finding | None:
     """Tables of internal snapshots are read at every open."""
-    return _kept(seen, "snapshots", "snapshot", "internal snapshot", "qemu-img snapshot -d {name} {path}", 1)
+    remedy = "qemu-img snapshot -d {name} {path}"
+    kept = (
+        (seen.image.facts.snapshots, seen.image.facts.snapshot_names) if seen.image is not None else (0, ())
+    )
+    return _kept(seen, "snapshots", kept, "snapshot", "internal snapshot", remedy, 1)
 
 
 def bitmaps(seen: Evidence) -> Finding | None:
     """Persistent dirty bitmaps are loaded at every open. Backup software makes them, and needs the last."""
     remedy = "qemu-img bitmap --remove {path} {name}  # backup software owns them: only what it gave up"
-    return _kept(seen, "bitmaps", "bitmap", "persistent dirty bitmap", remedy, BITMAPS_LEAST)
+    kept = (seen.image.facts.bitmaps, seen.image.facts.bitmap_names) if seen.image is not None else (0, ())
+    return _kept(seen, "bitmaps", kept, "bitmap", "persistent dirty bitmap", remedy, BITMAPS_LEAST)
 
 
-def _kept(seen: Evidence, kind: str, structure: str, noun: str, remedy: str, least: int) -> Finding | None:
-    """What an image keeps beside its data, and what it costs: `least` reads. kind: also of the fact that
-    counts them. remedy: with {path} and the {name} of one."""
-    if seen.image is None:
-        return None
-    count = number_in(seen.image.facts, kind, 0, 2**31)
+def _kept(
+    seen: Evidence,
+    kind: str,
+    kept: tuple[int, tuple[str, ...]],
+    structure: str,
+    noun: str,
+    remedy: str,
+    least: int,
+) -> Finding | None:
+    """What an image keeps beside its data, and what it costs: `least` reads. kept: how many, and names.
+    remedy: with {path} and the {name} of one."""
+    count, names = kept
     cost = seen.spent(structure)
     if not count or cost["reads"] < least:
         return None
-    names = seen.image.facts.get(f"{structure}_names")
-    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else "NAME"
+    name = names[0] if names else "NAME"
     return Finding(
         kind,
         f"{show_plural(count, noun)}: {show_plural(int(cost['reads']), 'read')} of their tables "
@@ -271,13 +279,12 @@ def rebuild_ahead(seen: Evidence) -> Finding | None:
 
 def _was_dirty(seen: Evidence) -> bool:
     """Whether the header said so before the run."""
-    return seen.image is not None and seen.image.facts.get("dirty_before") is True
+    return seen.image is not None and seen.image.facts.dirty_before is True
 
 
 def _repair(seen: Evidence) -> str:
     """What repairs the image before a start has to, and keeps it from getting dirty again."""
-    features = seen.image.facts.get("features") if seen.image is not None else None
-    lazy = isinstance(features, list) and "lazy refcounts" in features
+    lazy = seen.image is not None and "lazy refcounts" in seen.image.facts.features
     more = f" && qemu-img amend -f qcow2 -o lazy_refcounts=off {seen.path}" if lazy else ""
     return f"qemu-img check -r all {seen.path}{more}"
 
@@ -332,7 +339,8 @@ def seeks(seen: Evidence) -> Finding | None:
         cost = f"{show_seconds(seconds)}, {show_percent(numbers['share'])} of the traced run"
     disk = disk_of(trace.meta, file)
     path, whole = (show_path(trace.files["path"].iloc[number]) for number in (file, disk))
-    is_raw = trace.meta.images.get(str(disk), {}).get("format", "raw") == "raw"
+    image = trace.meta.images.get(disk)
+    is_raw = image is None or image.format == "raw"
     form = "-O raw -S 0" if is_raw else "-O qcow2"
     return Finding(
         "seeks",
@@ -362,7 +370,7 @@ def tables_bytes(image: TracedImage | None) -> int:
     with extended L2 entries."""
     if image is None or not image.cluster:
         return 0
-    return -(-image.virtual // image.cluster) * (16 if image.facts.get("extended_l2") else 8)
+    return -(-image.virtual // image.cluster) * (16 if image.facts.extended_l2 else 8)
 
 
 def _again(seen: Evidence, kind: str) -> int | None:

@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,6 @@ from profiler.analysis.advice.rewriting import defragmented, on_layout
 from profiler.analysis.advice.traced_image import DATA, TracedImage, image_of, in_pieces, unread
 from profiler.analysis.cost.contributors import Contributor, contributors, projected_costs
 from profiler.analysis.cost.costs import Cost
-from profiler.analysis.host import facts_of_devices, number_in
 from profiler.analysis.reads.attribution import structure_of
 from profiler.analysis.simulation.page_cache import READ_AHEAD_KB
 from profiler.analysis.simulation.placement import place
@@ -26,6 +24,8 @@ from profiler.analysis.simulation.projection import Cold, Projection, project, r
 from profiler.analysis.simulation.sequential import READ_AHEAD
 from profiler.devices.model import Device
 from profiler.errors import NOT_READY, ColdseekError
+from profiler.facts.images import ImageFacts
+from profiler.facts.values import known
 from profiler.trace import Meta, Trace
 from profiler.units import show_bytes, show_path, show_plural, show_status
 
@@ -138,9 +138,9 @@ def advise(
 def _taken(trace: Trace, image: TracedImage | None) -> frozenset[bytes]:
     """The files of the start, and the one behind its image, though it may not have been read."""
     paths = trace.files["path"].tolist()
-    name = image.facts.get("backing_file") if image is not None else None
-    if image is not None and isinstance(name, str):
-        behind = os.path.join(os.path.dirname(paths[image.file]), name.encode("utf-8", "replace"))
+    if image is not None and image.facts.backing_file:
+        name = image.facts.backing_file.encode("utf-8", "replace")
+        behind = os.path.join(os.path.dirname(paths[image.file]), name)
         paths.append(os.path.normpath(behind))
     return frozenset(paths)
 
@@ -196,31 +196,27 @@ def _unknown(trace: Trace) -> str:
         return "the image lies in several files (VMDK), and which of its data is in which is not known"
     if any(map(_is_extent, meta.images.values())):
         return "of a VMDK an extent was read without its descriptor, which names all of the disk"
-    for number, facts in meta.images.items():
-        if facts.get("backing_file") and _is_cut_off(trace, number):
-            name = show_path(str(facts["backing_file"]))
+    for number, image in meta.images.items():
+        if image.backing_file and _is_cut_off(trace, number):
+            name = show_path(image.backing_file)
             return f"nothing is known of what lies behind the image, in {name}"
     return ""
 
 
-def _is_cut_off(trace: Trace, number: str) -> bool:
+def _is_cut_off(trace: Trace, number: int) -> bool:
     """Whether the trace has nothing of the file behind an image though the run looked up where data lies:
     that file is remote, or of a kind that is not followed. What reads no table of that, as `qemu-img info`,
     needs none behind it on any layout either."""
-    if any(
-        str(facts.get("in_front")) == number and not facts.get("part")
-        for facts in trace.meta.images.values()
-    ):
+    if any(image.in_front == number and not image.part for image in trace.meta.images.values()):
         return False
     reads = trace.reads()
-    reads = reads[(reads["file"] == int(number)).to_numpy(bool)]
+    reads = reads[(reads["file"] == number).to_numpy(bool)]
     return bool(np.isin(structure_of(reads, trace.structures), ("L2 table", "grain table", *DATA)).any())
 
 
-def _is_extent(facts: dict[str, Any]) -> bool:
+def _is_extent(image: ImageFacts) -> bool:
     """Whether a file is an extent of a VMDK whose descriptor is not known: none stands in it."""
-    sparse = facts.get("subformat") in ("SPARSE", "COWD", "SESPARSE")
-    return sparse and not facts.get("create_type") and facts.get("part") is not True
+    return image.subformat in ("SPARSE", "COWD", "SESPARSE") and not image.create_type and not image.part
 
 
 def _says_by_status(meta: Meta) -> bool:
@@ -248,9 +244,8 @@ def _read_aheads(
 def _read_ahead_now(trace: Trace, cold: Cold) -> tuple[str, int]:
     """The disk that most requests are of, "" if it is not known, and its read-ahead in KiB."""
     asked = cold.requests["device"].value_counts()
-    facts = facts_of_devices(trace).get(str(asked.index[0]), {}) if len(asked) else {}
-    disk = facts.get("disk")
-    return disk if isinstance(disk, str) else "", number_in(facts, "read_ahead_kb", READ_AHEAD_KB, 2**31)
+    device = trace.meta.host.device(str(asked.index[0]) if len(asked) else "")
+    return device.disk or "", known(device.read_ahead_kb, READ_AHEAD_KB)
 
 
 def estimate(one: Projection) -> Estimate:
@@ -301,7 +296,7 @@ def prefetched(trace: Trace) -> tuple[Cold, Cold]:
             "needed_ns": np.zeros(len(row), np.int64),
         }
     )
-    placed = place(pieces, trace.files, trace.extents, facts_of_devices(trace))
+    placed = place(pieces, trace.files, trace.extents, trace.meta.host)
     looked_up = requests(trace)  # before anything of a file can be asked for
     own = looked_up.requests[looked_up.requests["own"].to_numpy(bool)]
     if looked_up.metadata == "observed":
@@ -317,7 +312,7 @@ def prefetched(trace: Trace) -> tuple[Cold, Cold]:
 
 def _left_out(trace: Trace, image: TracedImage, layout: Layout) -> str:
     """Why a copy of this layout is not projected; "": it is."""
-    if image.facts.get("encryption"):
+    if image.facts.encryption:
         return f"{layout.name}: the image is encrypted, and a copy would need its key"
     if not layout.cluster and trace.meta.command[1:2] == ("check",):
         return "raw: qemu-img check finds nothing to check in it"
@@ -328,7 +323,7 @@ def _is_already(image: TracedImage, layout: Layout) -> bool:
     if not layout.cluster:
         return image.format == "raw"
     alike = image.format == "qcow2" and image.cluster == layout.cluster
-    return alike and bool(image.facts.get("extended_l2")) == layout.extended and len(image.files) == 1
+    return alike and image.facts.extended_l2 == layout.extended and len(image.files) == 1
 
 
 def _option(

@@ -6,8 +6,8 @@ import numpy as np
 
 from profiler.analysis.advice.evidence import DOMINATES, FEW, KIB, MIB, Evidence, Finding
 from profiler.analysis.cost.contributors import IMAGE, in_words
-from profiler.analysis.host import facts_of_devices, number_in
 from profiler.analysis.simulation.page_cache import NEVER
+from profiler.facts.values import known
 from profiler.units import show_bytes, show_path, show_percent, show_plural
 
 CONTRIBUTORS = "contributors"
@@ -78,9 +78,9 @@ def read_ahead(seen: Evidence) -> Finding | None:
     if not len(reads) or not len(frame):
         return None
     device = str(seen.trace.files["device"].iloc[int(reads["file"].mode().iloc[0])])
-    facts = facts_of_devices(seen.trace).get(device, {})
-    size = number_in(facts, "read_ahead_kb", USUAL_READ_AHEAD_KB, 2**31)
-    name = show_path(str(facts.get("disk") or "DEVICE"))
+    facts = seen.trace.meta.host.device(device)
+    size = known(facts.read_ahead_kb, USUAL_READ_AHEAD_KB)
+    name = show_path(facts.disk or "DEVICE")
     remedy = f"blockdev --setra {USUAL_READ_AHEAD_KB * 2} /dev/{name}"
     if size == 0:
         rows = reads.sort_values("file", kind="stable")

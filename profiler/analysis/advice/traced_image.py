@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from profiler.analysis.host import number_in
+from profiler.facts.images import ImageFacts
 from profiler.trace import Meta, Trace
 from profiler.units import show_plural
 
@@ -48,14 +47,14 @@ class TracedImage:
     """The disk image that a trace is about, as far as the trace tells.
 
     file: its number. files: of all files of its chain that were read, itself first. format: QEMU's name.
-    facts: as in `Meta.images`. virtual: bytes of the guest's disk. cluster: bytes, 0 where the format has
+    facts: what is known of it. virtual: bytes of the guest's disk. cluster: bytes, 0 where the format has
     none.
     """
 
     file: int
     files: tuple[int, ...]
     format: str
-    facts: dict[str, Any]
+    facts: ImageFacts
     virtual: int
     cluster: int
     chain: Chain = Chain()
@@ -64,17 +63,15 @@ class TracedImage:
     def by_itself(self) -> bool:
         """Whether its file is all of its disk that the start read, so that a copy of the file is one of the
         disk. The data of a qcow2 image may lie in another file, which two images would then write to."""
-        features = self.facts.get("features")
-        return len(self.files) == 1 and not (isinstance(features, list) and "external data file" in features)
+        return len(self.files) == 1 and not self.facts.data_is_elsewhere
 
 
 def unread(meta: Meta) -> str:
     """What of the images of a start qemu-img does not read, so that no copy by it is whole; "": nothing."""
-    for facts in meta.images.values():
-        form = str(facts.get("format"))
-        if form in PARENTS_UNREAD and facts.get("parent_id"):
-            return f"qemu-img does not read what is behind an image of this format ({form})"
-        if form == "parallels" and facts.get("subformat") == "descriptor":
+    for image in meta.images.values():
+        if image.format in PARENTS_UNREAD and image.parent_id:
+            return f"qemu-img does not read what is behind an image of this format ({image.format})"
+        if image.format == "parallels" and image.subformat == "descriptor":
             return "qemu-img does not read the descriptor that makes the files of a Parallels disk one"
     return ""
 
@@ -84,27 +81,26 @@ def disk_of(meta: Meta, file: int) -> int:
     extents; itself, where it is no such part. A file that was not read is taken for an extent where a
     descriptor lacks some."""
     seen: set[int] = set()
-    while (facts := meta.images.get(str(file), {})).get("part") is True and file not in seen:
+    while (image := meta.images.get(file)) is not None and image.part and file not in seen:
         seen.add(file)
-        front = facts.get("in_front")
-        if type(front) is not int:
+        if image.in_front is None:
             break
-        file = front
+        file = image.in_front
     lacking = [number for number in meta.images if in_pieces(meta, number)]
-    return int(lacking[0]) if str(file) not in meta.images and len(lacking) == 1 else file
+    return lacking[0] if file not in meta.images and len(lacking) == 1 else file
 
 
-def in_pieces(meta: Meta, number: str) -> bool:
+def in_pieces(meta: Meta, number: int) -> bool:
     """Whether an image names more extents than the trace has beside it."""
-    beside = sum(str(facts.get("in_front")) == number for facts in meta.images.values())
-    return beside < number_in(meta.images[number], "extents", 0, 2**31)
+    beside = sum(image.in_front == number for image in meta.images.values())
+    return beside < meta.images[number].extents
 
 
 def image_of(trace: Trace) -> TracedImage | None:
     """The image that the trace is about: of those with known facts that nothing lies in front of, the one
     with the most reads, of its extents and of what is behind it too. None: there is none."""
-    known = {int(number): facts for number, facts in trace.meta.images.items()}
-    behind = {number: facts.get("in_front") for number, facts in known.items()}
+    known = trace.meta.images
+    behind = {number: image.in_front for number, image in known.items()}
     reads = trace.reads()["file"].value_counts()
     fronts = [number for number, front in behind.items() if front not in known]
     if not fronts:
@@ -113,18 +109,17 @@ def image_of(trace: Trace) -> TracedImage | None:
     top, *_ = files = max(chains, key=lambda found: sum(int(reads.get(number, 0)) for number in found))
     facts = known[top]
     size = trace.files["size"].iloc[top]
-    members = [number for number in files if known[number].get("part") is not True]
-    read, layers = len(members), facts.get("layers")
+    members = [number for number in files if not known[number].part]
+    read = len(members)
     paths = tuple(trace.files["path"].iloc[members])
-    chain = Chain(max(read, layers or 1), read, facts.get("layers_complete") is not False, paths)
-    virtual = facts.get("virtual_size") or (0 if size is pd.NA else int(size))
+    chain = Chain(max(read, facts.layers or 1), read, facts.layers_complete, paths)
+    virtual = facts.virtual_size or (0 if size is pd.NA else int(size))
     return TracedImage(
-        top, tuple(files), str(facts.get("format", "")), facts, min(max(virtual, 0), MAX_DISK),
-        facts.get("cluster_size") or 0, chain,
-    )  # fmt: skip
+        top, tuple(files), facts.format, facts, min(max(virtual, 0), MAX_DISK), facts.cluster_size, chain
+    )
 
 
-def _chain(top: int, behind: dict[int, Any]) -> list[int]:
+def _chain(top: int, behind: dict[int, int | None]) -> list[int]:
     """The files of an image, by number, itself first."""
     files = [top]
     for number in files:

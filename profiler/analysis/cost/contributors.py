@@ -41,7 +41,7 @@ class Contributor:
 def contributors(trace: Trace, found: Sequence[Cost], most: int = MOST) -> tuple[Contributor, ...]:
     """The dearest, most first; at most so many. found: what files cost (`costs`, `projected_costs`)."""
     programs = set(trace.events["file"][(trace.events["op"] == "exec").to_numpy(bool)].tolist())
-    images = {int(number) for number in trace.meta.images}
+    images = set(trace.meta.images)
     rows: dict[tuple[str, bytes], list[Cost]] = {}
     for one in found:
         kind = _kind(one, programs, images)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.analysis.intervals import group_sums
-from profiler.analysis.reads.untraced_runs import Run, copies_of, measured, median_s
+from profiler.analysis.reads.untraced_runs import median_s
+from profiler.facts.runs import Run
 from profiler.trace import WAIT_REASONS, Trace
 from profiler.units import show_path
 
@@ -238,9 +239,9 @@ def _accounted(trace: Trace) -> WallTime | None:
     devices. Both are sums over all tasks, so no more of them is believed than there was time; which of the
     two was the case at one time is not known of more than one task, and running comes first."""
     state = "warm" if trace.meta.cache == "warm" else "cold"
-    runs, _ = measured(trace.meta, state)
+    runs = trace.meta.measured.of(state)
     good = [run for run in runs if not run.failed and run.user_s is not None and run.system_s is not None]
-    if not good or copies_of(trace.meta) > 1:
+    if not good or trace.meta.copies.count > 1:
         return None
     middle = sorted(good, key=lambda run: run.wall_s)[len(good) // 2]
     wall = middle.wall_s
@@ -263,7 +264,7 @@ def answer(trace: Trace, time: WallTime | None) -> Answer:
     then is the processor's part of cold reads, which many fast ones are made of. Without a pair of cold and
     warm runs the waits of the traced one tell, whatever was cached.
     """
-    cold_runs, warm_runs = (measured(trace.meta, state)[0] for state in ("cold", "warm"))
+    cold_runs, warm_runs = trace.meta.measured.cold, trace.meta.measured.warm
     cold, warm = median_s(cold_runs), median_s(warm_runs)
     known = time is not None and time.device_s is not None and time.wall_s > 0
     share = (time.device_s or 0.0) / time.wall_s if time is not None and known else None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.simulation.sharing import behind
+from profiler.facts.images import Images
 from profiler.trace import Meta, Trace
 
 ROLES = ("image", "backing file", "program", "library", "memory", "data")
@@ -36,7 +35,7 @@ def roles(trace: Trace) -> npt.NDArray[np.object_]:
     image = named_image(trace)
     if image is not None:
         found[image] = "image"
-    found[[int(number) for number in trace.meta.images]] = "image"
+    found[list(trace.meta.images)] = "image"
     found[list(behind(trace.meta.images))] = "backing file"
     found[files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool)] = "memory"
     return found
@@ -56,19 +55,19 @@ def named_image(trace: Trace) -> int | None:
     return (exact or alike)[0] if exact or len(alike) == 1 else None
 
 
-def chain(images: Mapping[str, Any], member: int) -> list[int]:
+def chain(images: Images, member: int) -> list[int]:
     """All files of the backing chain that this one is a member of, by number: the image in front, what lies
-    behind it, and so on; external data files are among these. images: `Meta.images`, which may say
-    anything. A file that is no image is alone.
+    behind it, and so on; external data files are among these. A file that is no image is
+    alone.
     """
     found = [member]
     for behind_it in found:  # up to the one in front
-        front = images.get(str(behind_it), {}).get("in_front")
-        if isinstance(front, int) and front not in found:
-            found.append(front)
+        image = images.get(behind_it)
+        if image is not None and image.in_front is not None and image.in_front not in found:
+            found.append(image.in_front)
     found = found[-1:]
     for front in found:
-        next_ones = (int(number) for number, facts in images.items() if facts.get("in_front") == front)
+        next_ones = (number for number, image in images.items() if image.in_front == front)
         found.extend(number for number in next_ones if number not in found)
     return found
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from profiler.analysis.host import facts_of_devices, number_in
 from profiler.analysis.intervals import Ints, fresh, holding, spans
 from profiler.analysis.simulation.placement import LAST, SPACE
 from profiler.trace import DEVICE_OPS, Trace
@@ -98,8 +97,7 @@ def read_from(disk: np.ndarray, offset: Ints, extents: pd.DataFrame) -> tuple[In
 def partitions(trace: Trace) -> dict[str, Partition]:
     """Where each device lies on its disk, by "major:minor"; those of which it is not known left out."""
     found = {}
-    for device, facts in facts_of_devices(trace).items():
-        disk, start = facts.get("disk_number"), number_in(facts, "start_bytes", -1, SPACE)
-        if isinstance(disk, str) and start >= 0:
-            found[device] = Partition(disk, start)
+    for number, device in trace.meta.host.devices.items():
+        if device.disk_number is not None and device.start_bytes is not None:
+            found[number] = Partition(device.disk_number, min(device.start_bytes, SPACE))
     return found

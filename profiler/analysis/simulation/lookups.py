@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from profiler.analysis.host import number_in
 from profiler.analysis.intervals import fresh, spans
 from profiler.analysis.simulation.page_cache import NEVER
 from profiler.analysis.simulation.placement import SPACE
 from profiler.calls import READ_OPS
+from profiler.facts.host import Inodes
 from profiler.trace import LOOKED_UP_KINDS, MAPPING_OPS, Trace, host_paths
 
 ROOT_INODE = 2
@@ -90,36 +90,24 @@ def by_rule(trace: Trace) -> bool:
 
 def _devices(trace: Trace) -> dict[str, _Device]:
     """The devices of which is known, or guessed, where they keep inodes; others left out."""
-    facts = trace.meta.host.get("devices")
-    if not isinstance(facts, dict):
-        return {}
     files = trace.files[["device", "filesystem"]].drop_duplicates()
     kinds: dict[str, str] = dict(files[(files["filesystem"] != "").to_numpy(bool)].itertuples(index=False))
     found = {}
-    for name, of_device in facts.items():
-        if isinstance(of_device, dict) and "inodes" in of_device:
-            device = _device(of_device["inodes"]) or RULES.get(kinds.get(name, ""))
-            if device is not None:
-                found[name] = device
+    for name, facts in trace.meta.host.devices.items():
+        if not facts.inodes_sought:
+            continue
+        device = RULES.get(kinds.get(name, "")) if facts.inodes is None else _device(facts.inodes)
+        if device is not None:
+            found[name] = device
     return found
 
 
-def _device(facts: Any) -> _Device | None:
-    """What a trace says of a device's inodes, if it can be so."""
-    if not isinstance(facts, dict) or not isinstance(facts.get("inode_tables"), dict):
-        return None
-    block, inode = (number_in(facts, name, 0, 65536) for name in ("block_size", "inode_size"))
-    per_group = number_in(facts, "inodes_per_group", 0, 2**32)
-    blocks = number_in(facts, "blocks_per_group", 0, 2**32)
-    if not (block >= 1024 and block % 1024 == 0 and 128 <= inode <= block and per_group and blocks):
-        return None
-    ahead = number_in(facts, "read_ahead_blocks", 0, 1024)
-    tables = {
-        int(group): table
-        for group, table in facts["inode_tables"].items()
-        if group.isdecimal() and len(group) < 11 and type(table) is int and 0 <= table < 2**48
-    }
-    return _Device(block, inode, per_group, blocks, 1 << (ahead.bit_length() - 1) if ahead else 0, tables)
+def _device(inodes: Inodes) -> _Device:
+    ahead = inodes.read_ahead_blocks
+    return _Device(
+        inodes.block_size, inodes.inode_size, inodes.inodes_per_group, inodes.blocks_per_group,
+        1 << (ahead.bit_length() - 1) if ahead else 0, dict(inodes.tables),
+    )  # fmt: skip
 
 
 class _Walk:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.host import MEMORY_FILESYSTEMS, facts_of_devices, number_in
+from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import LAST, PAGE, Ints, first_covering, fresh, joined, spans, to_pages
 from profiler.analysis.simulation.accesses import (
     ADVICE,
@@ -51,6 +51,7 @@ from profiler.analysis.simulation.readahead import (
     Window,
 )
 from profiler.errors import NoMemoryError
+from profiler.facts.values import known
 from profiler.files.free_memory import available_bytes
 from profiler.trace import Trace
 from profiler.units import show_bytes
@@ -418,11 +419,11 @@ class _Settings:
     """What the trace says of the devices and file systems that its files are on."""
 
     def __init__(self, trace: Trace, read_ahead_kb: int | None) -> None:
-        self._devices = facts_of_devices(trace)
+        self._host = trace.meta.host
         self._read_ahead_kb = read_ahead_kb
         self._on = trace.files["device"].tolist()
         self._kinds = trace.files["filesystem"].tolist()
-        release = re.match(r"(\d{1,4})\.(\d{1,4})", str(trace.meta.host.get("kernel", "")))
+        release = re.match(r"(\d{1,4})\.(\d{1,4})", trace.meta.host.kernel or "")
         self._kernel = (int(release[1]), int(release[2])) if release else (99, 0)  # unknown: a recent one
         self._known: dict[tuple[str, str], tuple[int, int, int]] = {}
 
@@ -432,11 +433,11 @@ class _Settings:
         key = self._on[file], self._kinds[file]
         found = self._known.get(key)
         if found is None:
-            facts = self._devices.get(key[0], {})
+            device = self._host.device(key[0])
             most = self._read_ahead_kb
             if most is None:
-                most = number_in(facts, "read_ahead_kb", READ_AHEAD_KB, _MOST_KB)
-            largest = number_in(facts, "max_sectors_kb", MAX_SECTORS_KB, _MOST_KB)
+                most = min(known(device.read_ahead_kb, READ_AHEAD_KB), _MOST_KB)
+            largest = min(known(device.max_sectors_kb, MAX_SECTORS_KB), _MOST_KB)
             since = _LARGE_FOLIOS.get(key[1])
             order = MAX_ORDER if since is not None and self._kernel >= since else 0
             kb = PAGE // 1024
@@ -450,9 +451,8 @@ def _file_ends(trace: Trace, accesses: Accesses) -> list[int]:
     touched = np.isin(accesses.kind, TOUCHING)
     np.maximum.at(seen, accesses.file[touched], accesses.end[touched])
     size = trace.files["size"].to_numpy(np.int64, na_value=-1).copy()
-    devices = facts_of_devices(trace)
     for file in np.flatnonzero((trace.files["kind"] == "block").to_numpy(bool) & (size < 0)).tolist():
-        size[file] = number_in(devices.get(trace.files["device"][file], {}), "size_bytes", -1, LAST)
+        size[file] = known(trace.meta.host.device(trace.files["device"][file]).size_bytes, -1)
     size = np.where(size < 0, seen[:-1], np.minimum(size, LAST))
     ends: list[int] = (-(-size // PAGE)).tolist()
     return ends

@@ -3,18 +3,17 @@ file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.host import number_in
 from profiler.analysis.intervals import PAGE, Ints, spans
 from profiler.analysis.simulation.page_cache import MAX_SECTORS_KB, MAX_SEGMENTS
 from profiler.errors import ColdseekError
+from profiler.facts.host import Host
+from profiler.facts.values import known
 
 UNWRITTEN = 0x800
 """FIEMAP_EXTENT_UNWRITTEN (linux/fiemap.h): allocated, never written; reads as zeros without any I/O."""
@@ -72,7 +71,7 @@ def place(
     requests: pd.DataFrame,
     files: pd.DataFrame,
     extents: pd.DataFrame,
-    devices: Mapping[str, Mapping[str, Any]] | None = None,
+    host: Host | None = None,
     scattered: float = TOGETHER,
 ) -> Placement:
     """Place `requests` (of `simulate` or `first_touches`) on their devices.
@@ -82,13 +81,13 @@ def place(
     of their numbers, which is the order in which the run met them, FILE_GAP apart and behind everything that
     is known of that device.
 
-    devices: facts of each device by "major:minor" (`pagecache.facts_of_devices`), of which max_sectors_kb
-    and max_segments count; where they are missing, MAX_SECTORS_KB and MAX_SEGMENTS. Each row is then one
-    submission, as `simulate` gives them: what of it lies together on the device is one request, over holes
-    of the file too, and is cut at what the device takes at once. None: rows are cut where extents end, no
-    more. scattered: TOGETHER where folios that follow each other in a file do so in memory: then only
-    max_sectors_kb counts. Else folios are pieces of memory of their own, and of the bios that have a few
-    more than the device takes this share, from 0 to 1, is split all the same; see HALF.
+    host: of its devices max_sectors_kb and max_segments count; where these are not known,
+    MAX_SECTORS_KB and MAX_SEGMENTS. Each row is then one submission, as `simulate` gives them: what of
+    it lies together on the device is one request, over holes of the file too, and is cut at what the
+    device takes at once. None: rows are cut where extents end, no more. scattered: TOGETHER where
+    folios that follow each other in a file do so in memory: then only max_sectors_kb counts. Else
+    folios are pieces of memory of their own, and of the bios that have a few more than the device takes
+    this share, from 0 to 1, is split all the same; see HALF.
 
     Raises ColdseekError if the extents cut the requests into more than MAX_PIECES.
     """
@@ -104,8 +103,8 @@ def place(
     )
     placed = logical if not len(physical) else physical if not len(logical) else _merged(physical, logical)
     placed = placed.assign(device=names[placed["file"].to_numpy(np.int64)])
-    if devices is not None:
-        placed = _cut(_together(placed), devices, scattered)
+    if host is not None:
+        placed = _cut(_together(placed), host, scattered)
     placed = placed.reset_index(drop=True)
     known = "all" if exact and not len(logical) else "some" if len(physical) else "none"
     return Placement(placed, known)
@@ -124,16 +123,16 @@ def _together(placed: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(size=np.add.reduceat(size, first))
 
 
-def _cut(placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]], scattered: float) -> pd.DataFrame:
+def _cut(placed: pd.DataFrame, host: Host, scattered: float) -> pd.DataFrame:
     """The requests, none larger or in more pieces of memory than its device takes.
 
     A large submission in scattered memory is made of bios of _BIO_FOLIOS folios. Each is cut for itself, and
     what is left of it is not joined with the next: together they would be too much again.
     """
     if scattered in (TOGETHER, 1.0):
-        return _pieces(placed, devices, apart=scattered == 1.0)
-    bios = _pieces(placed, devices, apart=True, whole=True)
-    parts = _pieces(bios.assign(bio=np.arange(len(bios))), devices, apart=True)
+        return _pieces(placed, host, apart=scattered == 1.0)
+    bios = _pieces(placed, host, apart=True, whole=True)
+    parts = _pieces(bios.assign(bio=np.arange(len(bios))), host, apart=True)
     bio = parts["bio"].to_numpy(np.int64)
     first = np.diff(bio, prepend=-1) != 0
     split = np.bincount(bio, minlength=len(bios)) == 2
@@ -146,20 +145,15 @@ def _cut(placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]], scatter
     return found
 
 
-def _pieces(
-    placed: pd.DataFrame, devices: Mapping[str, Mapping[str, Any]], apart: bool, whole: bool = False
-) -> pd.DataFrame:
+def _pieces(placed: pd.DataFrame, host: Host, apart: bool, whole: bool = False) -> pd.DataFrame:
     """The requests, cut for the device. apart: each folio is a piece of memory. whole: into bios, and no
     more."""
     which, names = pd.factorize(placed["device"])
-    limits = [devices.get(name, {}) for name in names]
-    largest = np.array(
-        [max(number_in(facts, "max_sectors_kb", MAX_SECTORS_KB, _MOST) * 1024, PAGE) for facts in limits],
-        np.int64,
-    )
-    most = np.array(
-        [max(number_in(facts, "max_segments", MAX_SEGMENTS, _MOST), 1) for facts in limits], np.int64
-    )
+    limits = [host.device(name) for name in names]
+    sectors_kb = [known(device.max_sectors_kb, MAX_SECTORS_KB) for device in limits]
+    segments = [known(device.max_segments, MAX_SEGMENTS) for device in limits]
+    largest = np.array([max(min(size, _MOST) * 1024, PAGE) for size in sectors_kb], np.int64)
+    most = np.array([max(min(count, _MOST), 1) for count in segments], np.int64)
     size = placed["size"].to_numpy(np.int64)
     folio = _folios(placed)
     pieces = most[which] if len(names) else np.zeros(0, np.int64)

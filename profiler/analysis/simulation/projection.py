@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.host import facts_of_devices
 from profiler.analysis.intervals import PAGE, Ints, exact_sum
-from profiler.analysis.reads.untraced_runs import copies_of, measured, median_bytes, median_s
+from profiler.analysis.reads.untraced_runs import median_bytes, median_s
 from profiler.analysis.simulation.metadata import Metadata, metadata, unseen
 from profiler.analysis.simulation.page_cache import simulate
 from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETHER, Placement, place
@@ -148,13 +147,13 @@ def requests(
     return Cold(
         made,
         placement.known,
-        median_s(measured(trace.meta, "warm")[0]),
+        median_s(trace.meta.measured.warm),
         source,
         spread,
         tuple(missing),
         # as they were run, which is not what is asked for then
-        median_bytes(measured(trace.meta, "cold")[0]) if own is None else None,
-        copies_of(trace.meta),
+        median_bytes(trace.meta.measured.cold) if own is None else None,
+        trace.meta.copies.count,
         sharing(made[of_files], trace.files),
     )
 
@@ -256,9 +255,8 @@ def _placed(trace: Trace, asked: pd.DataFrame, own: Metadata) -> Placement:
     splits them: what was observed of a cold run tells, else half of the large ones are taken to be split."""
 
     def placed(scattered: float) -> Placement:
-        return place(asked, trace.files, trace.extents, facts, scattered)
+        return place(asked, trace.files, trace.extents, trace.meta.host, scattered)
 
-    facts = facts_of_devices(trace)
     if own.source != "observed" or not trace.saw("device"):
         return placed(HALF)
     seen = int(trace.events["op"].isin(DEVICE_OPS).sum()) - len(own.requests)

@@ -9,21 +9,19 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import exact_sum
-from profiler.trace import Meta, Trace
+from profiler.facts.images import Images
+from profiler.trace import Trace
 
 NOTHING = "none"
 """In place of a pattern: no file is a start's own."""
-
-_MOST_PATTERNS, _LONGEST = 100, 4096  # believed of a trace, which may hold anything
 
 _IMAGE = re.compile(rb"(?!init(rd|ramfs))[^/]*\.(qcow2?|qed|raw|img|vmdk|vdi|vhdx?)", re.IGNORECASE)
 """Names of disk images. An initrd.img is none; nor is an .iso, which nobody writes to."""
@@ -40,16 +38,6 @@ class Sharing:
     own: tuple[bytes, ...] = ()
 
 
-def patterns_of(meta: Meta) -> tuple[str, ...] | None:
-    """The patterns of a start's own files that a trace of several starts carries (see `Meta.copies`); None:
-    it does not say. A trace may hold anything."""
-    found = meta.copies.get("own")
-    if not isinstance(found, list | tuple):
-        return None
-    good = [one for one in found if isinstance(one, str) and 0 < len(one) <= _LONGEST]
-    return tuple(good[:_MOST_PATTERNS])
-
-
 def own_files(
     trace: Trace, patterns: Sequence[str] | None = None, of: Iterable[int] | None = None
 ) -> npt.NDArray[np.bool_]:
@@ -62,7 +50,7 @@ def own_files(
     them (`Meta.images`), by the user's word (`Meta.image`) or by their names. So is a file of which neither
     name nor inode is known, as in some logs: what is own is never projected too low.
     """
-    patterns = patterns_of(trace.meta) if patterns is None else patterns
+    patterns = trace.meta.copies.own if patterns is None else patterns
     files = trace.files
     if patterns is None:
         own = _images(trace)
@@ -111,7 +99,7 @@ def _images(trace: Trace) -> set[int]:
     meta, files = trace.meta, trace.files
     rear = behind(meta.images)
     word = os.path.normpath(os.path.join(meta.cwd, meta.image)) if meta.image else ""
-    found = {int(number) for number in meta.images}
+    found = set(meta.images)
     columns = (files["path"].tolist(), files["kind"].tolist(), files["inode"].isna().tolist())
     for number, (path, kind, nowhere) in enumerate(zip(*columns, strict=True)):
         by_name = _IMAGE.fullmatch(os.path.basename(path)) or path.decode("utf-8", "surrogateescape") == word
@@ -120,15 +108,13 @@ def _images(trace: Trace) -> set[int]:
     return found - rear
 
 
-def behind(images: Mapping[str, Any]) -> set[int]:
+def behind(images: Images) -> set[int]:
     """The backing files, by number. What is a part of an image is none, such as its extents and its external
     data file: it is the image's."""
     found = set()
-    for number, facts in images.items():
-        front = images.get(str(facts.get("in_front", "")), {})
-        features = front.get("features")
+    for number, image in images.items():
+        front = images.get(image.in_front) if image.in_front is not None else None
         # traces of before `part` tell of an external data file by what is in front of it
-        beside = isinstance(features, list) and "external data file" in features
-        if front and not facts.get("part") and not beside:
-            found.add(int(number))
+        if front is not None and not image.part and not front.data_is_elsewhere:
+            found.add(number)
     return found

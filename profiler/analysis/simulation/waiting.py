@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import Ints, spans
-from profiler.analysis.reads.untraced_runs import measured, median_s
+from profiler.analysis.reads.untraced_runs import median_s
 from profiler.calls import READ_OPS
 from profiler.trace import Trace
 
@@ -87,7 +87,7 @@ def clock(trace: Trace, reads: pd.DataFrame) -> Clock:
     steps = np.diff(knots)
     steps[1::2] = 0  # between the start and the end of a read
     seconds = np.concatenate([[0], np.cumsum(steps, dtype=np.float64)]) / 1e9
-    warm = median_s(measured(trace.meta, "warm")[0])
+    warm = median_s(trace.meta.measured.warm)
     if warm is not None and seconds[-1] > warm:
         seconds *= warm / seconds[-1]
     return Clock(knots, seconds)

@@ -36,12 +36,12 @@ def with_contents(trace: Trace, names: bool = False) -> Trace:
     reader = _Reader(trace, names)
     tables, notes = [empty_table(CONTENT_COLUMNS)], dict.fromkeys(trace.meta.notes)
     left = MOST_ROWS["contents"]
-    for number, facts in trace.meta.images.items():
-        if facts.get("in_front") is not None:
+    for number, image in trace.meta.images.items():
+        if image.in_front is not None:
             continue
-        shown = show_path(trace.files["path"].iloc[int(number)])
+        shown = show_path(trace.files["path"].iloc[number])
         try:
-            rows, more = reader.rows(int(number))
+            rows, more = reader.rows(number)
         except (ArithmeticError, LookupError, MemoryError, ValueError) as error:
             # not to be expected; but what the guest has is not worth the trace
             rows, more = [], (f"not read: {type(error).__name__}",)
@@ -65,7 +65,7 @@ class _Reader:
         self._trace, self._names = trace, names
         self._places = host_paths(trace.files)
         self._known: dict[Identity, int] = {}
-        for number in map(int, trace.meta.images):
+        for number in trace.meta.images:
             row = trace.files.iloc[number]
             if row["kind"] in DATA_KINDS and row["inode"] is not pd.NA and row["device"]:
                 self._known.setdefault((row["device"], int(row["inode"])), number)
@@ -99,7 +99,7 @@ class _Reader:
             if found is None:
                 return None
             stack.enter_context(closing(found))
-            format = self._trace.meta.images[str(self._known[found.identity])]["format"]
+            format = self._trace.meta.images[self._known[found.identity]].format
             return Opened(seen_now(found, format), os.fsdecode(path), found.identity)
 
         def behind(name: str, image: str) -> Opened | str:
@@ -109,7 +109,7 @@ class _Reader:
         opened = open_(self._places[top])
         if opened is None or self._known[opened.identity] != top:  # type: ignore[index]
             return []
-        declared = self._trace.meta.images[str(top)]["format"]
+        declared = self._trace.meta.images[top].format
         links, _ = chain(opened, behind, format="raw" if declared == "raw" else None)
         found = {link.opened.identity for link in links}
         while (parent := self._by_id(links[-1], found, open_)) and parent.identity not in found:
@@ -125,8 +125,8 @@ class _Reader:
         read."""
         front = self._known[last.opened.identity]  # type: ignore[index]
         for identity, number in self._known.items():
-            facts = self._trace.meta.images[str(number)]
-            if facts.get("in_front") == front and identity not in found and not facts.get("part"):
+            image = self._trace.meta.images[number]
+            if image.in_front == front and identity not in found and not image.part:
                 return open_(self._places[number])
         return None
 

@@ -10,17 +10,21 @@ import dataclasses
 import mmap
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from profiler.capture.images.files import Identity, ImageFile, identity_of, open_known
+from profiler.facts.images import ImageFacts
 from profiler.files.owner import Owner, acting_as
 from profiler.images import formats
 from profiler.images.chain import Opened, chain
 from profiler.images.readers import qcow2, vhdx
 from profiler.images.source import Held, take
 from profiler.trace import Trace
+
+Fact = TypeVar("Fact")
 
 _FIRST = 4096
 """Bytes: as little as every device gives past the page cache."""
@@ -115,10 +119,10 @@ def _first(path: bytes, identity: Identity) -> bytes:
 
 def with_marks(trace: Trace, marks: dict[Identity, bool]) -> Trace:
     """The trace with `dirty_before` among the facts of the images that it read, all of them qcow2."""
-    facts: dict[Identity, dict[str, object]] = {
-        one: {"format": "qcow2", "dirty_before": dirty} for one, dirty in marks.items()
-    }
-    return _with_facts(trace, facts, known=False)
+    images = dict(trace.meta.images)
+    for number, dirty in _numbers(trace, marks):
+        images[number] = dataclasses.replace(images.get(number, ImageFacts("qcow2")), dirty_before=dirty)
+    return _with(trace, images)
 
 
 def with_layers(trace: Trace, path: str, found: Layers) -> Trace:
@@ -127,20 +131,27 @@ def with_layers(trace: Trace, path: str, found: Layers) -> Trace:
         identity = identity_of(os.stat(path))
     except (OSError, ValueError):
         return trace
-    facts: dict[str, object] = {"layers": found.count, "layers_complete": found.complete}
-    return trace if identity is None else _with_facts(trace, {identity: facts}, known=True)
+    images = dict(trace.meta.images)
+    for number, layers in _numbers(trace, {} if identity is None else {identity: found}):
+        if number in images:
+            images[number] = dataclasses.replace(
+                images[number], layers=layers.count, layers_complete=layers.complete
+            )
+    return _with(trace, images)
 
 
 def was_dirty(trace: Trace) -> bool:
     """Whether an image was marked so before this run."""
-    return any(facts.get("dirty_before") is True for facts in trace.meta.images.values())
+    return any(image.dirty_before is True for image in trace.meta.images.values())
 
 
-def _with_facts(trace: Trace, facts: dict[Identity, dict[str, object]], known: bool) -> Trace:
-    """known: only of images of which the trace has facts already."""
-    images = dict(trace.meta.images)
+def _numbers(trace: Trace, facts: dict[Identity, Fact]) -> Iterator[tuple[int, Fact]]:
+    """The number of each file of the trace of which there is a fact, and that."""
     columns = (trace.files[name].tolist() for name in ("device", "inode"))
-    for number, one in enumerate(zip(*columns, strict=True)):
-        if one in facts and (str(number) in images or not known):
-            images[str(number)] = images.get(str(number), {}) | facts[one]
+    for number, identity in enumerate(zip(*columns, strict=True)):
+        if identity in facts:
+            yield number, facts[identity]
+
+
+def _with(trace: Trace, images: dict[int, ImageFacts]) -> Trace:
     return dataclasses.replace(trace, meta=dataclasses.replace(trace.meta, images=images))

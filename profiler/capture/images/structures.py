@@ -6,10 +6,10 @@ names as its backing file, nothing else is touched.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ import pandas as pd
 from profiler.calls import LARGEST
 from profiler.capture.images.files import Identity, as_disks, asked, open_known
 from profiler.capture.images.remote import remote
+from profiler.facts.images import ImageFacts, from_facts
 from profiler.images import formats
 from profiler.images.chain import Link, Opened, chain
 from profiler.images.map import MAX_RANGES, Map
@@ -29,7 +30,7 @@ MAX_PROBED = 64
 """Of so many files, those with the most bytes read, the first bytes are looked at."""
 
 
-def structures(trace: Trace) -> tuple[pd.DataFrame, dict[str, Any], tuple[str, ...]]:
+def structures(trace: Trace) -> tuple[pd.DataFrame, dict[int, ImageFacts], tuple[str, ...]]:
     """The structures of the disk images that were read: a table of `trace.STRUCTURE_COLUMNS`; facts of each
     image as of `Meta.images`; and notes.
 
@@ -93,10 +94,10 @@ def structures(trace: Trace) -> tuple[pd.DataFrame, dict[str, Any], tuple[str, .
     for identity, (_, found) in maps.items():
         shown = show_path(trace.files["path"].iloc[known[identity]])
         notes.update(dict.fromkeys(f"{shown}: {note}" for note in found.notes))
-    images = {}
+    images: dict[int, ImageFacts] = {}
     for one, (_, found) in maps.items():
         front, part = fronts.get(one, (None, False))
-        images[str(known[one])] = _image_facts(found, None if front is None else known[front], part)
+        images[known[one]] = _image_facts(found, None if front is None else known[front], part)
     return made, images, (*remote(trace), *notes, *cut)
 
 
@@ -125,13 +126,14 @@ def _is_behind(one: Identity, front: Identity, fronts: dict[Identity, tuple[Iden
     return False
 
 
-def _image_facts(found: Map, front: int | None, part: bool) -> dict[str, Any]:
-    """What the image says of itself. in_front: number of the file that names it. part: it holds data of that
-    one's own disk, as extents and external data files do, and not of one behind it."""
-    facts = {"format": found.format, **found.facts}
+def _image_facts(found: Map, front: int | None, part: bool) -> ImageFacts:
+    """What the image says of itself, and who is in front of it."""
     # an image may claim more than a trace can hold
-    facts = {name: min(value, LARGEST) if type(value) is int else value for name, value in facts.items()}
-    return facts if front is None else facts | {"in_front": front} | ({"part": True} if part else {})
+    facts = {
+        name: min(value, LARGEST) if type(value) is int else value for name, value in found.facts.items()
+    }
+    image = from_facts({"format": found.format, **facts}) or ImageFacts(found.format)
+    return dataclasses.replace(image, in_front=front, part=part)
 
 
 def _keep(maps: dict[Identity, tuple[bool, Map]], link: Link, declared: bool) -> None:

@@ -203,10 +203,10 @@ def _measured(folder: str) -> Device:
 
     found = calibrate(folder, MEASURED_FOR)
     fitted = fit(
-        found.reads, found.rates, span=found.span, capacity=found.facts["size_bytes"],
-        rotational=found.facts["rotational"], whole=False, fresh=bool(found.host["virtual"]),
+        found.reads, found.rates, span=found.span, capacity=found.facts.size_bytes,
+        rotational=found.facts.rotational, whole=False, fresh=bool(found.host.virtual),
     )  # fmt: skip
-    disk = show_path(str(found.facts["disk"] or "the device"))
+    disk = show_path(str(found.facts.disk or "the device"))
     return Device(
         "here", f"{disk} as it was just measured", "measured", fitted.kind, fitted.model, fitted.low_ratio,
         fitted.high_ratio, handoff_us=fitted.handoff_us, pause_us=fitted.pause_us,

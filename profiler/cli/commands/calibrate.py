@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from profiler.units import show_bytes, show_path, show_plural, show_seconds
 
 if TYPE_CHECKING:
     from profiler.calibration.measure import Measured
+    from profiler.facts import host
 
 
 @app.command(
@@ -74,9 +75,9 @@ def _calibrate(path: str, output: str, seconds: float, existing: bool, quiet: bo
 
     saved = output
 
-    def opened(facts: dict[str, Any]) -> None:
+    def opened(facts: host.Device) -> None:
         nonlocal saved
-        saved = output or f"{(facts['disk'] or 'device').replace('/', '-')}.toml"
+        saved = output or f"{(facts.disk or 'device').replace('/', '-')}.toml"
         if not saved.endswith(".toml"):
             raise ColdseekError(f"{show_path(saved)} does not end in .toml, so project would not find it")
         can_be_made(saved, path)
@@ -84,9 +85,9 @@ def _calibrate(path: str, output: str, seconds: float, existing: bool, quiet: bo
     with _bar(quiet) as progress:
         found = measure(path, seconds, progress, opened, existing)
     fitted = fit(
-        found.reads, found.rates, span=found.span, capacity=found.facts["size_bytes"],
-        rotational=found.facts["rotational"], whole=found.kind == "block device",
-        fresh=found.kind == "directory" and bool(found.host["virtual"]),
+        found.reads, found.rates, span=found.span, capacity=found.facts.size_bytes,
+        rotational=found.facts.rotational, whole=found.kind == "block device",
+        fresh=found.kind == "directory" and bool(found.host.virtual),
     )  # fmt: skip
     where = _where(found)
     command = f"coldseek calibrate {'--existing ' if existing else ''}{show_path(path)}"
@@ -96,7 +97,7 @@ def _calibrate(path: str, output: str, seconds: float, existing: bool, quiet: bo
     device = Device(
         name, title, source(fitted, circumstances), fitted.kind, fitted.model,
         fitted.low_ratio, fitted.high_ratio, handoff_us=fitted.handoff_us, pause_us=fitted.pause_us,
-        counts="bios" if holds(str(found.facts["disk_number"])) else "requests",
+        counts="bios" if holds(str(found.facts.disk_number)) else "requests",
     )  # fmt: skip
     text = to_toml(device)
     parse(text, name, show_path(saved))  # what is written can be read
@@ -123,7 +124,7 @@ def _where(found: Measured) -> str:
         "files": "files of",
         "block device": "a block device of",
     }
-    kernel = f"Linux {found.host['kernel']}"
+    kernel = f"Linux {found.host.kernel}"
     on = f", {found.filesystem}" if found.filesystem else ""
     rounds = f"{show_plural(found.rounds, 'round')} in {show_seconds(found.seconds)}"
     return f"{what[found.kind]} {show_bytes(found.size)} on {_disk(found)}{on}, {kernel}; {rounds}"
@@ -131,9 +132,9 @@ def _where(found: Measured) -> str:
 
 def _disk(found: Measured) -> str:
     facts = found.facts
-    named = facts["disk"] or "an unknown device"
-    words = [facts["model"] or "", show_bytes(facts["size_bytes"]) if facts["size_bytes"] else ""]
-    if found.host["virtual"]:
+    named = facts.disk or "an unknown device"
+    words = [facts.model or "", show_bytes(facts.size_bytes) if facts.size_bytes else ""]
+    if found.host.virtual:
         words.append("virtual")
     known = ", ".join(word for word in words if word)
     return f"{show_path(named)} ({show_path(known)})" if known else show_path(named)

@@ -13,12 +13,13 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from profiler.errors import ColdseekError
+from profiler.facts.runs import Run
 from profiler.files.owner import Owner, acting_as
 from profiler.machine.finish.finish import Finish
 from profiler.machine.page_cache.cache import Coldness, make_cold
@@ -39,38 +40,8 @@ _BLOCK = 512  # bytes; ru_inblock of getrusage(2) counts in these, whatever the 
 
 
 Running = Callable[[], Iterable[int]]
-Begin = Callable[[Residency | None], "Run"]
+Begin = Callable[[Residency | None], Run]
 """Begins a run that all is ready for, and waits for it; it is given what is cached right before."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a program that nobody traced. stderr: the end of what it wrote there, where that went
-    nowhere and the run failed.
-
-    Times in seconds; user_s, system_s and device_read_bytes are of the program and of every descendant that
-    was waited for. exit_status as a shell gives it: 128 + n for death by signal n. resident_before_bytes of
-    resident_checked_bytes of the files looked at were cached right before; None: not looked. copies: of
-    several at once each; the run itself is then all of them, and its time that of the slowest. blocked_s:
-    how long the program's first thread waited for block devices; None: the kernel keeps no account of it.
-    """
-
-    wall_s: float
-    exit_status: int
-    user_s: float
-    system_s: float
-    device_read_bytes: int
-    resident_before_bytes: int | None = None
-    resident_checked_bytes: int | None = None
-    stderr: str = ""
-    copies: tuple[Run, ...] = ()
-    blocked_s: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For `Meta.measured`; JSON-able."""
-        found = asdict(self)
-        del found["copies"]
-        return found | {"copies": [one.as_dict() for one in self.copies]} if self.copies else found
 
 
 @dataclass(frozen=True)
@@ -96,13 +67,9 @@ class Pairs:
     def all_warm(self) -> bool:
         """Whether every warm run found nearly all it read in memory."""
         return bool(self.warm) and all(
-            warm.device_read_bytes <= WARM_READ_SHARE * cold.device_read_bytes
+            (warm.device_read_bytes or 0) <= WARM_READ_SHARE * (cold.device_read_bytes or 0)
             for cold, warm in zip(self.cold, self.warm, strict=False)
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """For `Meta.measured`: {"cold": [RUN ...], "warm": [RUN ...]}, RUN as of `Run.as_dict`."""
-        return {"cold": [run.as_dict() for run in self.cold], "warm": [run.as_dict() for run in self.warm]}
 
 
 def run(
@@ -276,7 +243,13 @@ class _Used:
                 self._read_bytes += int(source.read().partition(b"\nread_bytes: ")[2].split()[0])
 
     def run(self, wall_s: float, exit_status: int) -> Run:
-        return Run(wall_s, exit_status, self._user_s, self._system_s, self._read_bytes)
+        return Run(
+            wall_s,
+            exit_status,
+            user_s=self._user_s,
+            system_s=self._system_s,
+            device_read_bytes=self._read_bytes,
+        )
 
 
 def _shell_status(status: int) -> int:

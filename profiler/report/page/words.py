@@ -12,7 +12,8 @@ from typing import Any
 from profiler.analysis.advice.options import Advice
 from profiler.analysis.advice.program_rules import CONTRIBUTORS
 from profiler.analysis.cost.costs import Cost
-from profiler.analysis.reads.untraced_runs import Run, median_s
+from profiler.analysis.reads.untraced_runs import median_s
+from profiler.facts.runs import Run
 from profiler.report import advice as advised
 from profiler.report.page.marks import MAX_NAME, Kinds
 from profiler.report.summary import FileSummary, Summary

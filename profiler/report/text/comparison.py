@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from profiler.analysis.reads.untraced_runs import Run, copies_of, mean_s, median_s
+from profiler.analysis.reads.untraced_runs import mean_s, median_s
+from profiler.facts.runs import Run
 from profiler.report.comparison import Comparison, Side
 from profiler.report.summary import Summary
 from profiler.report.text.facts import (
@@ -73,8 +74,8 @@ def compared(comparison: Comparison) -> list[str]:
     lines = [head] if comparison.is_pair else []
     if comparison.ratio is not None and first.median_s is not None and second.median_s is not None:
         times = f"{comparison.ratio:.{1 if comparison.ratio >= 0.1 else 3}f} times as long {first.name}"
-        copies = copies_of(first.summary.meta)
-        several = copies > 1 and copies == copies_of(second.summary.meta)
+        copies = first.summary.meta.copies.count
+        several = copies > 1 and copies == second.summary.meta.copies.count
         both = (
             f"{show_seconds(first.median_s)} {first.name}, {show_seconds(second.median_s)} {second.name}: "
         )
@@ -148,7 +149,7 @@ def _slowdown(page: Page, side: Side) -> None:
     wall = side.summary.meta.wall_s
     if wall is not None:
         whose = "" if side.slowdown and side.slowdown < SLOWER else "; the tracer's time, not the program's"
-        one = ", of one start alone" if copies_of(side.summary.meta) > 1 else ""
+        one = ", of one start alone" if side.summary.meta.copies.count > 1 else ""
         page.row("traced", f"{side.name}{one}: {show_seconds(wall)}{tracing(side.slowdown)}{whose}", DIM)
 
 
@@ -168,7 +169,7 @@ def _side_by_side(page: Page, comparison: Comparison) -> None:
     for label, a, b in _observed_of_both(one, two):
         page.cells(label, [(a, 14), (b, 14), ("observed", 0)])
     if comparison.is_pair:
-        here = comparison.first.runs, comparison.second.runs, copies_of(one.meta)
+        here = comparison.first.runs, comparison.second.runs, one.meta.copies.count
         projected(page, one.projections, here)
     else:
         page.blank()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
-from profiler.analysis.reads.untraced_runs import Run
+from profiler.facts.runs import Run
 from profiler.report.summary import Summary
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, Page
 from profiler.report.verdict.failures import LOUD as FAILED

@@ -12,7 +12,7 @@ from profiler.analysis.cost.below_the_program import DeviceRequests, FileBrought
 from profiler.analysis.reads.access import PATTERNS
 from profiler.analysis.reads.readers import Reader
 from profiler.analysis.reads.readers import label as reader_label
-from profiler.analysis.reads.untraced_runs import copies_of, mean_s, median_s
+from profiler.analysis.reads.untraced_runs import mean_s, median_s
 from profiler.report.contents import tables
 from profiler.report.summary import FileSummary, Others, StructureSummary, Summary
 from profiler.report.text.facts import about, resident, runs_facts, tracing, unseen, verdict, warnings
@@ -63,7 +63,7 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     page.blank()
     _measured(page, summary)
     page.blank()
-    here = summary.cold, summary.warm, copies_of(summary.meta)
+    here = summary.cold, summary.warm, summary.meta.copies.count
     projected(page, summary.projections, here)
     page.blank()
     unseen(page, [summary.meta], None)

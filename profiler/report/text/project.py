@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from profiler.analysis.reads.untraced_runs import Run, median_s
+from profiler.analysis.reads.untraced_runs import median_s
 from profiler.analysis.simulation.projection import Projection
+from profiler.facts.runs import Run
 from profiler.report.text.page import DIM, GAP, WARN, WIDTH, Page
 from profiler.report.verdict import at_once, one_piece
 from profiler.units import show_bytes, show_count, show_percent, show_plural, show_seconds

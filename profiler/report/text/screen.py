@@ -14,7 +14,7 @@ from rich.text import Text
 from profiler.analysis.cost.charges import usual_device
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import WallTime
-from profiler.analysis.reads.untraced_runs import copies_of, median_s
+from profiler.analysis.reads.untraced_runs import median_s
 from profiler.analysis.simulation.projection import Projection
 from profiler.report.summary import Summary
 from profiler.report.text import picture
@@ -210,7 +210,7 @@ def _here(summary: Summary) -> str:
     waited = at_once.waited(summary.cold, summary.warm, False)
     if cold is None or warm is None or waited is None:
         return ""
-    if summary.projections and summary.projections[0].copies != copies_of(summary.meta):
+    if summary.projections and summary.projections[0].copies != summary.meta.copies.count:
         return ""
     return f"{show_seconds(waited)}, measured: {show_seconds(cold)} cold, {show_seconds(warm)} warm"
 

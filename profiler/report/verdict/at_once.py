@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from profiler.analysis.reads.untraced_runs import Run, mean_s, median_s
+from profiler.analysis.reads.untraced_runs import mean_s, median_s
 from profiler.analysis.simulation.sharing import Sharing
+from profiler.facts.runs import Run
 from profiler.units import show_bytes, show_path, show_plural, show_seconds
 
 MAX_OWN = 3

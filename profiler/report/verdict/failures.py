@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from profiler.analysis.reads.untraced_runs import Run, first_status
+from profiler.analysis.reads.untraced_runs import first_status
+from profiler.facts.runs import Run
 from profiler.report.summary import Summary
 from profiler.trace import Meta
 from profiler.units import show_path, show_status

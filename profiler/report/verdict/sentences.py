@@ -9,7 +9,7 @@ from profiler.analysis.advice.program_rules import CONTRIBUTORS
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import WallTime
 from profiler.analysis.reads.access import Totals
-from profiler.analysis.reads.untraced_runs import copies_of, median_s
+from profiler.analysis.reads.untraced_runs import median_s
 from profiler.analysis.simulation.projection import Projection
 from profiler.report.focus import STANDS_OUT
 from profiler.report.summary import FileSummary, Stride, Summary
@@ -49,7 +49,7 @@ def verdict(summary: Summary) -> list[str]:
 
 def first_line(summary: Summary) -> str:
     """Where the cold time goes, and whether it is the disk at all."""
-    copies, line = copies_of(summary.meta), _whether_the_disk(summary)
+    copies, line = summary.meta.copies.count, _whether_the_disk(summary)
     return f"{copies:,} starts at once, the slowest: {line[0].lower()}{line[1:]}" if copies > 1 else line
 
 
