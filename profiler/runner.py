@@ -35,8 +35,7 @@ METADATA = "metadata"  # the kind of a device that is read for the file system o
 
 AT_ONCE = 32  # threads, so requests that are queued: as many as SATA takes (NCQ)
 AT_ONCE_BESIDE = 4  # beside a start, whose own requests are to find room in the queue
-PIECE = 2 * 2**20  # bytes read at a time, between multiples of that: a huge page
-ANNOUNCED = 2**20  # bytes announced at a time: of more, what the device takes at once is announced, no more
+PIECE = 2**20  # bytes announced and read at a time: of more, only what one request may hold is announced
 ROUND = 8 * 2**20  # bytes of which the order of the device is kept where what is needed first comes first
 
 MOST_BYTES = 256 * 2**20  # of a plan: some ten million stretches
@@ -188,14 +187,12 @@ class Reading:
         self._opening = [_thread.allocate_lock() for _ in files]  # to open one waits for the device
         self._open: dict[int, tuple[int | None, str]] = {}
         self._left: dict[int, int] = {}  # pieces of a file
-        stretches = [stretch for stretch in stretches if stretch[2]]
-        for file, offset, size, _ in stretches:
-            first, last = offset // PIECE, (offset + size - 1) // PIECE
-            self._left[file] = self._left.get(file, 0) + last - first + 1
+        for file, _, size, _ in stretches:
+            self._left[file] = self._left.get(file, 0) - (-size // PIECE)
         self._work = (
-            (file, begin, min(PIECE - begin % PIECE, offset + size - begin))
+            (file, begin, min(PIECE, offset + size - begin))
             for file, offset, size, _ in stretches
-            for begin in (offset, *range(offset - offset % PIECE + PIECE, offset + size, PIECE))
+            for begin in range(offset, offset + size, PIECE)
         )
 
     def run(self, at_once: int) -> None:
@@ -215,21 +212,19 @@ class Reading:
     def _reader(self, ended: "_thread.LockType") -> None:
         try:
             nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-            pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             while not self._stopped and (self._until is None or time.monotonic() < self._until):
                 with self._lock:
                     piece = next(self._work, None)
                 if piece is None:
                     break
-                self._piece(*piece, nowhere, pipe[1])
-            for descriptor in (nowhere, *pipe):
-                os.close(descriptor)
+                self._piece(*piece, nowhere)
+            os.close(nowhere)
         except Exception as error:  # in a thread nobody would see it
             self._failed, self._stopped = error, True
         finally:
             ended.release()
 
-    def _piece(self, file: int, offset: int, size: int, nowhere: int, anywhere: int) -> None:
+    def _piece(self, file: int, offset: int, size: int, nowhere: int) -> None:
         with self._opening[file]:
             if file not in self._open:
                 self._open[file] = open_known(self._files[file])
@@ -237,7 +232,7 @@ class Reading:
         got = 0
         if descriptor is not None:
             try:
-                got = bring(descriptor, offset, size, nowhere, anywhere)
+                got = bring(descriptor, offset, size, nowhere)
             except OSError as error:
                 why = f"cannot be read ({error.strerror})"
         with self._lock:
@@ -250,19 +245,15 @@ class Reading:
             os.close(descriptor)
 
 
-def bring(descriptor: int, offset: int, size: int, nowhere: int, anywhere: int) -> int:
+def bring(descriptor: int, offset: int, size: int, nowhere: int) -> int:
     """Have a piece in the page cache, and wait until it is there; gives its bytes, fewer at the end of the
     file.
 
-    A whole huge page is asked for by a fault, the rest is announced: the kernel makes requests as large as
-    the device takes of either, for those pages that are not there. That promises nothing. So it is sent to
-    `nowhere`, /dev/null opened for writing, which waits for each page, and copies none. anywhere: a pipe to
-    write to.
+    It is announced first: the kernel makes requests as large as the device takes, for those pages that are
+    not there. That promises nothing. So it is sent to `nowhere`, /dev/null opened for writing, which waits
+    for each page, and copies none.
     """
-    if size == PIECE:
-        _fault(descriptor, offset, anywhere)
-    for begin in range(offset, offset + size, ANNOUNCED):
-        os.posix_fadvise(descriptor, begin, min(ANNOUNCED, offset + size - begin), os.POSIX_FADV_WILLNEED)
+    os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_WILLNEED)
     got = 0
     while got < size:
         try:
@@ -275,23 +266,6 @@ def bring(descriptor: int, offset: int, size: int, nowhere: int, anywhere: int) 
             break
         got += count
     return got
-
-
-def _fault(descriptor: int, offset: int, anywhere: int) -> None:
-    """Have the kernel read a huge page as one folio (do_sync_mmap_readahead in mm/filemap.c), which lies in
-    one piece of memory: of single pages a request holds as many as the device takes segments, 64 to 256. The
-    byte is written to a pipe for the fault to happen in the kernel, where other threads run on meanwhile,
-    and no signal ends all."""
-    import mmap  # a module to be read from the disk: only if need be
-
-    try:
-        with mmap.mmap(descriptor, PIECE, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset) as mapped:
-            mapped.madvise(mmap.MADV_RANDOM)  # or the next huge page comes too
-            mapped.madvise(mmap.MADV_HUGEPAGE)
-            with memoryview(mapped) as view, view[:1] as byte:
-                os.write(anywhere, byte)
-    except (OSError, ValueError, AttributeError):
-        return  # no huge pages, or the file ends before: it is read as all else
 
 
 def prefetch(
