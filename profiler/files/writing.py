@@ -81,8 +81,9 @@ def place_of(path: str | os.PathLike[str], follow: bool = True) -> Iterator[tupl
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], follow: bool = True) -> Iterator[BinaryIO]:
-    """Give a new file to write to; it takes the name `path` on success and is gone on failure.
+def replacing(path: str | os.PathLike[str], follow: bool = True, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Give a new file to write to; it takes the name `path` on success and is gone on failure. mode: of a
+    new file, less what the umask takes.
 
     Under sudo it becomes that of the user who called it; where it replaces what a link names, it has the
     owner and the mode of that. Raises ColdseekError, naming `path`, in place of OSError, and as
@@ -98,7 +99,7 @@ def replacing(path: str | os.PathLike[str], follow: bool = True) -> Iterator[Bin
                     file.flush()
                     # Not before it is written: in /tmp not even root may open another's file for that
                     # (fs.protected_regular).
-                    _own(handle, None)
+                    _own(handle, None, mode)
                     if not temporary:
                         with reaching_as(user), contextlib.suppress(FileExistsError):
                             _link(handle, place, name)
@@ -108,7 +109,7 @@ def replacing(path: str | os.PathLike[str], follow: bool = True) -> Iterator[Bin
                             _link(handle, place, temporary)
                     former = _linked(path, name, place) if follow else None
                     if former is not None:
-                        _own(handle, former)
+                        _own(handle, former, mode)
                 with reaching_as(user):
                     os.replace(temporary, name, src_dir_fd=place, dst_dir_fd=place)
                 temporary = ""
@@ -153,14 +154,14 @@ def _linked(path: str | os.PathLike[str], name: str, place: int) -> os.stat_resu
     return None
 
 
-def _own(handle: int, former: os.stat_result | None) -> None:
+def _own(handle: int, former: os.stat_result | None, mode: int) -> None:
     if former is None:
-        os.fchmod(handle, 0o666 & ~_umask())
+        os.fchmod(handle, mode & ~_umask())
         give(handle, invoker())
         return
     with contextlib.suppress(OSError):  # not root: it stays the caller's
         os.fchown(handle, former.st_uid, former.st_gid)
-    os.fchmod(handle, stat.S_IMODE(former.st_mode) & 0o777)
+    os.fchmod(handle, stat.S_IMODE(former.st_mode) & 0o777 | mode & 0o100)
 
 
 def _cannot_write(target: str, error: OSError) -> ColdseekError:

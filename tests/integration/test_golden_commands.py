@@ -119,6 +119,10 @@ def test_prefetch_says_what_it_said(disk_directory: Path) -> None:
     done, shown = (coldseek("prefetch", "a", *words, cwd=disk_directory) for words in ((), ("--dry-run",)))
     page = Page(other=r" *#  #  ", optional=r"coldseek: (left out|/dev/)")
     assert re.search(r"^ +[\d.]+ KiB +\d+  /.*/data$", shown.stdout, re.MULTILINE)
+    shown.stdout, pays = re.split(
+        r"^(?=Does not pay|projected)", shown.stdout, maxsplit=1, flags=re.MULTILINE
+    )
+    assert re.search(r"^projected +waits +cold +plan \+ start +beside$", pays, re.MULTILINE)
     compared("prefetch", page, shown, done.stderr)
 
 

@@ -68,9 +68,10 @@ def prefetched() -> None:
         facts = os.stat(name)
         known = device_name(facts.st_dev), facts.st_ino, facts.st_size, facts.st_mtime_ns
         files.append(KnownFile(os.fsencode(name), "regular", *known))
-    plan = Plan(tuple(files), ((0, 0, 2 * MIB), (0, 8 * MIB, 65536), (1, 0, 4096)))
+    plan = Plan(tuple(files), ((0, 0, 2 * MIB, 0), (0, 8 * MIB, 65536, 1), (1, 0, 4096, 2)))
     prefetch.show(plan)
-    got = Prefetched(2 * MIB + 65536 + 4096, (Changed(b"/dev/sda", "Permission denied"),))
+    denied = Changed(b"/dev/sda", "cannot be read (Permission denied)")
+    got = Prefetched(2 * MIB + 65536 + 4096, 2 * MIB, (denied,))
     for line in prefetch.done(plan, got, 0.0573):
         say(line)
 

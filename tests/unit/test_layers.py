@@ -20,6 +20,8 @@ SHARED = {
     "facts",
     "calls",
     "plan",
+    "runner",
+    "runner_main",
     "errors",
     "files",
     "units",

@@ -27,12 +27,13 @@ from profiler.errors import NOT_READY, ColdseekError
 from profiler.facts.images import ImageFacts
 from profiler.facts.structures import DATA, roles_of
 from profiler.facts.values import known
+from profiler.runner import PIECE
 from profiler.trace import Meta, Trace
 from profiler.units import show_bytes, show_path, show_plural, show_status
 
 MIB = 2**20
 
-_PREFETCHED = 2 * MIB  # the pieces of machine/page_cache/prefetch.py
+_PREFETCHED = PIECE
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@ order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import PAGE, fresh, spans, to_pages
 from profiler.analysis.simulation.placement import place
-from profiler.errors import UsageError
+from profiler.errors import ColdseekError, UsageError
 from profiler.trace import DATA_KINDS, Trace
 
 ORDERS = ("device", "time")
@@ -19,11 +22,21 @@ GAP = 512 * 1024
 takes about 4 ms, where a request of its own costs a turn and more (8 ms); where every request counts alike
 it saves one of two. A fast device pays for it with a few percent more bytes."""
 
-COLUMNS = ("file", "offset", "size", "device", "device_offset")
+MAX_PAGES = 2**26
+"""256 GiB; single pages of more would take gigabytes of memory."""
+
+COLUMNS = ("file", "offset", "size", "device", "device_offset", "time_ns")
 
 
-def plan(trace: Trace, order: str = "device", gap: int = GAP, metadata: bool = True) -> pd.DataFrame:
-    """Stretches to read, one row each: COLUMNS, in bytes; device_offset where they lie, as far as is known.
+def plan(
+    trace: Trace,
+    order: str = "device",
+    gap: int = GAP,
+    metadata: bool = True,
+    wanted: Callable[[pd.DataFrame], npt.NDArray[np.bool_]] | None = None,
+) -> pd.DataFrame:
+    """Stretches to read, one row each: COLUMNS, in bytes; device_offset where they lie, as far as is known;
+    time_ns: when the start first read of it.
 
     It holds every page that a read got, at which a mapping was looked up, and that was observed to be
     brought in; whole pages, none twice, up to the end of each file. Left out are reads past the page cache
@@ -36,10 +49,13 @@ def plan(trace: Trace, order: str = "device", gap: int = GAP, metadata: bool = T
     without it no file can be opened.
 
     order: "device", by place on the device; "time", as the start read them. Raises UsageError for any other.
+
+    wanted: which of these single pages (columns file, offset) are to be in it; None: all.
     """
     if order not in ORDERS:
         raise UsageError(f"no order named {order!r}; there are {', '.join(ORDERS)}")
-    pages = _pages(trace, DATA_KINDS)
+    pages = _pages(trace, DATA_KINDS) if wanted is None else single_pages(trace)
+    pages = pages if wanted is None else pages[wanted(pages)].reset_index(drop=True)
     placed = place(pages, trace.files, trace.extents).requests
     placed = placed.sort_values(["device", "device_offset"], kind="stable", ignore_index=True)
     merged = _merged(placed, gap)
@@ -54,6 +70,20 @@ def plan(trace: Trace, order: str = "device", gap: int = GAP, metadata: bool = T
     return merged[list(COLUMNS)]
 
 
+def single_pages(trace: Trace) -> pd.DataFrame:
+    """Each page of data that a plan of this trace holds, once, as rows of requests. Raises ColdseekError for
+    more than MAX_PAGES."""
+    pages = _pages(trace, DATA_KINDS)
+    count = pages["size"].to_numpy(np.int64) // PAGE
+    if float(count.sum(dtype=np.float64)) > MAX_PAGES:
+        raise ColdseekError(f"this start reads more than {MAX_PAGES:,} pages, too many to be told apart")
+    row = np.repeat(np.arange(len(pages)), count)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    return pages.iloc[row].assign(
+        offset=pages["offset"].to_numpy(np.int64)[row] + number * PAGE, size=PAGE
+    ).reset_index(drop=True)  # fmt: skip
+
+
 def written(trace: Trace) -> list[int]:
     """Numbers of the regular files that the start itself wrote, in order: they are not what they were when
     it began. A block device is the same device all the time."""
@@ -63,8 +93,14 @@ def written(trace: Trace) -> list[int]:
 
 
 def _pages(trace: Trace, kinds: tuple[str, ...]) -> pd.DataFrame:
-    """What was touched of files of these kinds, each page once, as rows of requests."""
-    touched = _touched(trace, kinds)
+    """What was touched of files of these kinds, or brought in for that, each page once, as rows of
+    requests."""
+    mapped = trace.events[(trace.events["op"] == "present").to_numpy(bool)]
+    return _once(_touched(trace, kinds, [trace.layer("cache"), mapped]))
+
+
+def _once(touched: pd.DataFrame) -> pd.DataFrame:
+    """Each page at its first touch, as rows of requests."""
     pieces = fresh(*(touched[name].to_numpy(np.int64) for name in ("file", "start", "end")))
     rows = touched.iloc[pieces.row]
     return pd.DataFrame(
@@ -78,12 +114,30 @@ def _pages(trace: Trace, kinds: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def _touched(trace: Trace, kinds: tuple[str, ...]) -> pd.DataFrame:
-    """Whole pages of files of these kinds, in the order of time: file, start, end (bytes), time_ns."""
-    reads = trace.reads()
+def ranges(trace: Trace) -> tuple[pd.DataFrame, str]:
+    """What the program itself touched of its files - not what was read ahead for it - in the order of the
+    first touch: columns file, offset, size (bytes), time_ns; neighbours that were touched one after another
+    are one. And what tells of mapped pages: "faults", which tell of each page that was not mapped yet, or
+    "page tables"."""
     cache = trace.layer("cache")
-    mapped = trace.events[(trace.events["op"] == "present").to_numpy(bool)]
-    rows = pd.concat([reads[~reads["direct"].to_numpy(bool)], cache, mapped], ignore_index=True)
+    faults = cache[(cache["op"] == "fault").to_numpy(bool)]
+    present = trace.events[(trace.events["op"] == "present").to_numpy(bool)]
+    mapped, source = (faults, "faults") if len(faults) else (present, "page tables")
+    rows = _once(_touched(trace, DATA_KINDS, [mapped]))
+    file, offset, size = (rows[name].to_numpy(np.int64) for name in ("file", "offset", "size"))
+    goes_on = (file[1:] == file[:-1]) & (offset[1:] == offset[:-1] + size[:-1])
+    group = np.cumsum(np.append(True, ~goes_on)[: len(rows)])
+    joined = rows.groupby(group, sort=True).agg(
+        file=("file", "first"), offset=("offset", "first"), size=("size", "sum"), time_ns=("time_ns", "min")
+    )
+    return joined.reset_index(drop=True), source
+
+
+def _touched(trace: Trace, kinds: tuple[str, ...], more: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Whole pages of files of these kinds, of reads and of `more` events, in the order of time: file, start,
+    end (bytes), time_ns."""
+    reads = trace.reads()
+    rows = pd.concat([reads[~reads["direct"].to_numpy(bool)], *more], ignore_index=True)
     files = trace.files
     in_memory = files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool)
     wanted = files["kind"].isin(kinds).to_numpy(bool) & ~in_memory

@@ -28,6 +28,8 @@ from profiler.cli.options import (
     finish_of,
 )
 from profiler.cli.output import Progress, can_be_made, command_line, keep, say, sum_up
+from profiler.cli.traces import SUFFIX
+from profiler.errors import UsageError
 from profiler.files.owner import Owner, invoker
 from profiler.units import show_seconds
 
@@ -71,6 +73,15 @@ def record(
         ),
     ] = "",
     evict: EVICT = "auto",
+    repeat: Annotated[
+        int,
+        typer.Option(
+            help="Record so many runs, as NAME.1.trace.parquet and so on; see coldseek prefetch --in.",
+            metavar="N",
+            min=1,
+            max=1000,
+        ),
+    ] = 1,
     targets: WITH = None,
     until: UNTIL = None,
     seconds: FOR = None,
@@ -88,16 +99,43 @@ def record(
     then, and with 124 where --timeout ran out.
     """
     words = command_line(command)
-    finish = finish_of(until, seconds, timeout, stop, grace)
+    finish_of(until, seconds, timeout, stop, grace)  # what is wrong with it is said before the first run
+    if repeat > 1 and (until or seconds is not None) and not stop:
+        raise UsageError("--repeat would start it again while it runs; end each run with --stop")
     path = output or os.path.basename(words[0]) + ".trace.parquet"
-    can_be_made(path, follow=bool(output))
+    paths = [path] if repeat == 1 else [_numbered(path, number) for number in range(1, repeat + 1)]
+    for name in paths:
+        can_be_made(name, follow=bool(output))
     from profiler.capture import leaving
-    from profiler.machine.finish.finish import TIMED_OUT
-    from profiler.machine.processes.halt import Halt
 
     leaving.step_behind()
     if cache == "cold":
         load_ahead(RECORD)
+    statuses = []
+    for name in paths:
+        finish = finish_of(until, seconds, timeout, stop, grace)
+        statuses.append(
+            _run(
+                words, name, bool(output), tracer, cache, evict, finish, targets, guest_files, as_root, quiet
+            )
+        )
+    raise typer.Exit(next(filter(None, statuses), 0))
+
+
+def _numbered(path: str, number: int) -> str:
+    """boot.trace.parquet, 2 -> boot.2.trace.parquet"""
+    base = path.removesuffix(SUFFIX)
+    return f"{base}.{number}{path[len(base) :]}"
+
+
+def _run(
+    words: list[str], path: str, is_named: bool, tracer: str, cache: str, evict: str, finish: Finish | None,
+    targets: list[str] | None, guest_files: bool, as_root: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Record a run and save it; gives the exit status. is_named: the user chose the path."""
+    from profiler.capture import leaving
+    from profiler.machine.finish.finish import TIMED_OUT
+    from profiler.machine.processes.halt import Halt
     from profiler.studies.record import record as run
 
     saved = False
@@ -122,7 +160,7 @@ def record(
 
                     trace = with_guest_files(trace)
                 progress.clear()
-                keep(trace, path, follow=bool(output))
+                keep(trace, path, follow=is_named)
                 saved = True
         except KeyboardInterrupt as error:
             if not saved:
@@ -135,8 +173,8 @@ def record(
     if not quiet:
         sum_up(trace, path)
     if finish is not None and finish.reason == "timeout":
-        raise typer.Exit(TIMED_OUT)
-    raise typer.Exit(_exit_status(trace, left.signal))
+        return TIMED_OUT
+    return _exit_status(trace, left.signal)
 
 
 def _how_it_ended(finish: Finish, trace: Trace) -> str:
