@@ -22,6 +22,7 @@ SHARED = {
     "plan",
     "errors",
     "files",
+    "iolog",
     "units",
     "version",
 }  # the contracts, open to all
