@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import Ints
 from profiler.analysis.simulation.placement import SPACE
-from profiler.analysis.simulation.projection import requests
+from profiler.analysis.simulation.projection import project, requests
+from profiler.calls import READ_OPS
 from profiler.devices.model import Device
 from profiler.errors import ColdseekError
+from profiler.facts.replays import Replay
 from profiler.trace import Trace
 
 SECTOR = 512
 """Reads past the page cache begin and end at multiples of it (open(2), O_DIRECT)."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a device is projected to take for the reads of a replay. low_s, high_s: the device's own band."""
+
+    device: str
+    seconds: float
+    low_s: float
+    high_s: float
+
+
 COLUMNS = ("time_ns", "file", "offset", "size")
 
 
@@ -85,3 +103,45 @@ def expected_s(device: Device, offsets: Ints, sizes: Ints, times_ns: Ints | None
     arrivals = np.concatenate([[0.0], np.cumsum(idle)[:-1]]) + np.arange(len(idle)) * 1e-9
     service = device.serve(offsets, sizes, arrivals)
     return float(np.maximum(np.maximum(service.latency, service.occupied), gap).sum())
+
+
+def expected(
+    trace: Trace, reads: pd.DataFrame, measured: Replay, devices: Sequence[Device]
+) -> list[Expected]:
+    """What each device takes for the reads of `replayed`, where they were measured to lie, or in order of
+    their file offsets where that is not known. Of calls with pauses nothing is projected."""
+    if measured.layer == "syscall":
+        return [] if measured.pauses else [_of_calls(trace, device) for device in devices]
+    sizes = reads["size"].to_numpy(np.int64)
+    offsets = reads["offset"].to_numpy(np.int64) if measured.offsets is None else measured.offsets
+    times = reads["time_ns"].to_numpy(np.int64) if measured.pauses else None
+    made = []
+    for device in devices:
+        seconds = expected_s(device, offsets, sizes, times)
+        made.append(Expected(device.name, seconds, seconds * device.low_ratio, seconds * device.high_ratio))
+    return made
+
+
+def _of_calls(trace: Trace, device: Device) -> Expected:
+    """The calls one after another without a pause, through a page cache that reads ahead. What is read
+    otherwise, through mappings say, is left out, as in the replay."""
+    events = trace.events
+    calls = events[(events["layer"] == "syscall") & events["op"].isin(READ_OPS)].reset_index(drop=True)
+    # the observed misses and requests are of the mappings too
+    meta = dataclasses.replace(trace.meta, tracer="", unseen=("readahead",))
+    cold = requests(dataclasses.replace(trace, meta=meta, events=calls), lookups=False)
+    at_once = cold.requests.assign(issued_s=0.0, needed_s=0.0)
+    result = project(dataclasses.replace(cold, requests=at_once), device)
+    return Expected(device.name, result.seconds, result.low_s, result.high_s)
+
+
+def recorded_extents(trace: Trace, reads: pd.DataFrame) -> int | None:
+    """Pieces that the files of the reads lay in when they were recorded; None: not known of all."""
+    used = np.unique(reads["file"].to_numpy(np.int64))
+    used = used[used < len(trace.files)]
+    rows = trace.extents[trace.extents["file"].isin(used)].sort_values(["file", "logical"])
+    if not len(used) or len(np.unique(rows["file"])) < len(used):
+        return None
+    file, physical, length = (rows[name].to_numpy(np.int64) for name in ("file", "physical", "length"))
+    follows = (file[1:] == file[:-1]) & (physical[1:] == physical[:-1] + length[:-1])
+    return len(rows) - int(follows.sum())
