@@ -43,7 +43,9 @@ def test_a_name_that_fio_would_misread_is_refused(name: str) -> None:
         list(iolog([name], []))
 
 
-@pytest.mark.parametrize("read", [(0, 0, -1, 1), (0, 0, 0, 0), (0, 0, 0, 2**32), (0, -1, 0, 1), (-1, 0, 0, 1)])
+@pytest.mark.parametrize(
+    "read", [(0, 0, -1, 1), (0, 0, 0, 0), (0, 0, 0, 2**32), (0, -1, 0, 1), (-1, 0, 0, 1)]
+)
 def test_a_read_out_of_bounds_is_refused(read: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="no read"):
         list(iolog(["f0"], [read]))
