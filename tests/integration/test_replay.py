@@ -1,4 +1,4 @@
-"""coldseek replay, by the real fio: on files, on a read-only block device, on a disk that is held; killed."""
+"""coldseek replay, by the real fio: on files, a read-only block device, a disk that is held; killed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ import pytest
 from conftest import PATIENCE_S, ROOT, need_root, need_tool
 from small_programs import until
 
-sys.path[:0] = [str(ROOT / "tests" / "unit"), str(ROOT / "scripts")]
-import throttle
-from made import MIB, trace
-
 from profiler.files.traces import save
 from profiler.trace import FileFacts
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import throttle
+
+sys.path.insert(0, str(ROOT / "tests" / "unit"))
+from made import MIB, trace
 
 STEP = 65536
 

@@ -11,7 +11,8 @@ from typer.models import OptionInfo
 from profiler.cli import _register, app
 
 OTHERS = {
-    ("--copies", "project"), ("--for", "attach"), ("--for", "calibrate"), ("--runs", "advise"), ("--runs", "replay"),
+    ("--copies", "project"), ("--for", "attach"), ("--for", "calibrate"), ("--runs", "advise"),
+    ("--runs", "replay"),
     ("--quiet", "calibrate"),
     ("--format", "report"), ("--format", "compare"),  # which make pages, too
 }  # fmt: skip
