@@ -22,12 +22,12 @@ from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import Answer, WallTime
 from profiler.analysis.reads.readers import Reader
 from profiler.analysis.reads.untraced_runs import first_status, mean_s, median_s
+from profiler.analysis.replayed import Replayed
 from profiler.analysis.simulation.projection import Projection
 from profiler.analysis.simulation.sharing import Sharing
 from profiler.facts import host
 from profiler.facts.runs import Run
 from profiler.report.comparison import Comparison, Side
-from profiler.report.replayed import Replayed
 from profiler.report.summary import FileSummary, Summary, Task
 from profiler.report.verdict.sentences import verdict
 

@@ -16,11 +16,11 @@ import pandas as pd
 from profiler.errors import ColdseekError
 from profiler.facts.replays import Played, Replay
 from profiler.iolog import iolog
-from profiler.machine import allocated, fio
 from profiler.machine.mounts import MEMORY_FILESYSTEMS, filesystem_of
 from profiler.machine.page_cache.cache import evict
 from profiler.machine.page_cache.residency import residency
 from profiler.machine.processes.scratch import Scratch
+from profiler.machine.replay import allocated, fio
 from profiler.units import device_name, show_bytes, show_count, show_path
 
 Ints = npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ def replay(
     """Make the reads again on `place`, `runs` times, one after another.
 
     reads: time_ns, file, offset, size, in order; sizes: bytes of each file; both of
-    `simulation.replayed.replayed`. layer: "device": past the page cache; "syscall": through it, with what
+    `analysis.replayed`. layer: "device": past the page cache; "syscall": through it, with what
     the kernel reads ahead, all of it dropped before. pauses: at the recorded distances, where the disk keeps
     up. tell: what comes now, in words. Raises ColdseekError.
     """
@@ -81,21 +81,21 @@ def replay(
         offsets: Ints | None
         if on_device:
             reads, folded = _onto_device(reads, place)
-            os.symlink(os.path.realpath(place), os.path.join(scratch.path, "f0"))
+            os.symlink(os.path.realpath(place), os.path.join(scratch.inside, "f0"))
             names, offsets = ["f0"], reads["offset"].to_numpy(np.int64)
         else:
-            names, reads, offsets, written, extents = _onto_files(reads, sizes, scratch.path, layer, tell)
+            names, reads, offsets, written, extents = _onto_files(reads, sizes, scratch, place, layer, tell)
         rows = reads.assign(time_us=(reads["time_ns"] - reads["time_ns"].iloc[0]) // 1000)
         columns = (rows[name].tolist() for name in ("time_us", "file", "offset", "size"))
-        with open(os.path.join(scratch.path, fio.LOG), "x", encoding="ascii") as log:
+        with open(os.path.join(scratch.inside, fio.LOG), "x", encoding="ascii") as log:
             log.writelines(iolog(names, zip(*columns, strict=True)))
-        paths = [os.fsencode(os.path.join(scratch.path, name)) for name in names]
+        paths = [os.fsencode(os.path.join(scratch.inside, name)) for name in names]
         played: list[Played] = []
         resident: list[int] = []
         for number in range(runs):
             tell(f"replay {number + 1} of {runs}")
             resident.append(_cold(paths, on_device))
-            played.append(fio.play(command, scratch.path, layer == "device", pauses))
+            played.append(fio.play(command, scratch.inside, layer == "device", pauses))
             _check(played[-1], len(reads), int(reads["size"].sum()))
     finally:
         scratch.close()
@@ -143,7 +143,7 @@ def _onto_device(reads: pd.DataFrame, place: str) -> tuple[pd.DataFrame, int]:
 
 
 def _onto_files(
-    reads: pd.DataFrame, sizes: Ints, folder: str, layer: str, tell: Callable[[str], None]
+    reads: pd.DataFrame, sizes: Ints, scratch: Scratch, place: str, layer: str, tell: Callable[[str], None]
 ) -> tuple[list[str], pd.DataFrame, Ints | None, int, int | None]:
     """Make the files; their names, the reads with rows of these names, their places on the device, and how
     many bytes in how many pieces were made."""
@@ -154,7 +154,7 @@ def _onto_files(
             f"({show_count(fio.most_files())}); raise the limit (ulimit -Hn), or use --on DEVICE"
         )
     needed = sum(sizes[used].tolist())
-    allocated.check_space(folder, needed)
+    allocated.check_space(place, needed)
     names = [f"f{number}" for number in range(len(used))]
     starts = reads["offset"].to_numpy(np.int64)
     ends = starts + reads["size"].to_numpy(np.int64)
@@ -163,8 +163,9 @@ def _onto_files(
     for name, size, rows in zip(names, sizes[used].tolist(), rows_of, strict=True):
         tell(f"writing {show_bytes(needed)}")
         whole = layer == "syscall"  # what the kernel reads ahead is to be there too
-        written = (np.array([0]), np.array([size])) if whole else (starts[rows], ends[rows])
-        extents = allocated.write(os.path.join(folder, name), size, *written)
+        begin = np.zeros(1, np.int64) if whole else starts[rows]
+        end = np.array([size]) if whole else ends[rows]
+        extents = allocated.write(os.path.join(scratch.inside, name), size, begin, end, place)
         pieces += _pieces(extents)
         offsets[rows] = _placed(extents, starts[rows])
     known = bool((offsets >= 0).all())

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import MIB, trace
 
-from profiler.analysis.simulation.replayed import expected_s, recorded_extents, replayed
+from profiler.analysis.replayed import Replayed, expected_s, recorded_extents, replayed
 from profiler.devices.loading import find
 from profiler.errors import ColdseekError
 from profiler.facts.replays import Played, Replay
 from profiler.iolog import iolog
 from profiler.report import json as as_json
 from profiler.report import text
-from profiler.report.replayed import Replayed
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2**40), st.integers(1, MIB)), min_size=1))

@@ -48,10 +48,9 @@ def replay(
     which are removed again. A block device is only ever read.
     """
     trace = named_or_newest(trace)
-    from profiler.analysis.simulation.replayed import expected, recorded_extents, replayed
+    from profiler.analysis.replayed import Replayed, expected, recorded_extents, replayed
     from profiler.files.traces import load
     from profiler.report import json, text
-    from profiler.report.replayed import Replayed
     from profiler.studies import replay as study
 
     on_device = study.is_device(on)

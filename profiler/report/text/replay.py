@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from profiler.report.replayed import Replayed
+from profiler.analysis.replayed import Replayed
 from profiler.report.text.page import DIM, WARN, WIDTH, Page
 from profiler.units import show_bytes, show_count, show_path, show_plural, show_seconds
 

@@ -35,12 +35,13 @@ def check_space(folder: str, needed: int) -> None:
         )
 
 
-def write(path: str, size: int, starts: Ints, ends: Ints) -> Extents:
+def write(path: str, size: int, starts: Ints, ends: Ints, place: str) -> Extents:
     """Make a file of `size` bytes, rounded up to a block, of which the stretches are written, and all of it
     is given room; where it lies then.
 
     starts, ends: of the stretches. A stretch that only has room would be read as zeros without the device.
-    What is written cannot be compressed. Written back, and dropped from the page cache.
+    place: what errors call the directory. What is written cannot be compressed; it is written back, and
+    dropped from the page cache.
     Raises ColdseekError.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,7 +64,7 @@ def write(path: str, size: int, starts: Ints, ends: Ints) -> Extents:
         remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "name another directory"
         why = os.strerror(error.errno or 0)
         raise ColdseekError(
-            f"cannot write {show_bytes(size)} in {show_path(os.path.dirname(path))}: {why}; {remedy}"
+            f"cannot write {show_bytes(size)} in {show_path(place)}: {why}; {remedy}"
         ) from error
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import Ints
+from profiler.analysis.intervals import Ints, exact_sum
 from profiler.analysis.simulation.placement import SPACE
 from profiler.analysis.simulation.projection import project, requests
 from profiler.calls import READ_OPS
@@ -31,6 +31,16 @@ class Expected:
     seconds: float
     low_s: float
     high_s: float
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay measured, beside what devices are projected to take. recorded_extents: pieces that the
+    recorded files lay in; None: not known."""
+
+    measured: Replay
+    projected: tuple[Expected, ...] = ()
+    recorded_extents: int | None = None
 
 
 COLUMNS = ("time_ns", "file", "offset", "size")
@@ -57,6 +67,8 @@ def replayed(trace: Trace, layer: str, on_device: bool) -> tuple[pd.DataFrame, I
         raise ColdseekError(f"the trace has nothing to replay on the {layer} layer; record a cold start")
     own = rows["own"].to_numpy(bool)
     time, file, offset, size = (rows[name].to_numpy(np.int64) for name in COLUMNS)
+    if (offset < 0).any() or (offset > SPACE).any() or exact_sum(size) > SPACE:
+        raise ColdseekError("the trace's offsets are out of all bounds; record it again")
     sizes = np.append(trace.files["size"].to_numpy(np.int64, na_value=0), 0)
     if on_device:
         file, offset = np.zeros_like(file), rows["device_offset"].to_numpy(np.int64)
@@ -65,8 +77,6 @@ def replayed(trace: Trace, layer: str, on_device: bool) -> tuple[pd.DataFrame, I
         file, offset = np.where(own, len(sizes) - 1, file), np.where(own, _packed(offset, size, own), offset)
     if (file < 0).any():
         raise ColdseekError("some requests belong to no known file; use --on DEVICE")
-    if (offset < 0).any() or (offset > SPACE).any() or (size > SPACE).any():
-        raise ColdseekError("the trace's offsets are out of all bounds; record it again")
     if layer == "device":
         end = -(-(offset + size) // SECTOR) * SECTOR
         offset = offset // SECTOR * SECTOR
