@@ -42,7 +42,7 @@ def replay(
     form: FORMAT = Format.TEXT,
     quiet: QUIET = False,
 ) -> None:
-    """Measure a recorded start's reads on a disk, instead of projecting them.
+    """Measure on a disk what a recorded start would wait for.
 
     The real fio makes them, cold, one after another. In a directory it reads new files of the same sizes,
     which are removed again. A block device is only ever read.
