@@ -27,6 +27,7 @@ _COMMANDS = (
     "plot",
     "compare",
     "project",
+    "replay",
     "prefetch",
     "advise",
     "devices",

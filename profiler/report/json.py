@@ -11,6 +11,7 @@ hexadecimal.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -21,6 +22,7 @@ from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import Answer, WallTime
 from profiler.analysis.reads.readers import Reader
 from profiler.analysis.reads.untraced_runs import first_status, mean_s, median_s
+from profiler.analysis.replayed import Replayed
 from profiler.analysis.simulation.projection import Projection
 from profiler.analysis.simulation.sharing import Sharing
 from profiler.facts import host
@@ -109,6 +111,34 @@ def report(summary: Summary) -> Json:
 def project(projections: Sequence[Projection]) -> Json:
     """`coldseek.project/1`."""
     return {"schema": "coldseek.project/1", "projections": [_projection(one) for one in projections]}
+
+
+def replay(result: Replayed) -> Json:
+    """`coldseek.replay/1`. Of the runs, `seconds` are those that are compared."""
+    measured = result.measured
+    known = {name: getattr(measured, name) for name in (
+        "kind", "layer", "pauses", "requests", "bytes", "scratch_bytes", "extents", "folded", "median_s",
+    )}  # fmt: skip
+    return {
+        "schema": "coldseek.replay/1",
+        **path_of(os.fsencode(measured.place)),
+        "tool": text_of(measured.tool),
+        **known,
+        "recorded_extents": result.recorded_extents,
+        "cold": not measured.warm,
+        "runs": [
+            {"seconds": seconds, **asdict(run), "resident_before_bytes": resident}
+            for seconds, run, resident in zip(
+                measured.times, measured.runs, measured.resident_before_bytes, strict=True
+            )
+        ],
+        "projections": [
+            asdict(one)
+            | {"device": text_of(one.device),
+               "to_measured": one.seconds / measured.median_s if measured.median_s else None}
+            for one in result.projected
+        ],
+    }  # fmt: skip
 
 
 def compare(comparison: Comparison) -> Json:

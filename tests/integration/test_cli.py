@@ -41,6 +41,7 @@ def test_help_names_every_command() -> None:
         "plot",
         "compare",
         "project",
+        "replay",
         "prefetch",
         "advise",
         "devices",

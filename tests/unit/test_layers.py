@@ -24,6 +24,7 @@ SHARED = {
     "runner_main",
     "errors",
     "files",
+    "iolog",
     "units",
     "version",
 }  # the contracts, open to all

@@ -12,6 +12,7 @@ from profiler.cli import _register, app
 
 OTHERS = {
     ("--copies", "project"), ("--for", "attach"), ("--for", "calibrate"), ("--runs", "advise"),
+    ("--runs", "replay"),
     ("--quiet", "calibrate"),
     ("--format", "report"), ("--format", "compare"),  # which make pages, too
 }  # fmt: skip

@@ -42,6 +42,12 @@ class Scratch:
             stack.enter_context(guarded(self._clear, (self._folder, self._above)))
             self._held = stack.pop_all()
 
+    @property
+    def inside(self) -> str:
+        """Its path by way of the descriptor that this process holds: nobody can put another folder in its
+        place. For this process, and as the working directory of those that it starts."""
+        return f"/proc/self/fd/{self._folder}"
+
     def close(self) -> None:
         """Remove it, where it is still there, and let go of it."""
         self.remove()

@@ -8,6 +8,7 @@ from profiler.report.text.doctor import doctor
 from profiler.report.text.full import report
 from profiler.report.text.page import WIDTH, write
 from profiler.report.text.project import project
+from profiler.report.text.replay import replay
 from profiler.report.text.screen import Terminal, screen, terminal
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "devices",
     "doctor",
     "project",
+    "replay",
     "report",
     "screen",
     "terminal",
