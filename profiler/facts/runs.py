@@ -103,7 +103,7 @@ def _run(entry: Any) -> Run | None:
         return None
     counts: Json = {name: values.get(name) for name in _COUNTS}
     times: Json = {name: values.get(name) for name in _TIMES}
-    if not all(count is None or type(count) is int and 0 <= count < 2**63 for count in counts.values()):
+    if not all(count is None or (type(count) is int and 0 <= count < 2**63) for count in counts.values()):
         return None
     if not all(time is None or _is_time(time) for time in times.values()):
         return None
