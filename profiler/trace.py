@@ -187,9 +187,9 @@ class Meta:
     targets: tuple[str, ...] = ()  # whom it was about besides the command, as they were named
     image: str = ""  # path of the disk image the run is about; "": none was named
     images: Images = field(default_factory=dict)  # the disk images that were read, by the number of the file
-    measured: Measured = Measured()  # untraced runs
-    host: Host = Host()
-    copies: CopiesFacts = CopiesFacts()  # of several starts at once
+    measured: Measured = field(default_factory=Measured)  # untraced runs
+    host: Host = field(default_factory=Host)
+    copies: CopiesFacts = field(default_factory=CopiesFacts)  # of several starts at once
     version: int = FORMAT_VERSION
 
     @property

@@ -13,8 +13,8 @@ _MOST_PATTERNS, _LONGEST = 100, 4096  # believed of a trace, which may hold anyt
 
 @dataclass(frozen=True)
 class CopiesFacts:
-    """How many starts at once the untraced runs are of, and of which command (with `{n}`). own: shell patterns
-    of the files that each has for itself; None: nobody said which."""
+    """How many starts at once the untraced runs are of, and of which command (with `{n}`). own: shell
+    patterns of the files that each has for itself; None: nobody said which."""
 
     count: int = 1
     command: tuple[str, ...] = ()

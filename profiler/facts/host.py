@@ -37,9 +37,9 @@ class Device:
     disk: the whole disk a partition belongs to (a disk's own name otherwise), disk_number its "major:minor",
     start_bytes where the partition begins on it (0 for a whole disk): extents count from the partition,
     requests from the disk. under: the devices that a device-mapper or RAID device lies on; where requests to
-    such a device go is not looked into: disk_number and start_bytes are None. max_sectors_kb and max_segments
-    bound one request, its size and in how many pieces of memory it is. inodes_sought: whether anybody looked
-    where inodes lie; inodes: where, as far as that was told.
+    such a device go is not looked into: disk_number and start_bytes are None. max_sectors_kb and
+    max_segments bound one request, its size and in how many pieces of memory it is.
+    inodes_sought: whether anybody looked where inodes lie; inodes: where, as far as that was told.
     """
 
     name: str | None = None

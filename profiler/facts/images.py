@@ -27,9 +27,9 @@ class ImageFacts:
     known. in_front: number of the file that names it. part: it holds data of that one's own disk, as extents
     and external data files do, and not of one behind it. layers: how many images its chain has, itself
     included, as the headers said before the run; layers_complete: whether the last of them was reached.
-    dirty_before: its header marked it as not closed cleanly before the run. extents: files that hold parts of
-    its disk. parent_id: of what is behind it, where it knows that by an ID. header: whatever else the header
-    says, as JSON has it.
+    dirty_before: its header marked it as not closed cleanly before the run. extents: files that hold parts
+    of its disk. parent_id: of what is behind it, where it knows that by an ID. header: whatever else
+    the header says, as JSON has it.
     """
 
     format: str

@@ -23,8 +23,8 @@ _SHORTEST = 1e-9
 class Run:
     """A run of a program that nobody traced. None: not known.
 
-    Times in seconds. exit_status as a shell gives it: 128 + n for death by signal n. resident_before_bytes of
-    resident_checked_bytes of the files looked at were cached right before. device_read_bytes, user_s and
+    Times in seconds. exit_status as a shell gives it: 128 + n for death by signal n. resident_before_bytes
+    of resident_checked_bytes of the files looked at were cached right before. device_read_bytes, user_s and
     system_s are of the program and of every descendant that was waited for; blocked_s: how long its first
     thread waited for block devices. stderr: the end of what it wrote there, where that went nowhere and it
     failed; "" if that is not known. copies: of several starts at once each of them; the run itself is then
@@ -130,9 +130,9 @@ def to_json(measured: Measured) -> Json:
     made: Json = (
         {} if measured.first_exit_status is None else {"first_exit_status": measured.first_exit_status}
     )
-    for state in ("cold", "warm"):
-        if runs := measured.of(state):
-            made[state] = runs_json(runs)
+    for state, damaged in zip(("cold", "warm"), measured.damaged, strict=True):
+        if entries := [*runs_json(measured.of(state)), *[None] * damaged]:
+            made[state] = entries
     return made
 
 

@@ -13,8 +13,8 @@ from profiler.machine.mounts import mounts
 
 
 def host_facts(devices: Iterable[str] = ()) -> Host:
-    """The machine, and those of its devices that are named as "major:minor". Where inodes lie on them is told
-    by `ext4.inodes`."""
+    """The machine, and those of its devices that are named as "major:minor". Where inodes lie on them
+    is told by `ext4.geometry`."""
     system = os.uname()
     return Host(
         system.release, system.machine, os.cpu_count(), _memory(), _virtual(), _distribution(),

@@ -73,7 +73,7 @@ class Copies:
         return list(dict.fromkeys(found))
 
     def facts(self, named: Named) -> CopiesFacts:
-        """For `Meta.copies`; own: patterns of the first copy's own files (see `analysis.simulation.sharing`).
+        """For `Meta.copies`; own: patterns of the first copy's own files (`analysis.simulation.sharing`).
         named: the files that a command names.
 
         A file is own if its name is, or begins with, what a word with `{n}` became, at the start of one of

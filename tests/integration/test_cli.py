@@ -232,7 +232,7 @@ def test_open_in_every_way(way: str, disk_directory: Path) -> None:
     cold = load(out / "cold.trace.parquet")
     assert cold.meta.image == str(image.resolve())
     assert cold.meta.cache == "cold", cold.meta.notes
-    assert cold.meta.measured["cold"][0]["wall_s"] > 0
+    assert cold.meta.measured.cold[0].wall_s > 0
     assert (cold.reads()["path"] == os.fsencode(image.resolve())).any()
     assert len(cold.extents) > 0
     for line in (str(out / "structures.png"), str(out / "cold.trace.parquet"), "cold waits", "more  "):

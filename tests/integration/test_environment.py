@@ -16,6 +16,7 @@ from small_programs import until
 
 from profiler.capture.calls.event_log import OP_CODES, Recorder
 from profiler.capture.complete import complete
+from profiler.facts.host import Device, to_json
 from profiler.machine import extents as extents_module
 from profiler.machine import host, mounts
 from profiler.machine.extents import extents
@@ -46,34 +47,34 @@ def trace_of(*paths: Path) -> Trace:
 
 def test_host_facts_are_what_the_system_says() -> None:
     facts = host_facts([device_of("/"), ""])
-    json.dumps(facts, allow_nan=False)
-    assert facts["kernel"] == os.uname().release
-    assert facts["cpus"] == os.cpu_count()
+    json.dumps(to_json(facts), allow_nan=False)
+    assert facts.kernel == os.uname().release
+    assert facts.cpus == os.cpu_count()
     total = int(re.findall(r"MemTotal:\s+([0-9]+) kB", Path("/proc/meminfo").read_text())[0]) * 1024
-    assert facts["memory_bytes"] == pytest.approx(total, rel=0.1)
-    assert list(facts["devices"]) == [device_of("/")]
+    assert facts.memory_bytes == pytest.approx(total, rel=0.1)
+    assert list(facts.devices) == [device_of("/")]
 
 
 def test_a_device_on_a_disk_has_its_size_and_read_ahead(disk_directory: Path) -> None:
     device = device_of(disk_directory)
     if not Path("/sys/dev/block", device).exists():
         pytest.skip("the test directory is on no block device of its own")  # overlay, btrfs: also in CI
-    facts = host_facts([device])["devices"][device]
-    assert facts["size_bytes"] > 2**20
-    assert facts["size_bytes"] % 512 == 0
-    assert facts["read_ahead_kb"] >= 0
-    assert facts["rotational"] in (True, False)
-    assert facts["name"] == Path("/sys/dev/block", device).resolve().name
-    assert facts["disk"] and facts["name"].startswith(facts["disk"])
-    number = Path("/sys/class/block", facts["disk"].replace("/", "!"), "dev").read_text().strip()
-    stacked = facts["under"] or facts["disk_number"] is None
-    assert stacked or (facts["disk_number"], facts["start_bytes"] == 0) == (number, number == device)
+    facts = host_facts([device]).devices[device]
+    assert facts.size_bytes > 2**20
+    assert facts.size_bytes % 512 == 0
+    assert facts.read_ahead_kb >= 0
+    assert facts.rotational in (True, False)
+    assert facts.name == Path("/sys/dev/block", device).resolve().name
+    assert facts.disk and facts.name.startswith(facts.disk)
+    number = Path("/sys/class/block", facts.disk.replace("/", "!"), "dev").read_text().strip()
+    stacked = facts.under or facts.disk_number is None
+    assert stacked or (facts.disk_number, facts.start_bytes == 0) == (number, number == device)
 
 
 @pytest.mark.parametrize("device", ["0:0", "4095:9999", "nonsense", "../../x", "8:1\n"])
 def test_what_is_not_known_of_a_device_is_none(device: str) -> None:
-    facts = host_facts([device])["devices"][device]
-    assert facts == {**dict.fromkeys(facts), "under": [], "filesystems": facts["filesystems"]}
+    facts = host_facts([device]).devices[device]
+    assert facts == Device(filesystems=facts.filesystems)
 
 
 def test_a_partition_belongs_to_its_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,13 +87,13 @@ def test_a_partition_belongs_to_its_disk(tmp_path: Path, monkeypatch: pytest.Mon
         (disk / name).parent.mkdir(parents=True, exist_ok=True)
         (disk / name).write_text(text + "\n")
     monkeypatch.setattr(host, "_sysfs", lambda device: disk / "sda1")
-    facts = host_facts(["8:1"])["devices"]["8:1"]
-    assert (facts["name"], facts["disk"], facts["model"]) == ("sda1", "sda", "A  Disk")
-    assert (facts["rotational"], facts["read_ahead_kb"], facts["scheduler"]) == (True, 128, "mq-deadline")
-    assert facts["size_bytes"] == 2**20
-    assert (facts["disk_number"], facts["start_bytes"]) == ("8:0", 2**20)
+    facts = host_facts(["8:1"]).devices["8:1"]
+    assert (facts.name, facts.disk, facts.model) == ("sda1", "sda", "A  Disk")
+    assert (facts.rotational, facts.read_ahead_kb, facts.scheduler) == (True, 128, "mq-deadline")
+    assert facts.size_bytes == 2**20
+    assert (facts.disk_number, facts.start_bytes) == ("8:0", 2**20)
     (disk / "sda1/start").unlink()
-    assert host_facts(["8:1"])["devices"]["8:1"]["start_bytes"] is None
+    assert host_facts(["8:1"]).devices["8:1"].start_bytes is None
 
 
 @pytest.mark.parametrize("name", ["sda", "dm-0", "nvme-subsystem/nvme-subsys0/nvme0n1"])
@@ -105,9 +106,9 @@ def test_where_requests_are_passed_on_places_are_not_known(
     if name == "dm-0":
         (disk / "slaves" / "sda").touch()
     monkeypatch.setattr(host, "_sysfs", lambda device: disk)
-    facts = host_facts(["8:0"])["devices"]["8:0"]
+    facts = host_facts(["8:0"]).devices["8:0"]
     known = ("8:0", 0) if name == "sda" else (None, None)
-    assert (facts["disk_number"], facts["start_bytes"]) == known
+    assert (facts.disk_number, facts.start_bytes) == known
 
 
 # ---- file systems ----------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def test_complete_fills_in_the_surroundings(disk_directory: Path) -> None:
     placed = whole.extents["file"].unique().tolist()
     assert placed[:2] == [1, 0]  # more was read of the second
     assert set(whole.files["kind"][placed[2:]]) == {"directory"}  # those above
-    assert list(whole.meta.host["devices"]) == [device_of(disk_directory)]
+    assert list(whole.meta.host.devices) == [device_of(disk_directory)]
     assert set(whole.files["filesystem"]) == {filesystem_of(device_of(disk_directory))}
     assert whole.meta.notes == ("first",)
     pd.testing.assert_frame_equal(whole.events, trace.events)
@@ -258,7 +259,7 @@ def test_complete_fills_in_the_surroundings(disk_directory: Path) -> None:
 def test_complete_takes_an_empty_trace() -> None:
     whole = complete(Trace())
     validate(whole)
-    assert whole.meta.host["devices"] == {}
+    assert whole.meta.host.devices == {}
 
 
 def test_the_program_of_a_chroot_is_named_as_it_is_outside(tmp_path: Path) -> None:

@@ -470,9 +470,9 @@ def test_a_trace_knows_the_structures_of_the_images_it_read(tmp_path: Path) -> N
     below = trace.structures[trace.structures["file"] == base]
     assert below[["start", "end", "kind", "guest"]].to_numpy().tolist() == [[0, 8 << 20, "data", 0]]
     facts = trace.meta.images
-    assert facts[str(top)]["format"] == "qcow2" and facts[str(top)]["virtual_size"] > 0
-    assert "in_front" not in facts[str(top)]
-    assert facts[str(base)]["format"] == "raw" and facts[str(base)]["in_front"] == top
+    assert facts[top].format == "qcow2" and facts[top].virtual_size > 0
+    assert facts[top].in_front is None
+    assert facts[base].format == "raw" and facts[base].in_front == top
     after = os.stat(path)
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
     save(trace, tmp_path / "trace")

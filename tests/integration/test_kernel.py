@@ -211,15 +211,15 @@ def test_what_each_structure_of_a_cold_image_asked_of_the_device(disk_directory:
     found = record(["qemu-img", "check", "-q", str(path)], "kernel", "cold", evict="all", image=str(path))
     assert found.meta.complete and found.meta.cache == "cold"
     file = found.files["path"].tolist().index(os.fsencode(path))
-    facts = found.meta.host["devices"][found.files["device"][file]]
+    facts = found.meta.host.device(found.files["device"][file])
     extents = found.extents[found.extents["file"] == file]
-    need(len(extents) and facts["disk_number"], "it is not known where on its disk a file here lies")
+    need(len(extents) and facts.disk_number, "it is not known where on its disk a file here lies")
 
     # the extents in their order, one after another, against each request of the disk
     rows = found.layer("device")
-    rows = rows[(found.files["device"].reindex(rows["file"]) == facts["disk_number"]).to_numpy(bool)]
+    rows = rows[(found.files["device"].reindex(rows["file"]) == facts.disk_number).to_numpy(bool)]
     places = [
-        (facts["start_bytes"] + physical, facts["start_bytes"] + physical + length)
+        (facts.start_bytes + physical, facts.start_bytes + physical + length)
         for physical, length in zip(extents["physical"], extents["length"], strict=True)
     ]
     expected = sum(any(low <= offset < high for low, high in places) for offset in rows["offset"])

@@ -14,6 +14,7 @@ from conftest import need_root, need_tool
 from profiler.analysis.simulation.lookups import lookups
 from profiler.analysis.simulation.metadata import metadata
 from profiler.capture.complete import complete
+from profiler.facts.host import Inodes
 from profiler.machine import ext4
 from profiler.studies.record import record
 from profiler.trace import Trace
@@ -49,7 +50,7 @@ def mounted(disk_directory: Path) -> Iterator[tuple[Path, Path]]:
         subprocess.run(["umount", place], check=True)
 
 
-def geometry(place: Path, inodes: list[int]) -> dict[str, object]:
+def geometry(place: Path, inodes: list[int]) -> Inodes | None:
     device = device_name(os.stat(place).st_dev)
     name = os.path.basename(os.readlink(f"/sys/dev/block/{device}"))
     size = int(Path(f"/sys/class/block/{name}/size").read_text()) * 512
@@ -62,10 +63,10 @@ def test_inode_tables_lie_where_dumpe2fs_says(mounted: tuple[Path, Path]) -> Non
     tables = [int(first) for first in re.findall(r"Inode table at (\d+)-", said)]
     per_group = int(re.findall(r"Inodes per group:\s*(\d+)", said)[0])
     found = geometry(place, [1 + group * per_group for group in range(len(tables))])
-    assert found["source"] == "file system"
-    assert found["inode_tables"] == {str(group): table for group, table in enumerate(tables)}
-    assert found["inodes_per_group"] == per_group
-    assert found["inode_size"] == int(re.findall(r"Inode size:\s*(\d+)", said)[0])
+    assert found is not None and found.source == "file system"
+    assert found.tables == dict(enumerate(tables))
+    assert found.inodes_per_group == per_group
+    assert found.inode_size == int(re.findall(r"Inode size:\s*(\d+)", said)[0])
 
 
 def cold(place: Path, *names: str) -> Trace:
@@ -119,8 +120,8 @@ def test_without_root_the_same_is_known(mounted: tuple[Path, Path]) -> None:
     _, place = mounted
     place.chmod(0o755)
     made = record([need_tool("cat"), str(place / "d/third")], tracer="ptrace")
-    facts = complete(made).meta.host["devices"][device_name(os.stat(place).st_dev)]["inodes"]
-    assert facts["source"] == "file system"
+    facts = complete(made).meta.host.device(device_name(os.stat(place).st_dev)).inodes
+    assert facts is not None and facts.source == "file system"
     found = metadata(made)
     assert found.source == "modelled"
     assert len(blocks(found.requests, device_name(os.stat(place).st_dev))) >= 3

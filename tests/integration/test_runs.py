@@ -16,12 +16,13 @@ from conftest import PATIENCE_S, need, need_root, need_tool
 from small_programs import catches, interrupt_twice, lives, until
 
 from profiler.errors import CannotRunError, CommandNotFoundError
+from profiler.facts.runs import Measured, Run, to_json
 from profiler.machine.finish.conditions import parse
 from profiler.machine.finish.finish import Finish
 from profiler.machine.page_cache.cache import can_drop_all, evict
 from profiler.machine.page_cache.residency import Residency
 from profiler.machine.processes import timed as runs
-from profiler.machine.processes.timed import Pairs, Run, pairs, run
+from profiler.machine.processes.timed import Pairs, pairs, run
 from profiler.studies.around import Around
 
 pytestmark = pytest.mark.alone
@@ -179,7 +180,7 @@ def test_cold_and_warm_take_turns_and_are_proved(disk_directory: Path) -> None:
     if on_a_device(disk_directory):
         assert result.all_warm
         assert all(one.device_read_bytes >= SIZE for one in result.cold)
-    measured = json.loads(json.dumps(result.as_dict()))
+    measured = json.loads(json.dumps(to_json(Measured(result.cold, result.warm))))
     assert list(measured) == ["cold", "warm"]
     assert set(measured["cold"][0]) >= {
         "wall_s", "exit_status", "resident_before_bytes", "resident_checked_bytes", "device_read_bytes"

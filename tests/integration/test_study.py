@@ -52,7 +52,7 @@ def test_runs_that_all_fail_but_the_first_are_no_times(tmp_path: Path) -> None:
     assert "times as long cold" not in done.stdout
     assert "FAILED: exit status 1, the first run's was 0: error: it runs already" in done.stderr
     traces = tmp_path / "out/cold.trace.parquet", tmp_path / "out/warm.trace.parquet"
-    assert load(traces[0]).meta.measured["first_exit_status"] == 0
+    assert load(traces[0]).meta.measured.first_exit_status == 0
     again = compare(tmp_path, "--format", "json", *traces)
     assert again.returncode == 1
     told = json.loads(again.stdout)
@@ -96,7 +96,7 @@ def test_a_command_around_the_runs_that_fails_ends_it_and_keeps_what_there_is(tm
     assert failure.endswith("ended with exit status 9: too many")
     assert kept == "coldseek: kept: out/cold.trace.parquet and warm.trace.parquet"
     measured = load(tmp_path / "out/cold.trace.parquet").meta.measured
-    assert (len(measured["cold"]), len(measured["warm"])) == (1, 1)
+    assert (len(measured.cold), len(measured.warm)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_one_signal_ends_it_in_any_run(
             meta = load(tmp_path / "out" / name).meta
             state = name.partition(".")[0]
             assert bool(meta.partial) == (number == {"cold": 2, "warm": 3}[state])
-            assert ("cold" in meta.measured) == (number == 5)
+            assert bool(meta.measured.cold) == (number == 5)
 
 
 def test_without_a_folder_it_is_said_that_nothing_was_saved(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_one_signal_while_drawing_ends_open_and_the_traces_are_there(
     status, words = end(ours, sent, (tmp_path / "out/report.txt").exists)
     assert status == 128 + sent, words
     assert words[-1].endswith("; kept: out/cold.trace.parquet and warm.trace.parquet")
-    assert load(tmp_path / "out/warm.trace.parquet").meta.measured["warm"]
+    assert load(tmp_path / "out/warm.trace.parquet").meta.measured.warm
 
 
 def test_record_warm_goes_no_further_than_an_interrupted_first_run(tmp_path: Path) -> None:

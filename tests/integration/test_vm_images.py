@@ -24,6 +24,7 @@ from small_programs import until
 
 from profiler.analysis.advice.traced_image import image_of, unread
 from profiler.errors import ColdseekError
+from profiler.facts.images import ImageFacts
 from profiler.images import formats
 from profiler.images.chain import Link, Opened, chain
 from profiler.images.guest import disk as guest_disk
@@ -469,10 +470,10 @@ def clusters(found: Map, kind: str) -> int:
 # ---- at capture time -------------------------------------------------------------------------------------
 
 
-def images_of(trace: Trace) -> dict[str, dict[str, Any]]:
+def images_of(trace: Trace) -> dict[str, ImageFacts]:
     """The facts of each image of a trace, by the file's name."""
     paths = [Path(os.fsdecode(path)).name for path in trace.files["path"]]
-    return {paths[int(number)]: facts for number, facts in trace.meta.images.items()}
+    return {paths[number]: facts for number, facts in trace.meta.images.items()}
 
 
 def noted(trace: Trace) -> list[str]:
@@ -490,9 +491,9 @@ def test_a_vdi_knows_its_parent_by_an_id(tmp_path: Path) -> None:
     (tmp_path / "top.vdi").write_bytes(top)
     trace = record(["cat", str(tmp_path / "base.vdi"), str(tmp_path / "top.vdi")], tracer="ptrace")
     found = images_of(trace)
-    assert found["top.vdi"]["type"] == "differencing" and noted(trace) == []
-    assert trace.files["path"].iloc[found["base.vdi"]["in_front"]].endswith(b"top.vdi")
-    assert "in_front" not in found["top.vdi"]
+    assert found["top.vdi"].header["type"] == "differencing" and noted(trace) == []
+    assert trace.files["path"].iloc[found["base.vdi"].in_front].endswith(b"top.vdi")
+    assert found["top.vdi"].in_front is None
 
 
 def test_a_trace_names_the_descriptor_and_places_its_extents(tmp_path: Path) -> None:
@@ -504,8 +505,10 @@ def test_a_trace_names_the_descriptor_and_places_its_extents(tmp_path: Path) -> 
                     str(path)], tracer="ptrace")  # fmt: skip
     found = images_of(trace)
     assert set(found) == {"disk.vmdk", "disk-s001.vmdk", "disk-s002.vmdk"}
-    assert "in_front" not in found["disk.vmdk"]
-    assert all(found[name]["part"] and "in_front" in found[name] for name in found if name != "disk.vmdk")
+    assert found["disk.vmdk"].in_front is None
+    assert all(
+        found[name].part and found[name].in_front is not None for name in found if name != "disk.vmdk"
+    )
     image = image_of(trace)
     assert image is not None and trace.files["path"].iloc[image.file] == os.fsencode(path)
     assert image.virtual == size and len(image.files) == 3
@@ -551,7 +554,7 @@ def test_a_parallels_disk_of_many_files(tmp_path: Path) -> None:
     image = image_of(trace)
     assert image is not None and trace.files["path"].iloc[image.file] == os.fsencode(path)
     assert (image.virtual, image.cluster, len(image.files)) == (SIZE, 65536, 5) and noted(trace) == []
-    assert found["b-top.{x}.hds"]["part"] and "part" not in found["b.{x}.hds"]
+    assert found["b-top.{x}.hds"].part and not found["b.{x}.hds"].part
     assert "does not read the descriptor" in unread(trace.meta)
     with pytest.raises(ColdseekError, match=r"name the \.hds in it"):
         open_command(str(folder), "info")
@@ -564,8 +567,8 @@ def test_json_names_and_remote_ones_of_a_run(tmp_path: Path) -> None:
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", f"json:{name}", "-F", "raw", path, str(SIZE))
     trace = record(["qemu-io", "-r", "-f", "qcow2", "-c", "read 1M 8k", str(path)], tracer="ptrace")
     found = images_of(trace)
-    assert set(found) == {"top.qcow2", "base"} and found["base"]["format"] == "raw"
-    assert "part" not in found["base"] and noted(trace) == []
+    assert set(found) == {"top.qcow2", "base"} and found["base"].format == "raw"
+    assert not found["base"].part and noted(trace) == []
     server = need_tool("qemu-nbd")
     serving = subprocess.Popen([server, "-r", "-f", "raw", "-k", place, base], stdin=subprocess.DEVNULL)
     try:

@@ -31,19 +31,24 @@ GIB = 2**30
 
 
 def typed(**meta: Any) -> dict[str, Any]:
-    """Fields of a Meta, facts as a trace's file has them made what they are read as."""
-    kinds = {"images": images, "host": host, "copies": copies}
+    """Fields of a Meta; facts as a trace's file has them become what they are read as."""
+    readers: dict[str, Any] = {"images": images, "host": host, "copies": copies}
     made = {
-        name: kinds[name].from_json(value) if name in kinds and isinstance(value, dict) else value
+        name: readers[name].from_json(value) if name in readers and _is_json(value) else value
         for name, value in meta.items()
     }
-    if isinstance(meta.get("images"), dict) and all(
-        isinstance(one, ImageFacts) for one in meta["images"].values()
-    ):
-        made["images"] = meta["images"]
-    if isinstance(meta.get("measured"), dict):
+    if type(meta.get("measured")) is dict:
         made["measured"] = runs.from_json(meta["measured"], meta.get("exit_status"))
     return made
+
+
+def _is_json(value: Any) -> bool:
+    return type(value) is dict and not any(isinstance(item, ImageFacts) for item in value.values())
+
+
+def with_meta(trace: Trace, **meta: Any) -> Trace:
+    """`trace` with other fields of its meta, as `typed` takes them."""
+    return dataclasses.replace(trace, meta=dataclasses.replace(trace.meta, **typed(**meta)))
 
 
 def trace(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from image_cases import PAGE, image_trace
-from made import MIB, trace
+from made import MIB, trace, with_meta
 
 from profiler import devices
 from profiler.analysis.advice.findings import find
@@ -225,10 +225,10 @@ def test_more_read_ahead_is_a_setting_of_the_disk() -> None:
     assert options["read-ahead-4096k"].setting == ("blockdev", "--setra", "8192", "/dev/sda")
     assert options["read-ahead-512k"].costs[0].requests < found.now[0].requests
     host = {"devices": {"8:1": {"disk": "sda", "read_ahead_kb": 512}}}
-    same = advise(dataclasses.replace(made, meta=dataclasses.replace(made.meta, host=host)), DEVICES, [])
+    same = advise(with_meta(made, host=host), DEVICES, [])
     assert "read-ahead-512k" not in {one.key for one in same.options}
     bare = advise(
-        dataclasses.replace(made, meta=dataclasses.replace(made.meta, host={})),
+        with_meta(made, host={}),
         DEVICES,
         [],
         all_of_them=True,

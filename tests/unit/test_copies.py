@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from made import GIB, MIB, seed_2010, trace
 
 from profiler import devices
-from profiler.analysis.reads.untraced_runs import copies_of, mean_s, measured
+from profiler.analysis.reads.untraced_runs import mean_s
 from profiler.analysis.simulation.projection import project, requests
-from profiler.analysis.simulation.sharing import NOTHING, own_files, patterns_of
+from profiler.analysis.simulation.sharing import NOTHING, own_files
 from profiler.analysis.simulation.waiting import waits
 from profiler.report import json as report_json
 from profiler.report import text
@@ -105,8 +105,8 @@ def test_a_container_has_its_names_and_the_host_others() -> None:
 @pytest.mark.parametrize("said", [None, 7, "x", {}, [7, None, "", "x" * 5000, ["a"]]])
 def test_a_trace_that_says_nonsense_is_no_trouble(said: Any) -> None:
     made = trace([], [b"/a"], copies={"own": said, "count": [said]})
-    assert patterns_of(made.meta) in (None, ())
-    assert own(made) == [] and copies_of(made.meta) == 1
+    assert made.meta.copies.own in (None, ())
+    assert own(made) == [] and made.meta.copies.count == 1
 
 
 # ---- what that saves --------------------------------------------------------------------------------------
@@ -192,15 +192,16 @@ def test_the_warm_time_is_that_of_as_many_copies_or_of_one() -> None:
 
 def test_measured_copies() -> None:
     made = trace(measured={"cold": [a_run(1, 2), a_run(4, 6), a_run(1, 9)], "first_exit_status": 0})
-    runs, damaged = measured(made.meta, "cold")
-    assert damaged == 0 and [len(run.copies) for run in runs] == [2, 2, 2]
+    runs = made.meta.measured.cold
+    assert made.meta.measured.damaged == (0, 0) and [len(run.copies) for run in runs] == [2, 2, 2]
     assert mean_s(runs) == 5 and mean_s(()) is None
     one_failed = a_run(1, 2)
     one_failed["copies"][1] = one_failed["copies"][1] | {"exit_status": 3}
-    (bad,), _ = measured(trace(measured={"cold": [one_failed], "first_exit_status": 0}).meta, "cold")
+    (bad,) = trace(measured={"cold": [one_failed], "first_exit_status": 0}).meta.measured.cold
     assert bad.failed and mean_s([bad]) is None
     for nonsense in (7, [7], [a_run(1, 2)], {"a": 1}):
-        assert measured(trace(measured={"cold": [a_run(1) | {"copies": nonsense}]}).meta, "cold") == ((), 1)
+        measured = trace(measured={"cold": [a_run(1) | {"copies": nonsense}]}).meta.measured
+        assert measured.cold == () and measured.damaged == (1, 0)
 
 
 # ---- what is said of it -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from made import trace
 
 from profiler.analysis.simulation.sharing import own_files
-from profiler.machine.processes.timed import Run
+from profiler.facts.runs import Run, runs_json
 from profiler.studies.copies import Copies, filled
 from profiler.studies.record import named_files
 from profiler.studies.together import as_one
@@ -92,12 +92,13 @@ def test_the_files_of_the_others_are_those_that_they_name_and_the_firsts_with_an
 
 def test_copies_as_one_run() -> None:
     runs = [
-        Run(1, 0, 0.1, 0.2, 10),
-        Run(3, 2, 0.3, 0.1, 5, stderr="bad"),
-        Run(2, 9, 0, 0, 1, stderr="worse"),
+        Run(1, 0, user_s=0.1, system_s=0.2, device_read_bytes=10),
+        Run(3, 2, user_s=0.3, system_s=0.1, device_read_bytes=5, stderr="bad"),
+        Run(2, 9, user_s=0, system_s=0, device_read_bytes=1, stderr="worse"),
     ]
     got = as_one(runs, None)
     assert (got.wall_s, got.exit_status, got.device_read_bytes, got.stderr) == (3, 2, 16, "copy 2: bad")
     assert got.user_s == pytest.approx(0.4) and got.copies == tuple(runs)
-    assert [one["wall_s"] for one in got.as_dict()["copies"]] == [1, 3, 2]
-    assert "copies" not in runs[0].as_dict()
+    (found,) = runs_json([got])
+    assert [one["wall_s"] for one in found["copies"]] == [1, 3, 2]
+    assert "copies" not in found["copies"][0]

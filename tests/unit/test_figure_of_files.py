@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made import MIB, below, trace
+from made import MIB, below, trace, with_meta
 from report_cases import check, kernel, python_import, rows_of
 
 from profiler.analysis.cost.charges import charges
@@ -162,5 +162,5 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 def test_a_chain_that_lies_has_no_end_of_its_own() -> None:
     circle = {"0": {"format": "qcow2", "in_front": 0}}
-    made = dataclasses.replace(check(), meta=dataclasses.replace(check().meta, images=circle))
+    made = with_meta(check(), images=circle)
     assert len(figures.draw([made]).axes) == 2

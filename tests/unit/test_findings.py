@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from image_cases import FACTS, PAGE, image_trace
-from made import GIB, MIB, below, trace
+from made import GIB, MIB, below, trace, with_meta
 
 from profiler.analysis.advice.evidence import Finding
 from profiler.analysis.advice.findings import find
@@ -95,7 +95,7 @@ def test_a_chain_that_qemu_does_not_read_is_not_converted() -> None:
 
 
 def with_images(made: Trace, images: dict[str, Any]) -> Trace:
-    return dataclasses.replace(made, meta=dataclasses.replace(made.meta, images=images))
+    return with_meta(made, images=images)
 
 
 def test_fragments() -> None:

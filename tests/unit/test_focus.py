@@ -8,6 +8,7 @@ from typing import Any
 from made import MIB, below, trace
 
 from profiler.analysis.reads.roles import chain, named_image, roles
+from profiler.facts.images import ImageFacts
 from profiler.report.focus import focus
 from profiler.report.summarise import summarise
 from profiler.trace import TASK_COLUMNS, FileFacts, Trace, table
@@ -51,10 +52,11 @@ def test_never_a_file_in_memory() -> None:
 
 
 def test_chain() -> None:
-    images = {"3": {"in_front": 7}, "7": {}, "1": {"in_front": 3}, "5": {}}
+    fronts = {3: 7, 7: None, 1: 3, 5: None}
+    images = {number: ImageFacts("raw", in_front=front) for number, front in fronts.items()}
     assert [chain(images, member) for member in (7, 3, 1)] == [[7, 3, 1]] * 3
     assert chain(images, 5) == [5] and chain(images, 9) == [9]
-    circle = {"1": {"in_front": 2}, "2": {"in_front": 1}, "4": {"in_front": 4}}
+    circle = {number: ImageFacts("raw", in_front=front) for number, front in {1: 2, 2: 1, 4: 4}.items()}
     assert sorted(chain(circle, 1)) == [1, 2] and chain(circle, 4) == [4]
 
 

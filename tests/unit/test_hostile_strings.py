@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conftest import PATIENCE_S, ROOT
 from image_cases import PAGE, image_trace
-from made import MIB, waiting
+from made import MIB, typed, waiting
 
 from profiler.files.traces import save
 from profiler.trace import CONTENT_COLUMNS, TASK_COLUMNS, Trace, table
@@ -70,7 +70,7 @@ def hostile(words: str, state: str) -> Trace:
     contents = table(CONTENT_COLUMNS, [
         {"file": 0, "start": 0, "end": PAGE, "kind": texts_of_tasks["container"], "path": raw},
     ])  # fmt: skip
-    meta = dataclasses.replace(made.meta, **texts)
+    meta = dataclasses.replace(made.meta, **typed(**texts))
     return dataclasses.replace(made, files=files, tasks=tasks, contents=contents, meta=meta)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_cases import IMAGE, PAGE, STRUCTURES, VIRTUAL, image_trace
-from made import GIB, MIB, trace
+from made import GIB, MIB, trace, with_meta
 from report_cases import kernel
 
 from profiler import devices
@@ -22,11 +22,14 @@ from profiler.analysis.advice.rewriting import defragmented, on_layout
 from profiler.analysis.advice.traced_image import extents_of, image_of
 from profiler.analysis.simulation.projection import project, requests
 from profiler.errors import ColdseekError
+from profiler.facts.images import ImageFacts
 from profiler.trace import EXTENT_COLUMNS, Trace, table, validate
 
 RAW, K64, K256, M2, EXTENDED = LAYOUTS
 BOOT = [(0, 0, 512), (0, 12288, 8), (0, 16384, PAGE), (0, 20480, PAGE), (0, 24576, PAGE), (0, 28672, PAGE)]
 C = 65536
+
+BEHIND = ImageFacts("raw", in_front=0)
 
 
 def on(made: Trace, layout: Layout) -> list[tuple[int, int]]:
@@ -116,12 +119,7 @@ def test_snapshots_and_bitmaps_stay_behind() -> None:
 
 def test_a_chain_becomes_one_file() -> None:
     made = image_trace([*BOOT, (1, 0, PAGE)])
-    behind = dataclasses.replace(
-        made,
-        meta=dataclasses.replace(
-            made.meta, images={**made.meta.images, "1": {"format": "raw", "in_front": 0}}
-        ),
-    )
+    behind = with_meta(made, images={**made.meta.images, 1: BEHIND})
     rows = behind.structures.iloc[:1].assign(file=1, end=MIB, kind="data", guest=0)
     rows = rows.astype(behind.structures.dtypes)
     behind = dataclasses.replace(behind, structures=pd.concat([behind.structures, rows], ignore_index=True))
@@ -346,8 +344,7 @@ def test_what_lies_behind_an_image_has_to_be_known() -> None:
     header = [(0, 0, PAGE), (0, 12288, 512)]  # and the L1 table: that needs nothing behind it
     assert layouts_of(image_trace(header, facts=facts))[0]
     both = image_trace(BOOT, facts=facts)
-    images = {**both.meta.images, "1": {"format": "raw", "in_front": 0}}
-    assert layouts_of(dataclasses.replace(both, meta=dataclasses.replace(both.meta, images=images)))[0]
+    assert layouts_of(with_meta(both, images={**both.meta.images, 1: BEHIND}))[0]
 
 
 @pytest.mark.parametrize("format", ["luks", "dmg", "bochs", "cloop"])
@@ -362,6 +359,5 @@ def test_one_file_of_a_chain_is_not_the_chain() -> None:
     whole = [(0, 0, GIB, 20480, 0), (0, 20480, 3 * GIB, 16384, 1)]
     alone = image_trace(BOOT, extents=whole)
     assert "defragmented" in layouts_of(alone)[0]
-    images = {**alone.meta.images, "1": {"format": "raw", "in_front": 0}}
-    chain = dataclasses.replace(alone, meta=dataclasses.replace(alone.meta, images=images))
+    chain = with_meta(alone, images={**alone.meta.images, 1: BEHIND})
     assert "defragmented" not in layouts_of(chain)[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import below, trace
+from made import below, trace, with_meta
 
 from profiler.analysis.simulation.lookups import lookups
 from profiler.analysis.simulation.metadata import COLUMNS, NEVER, metadata
@@ -47,7 +47,7 @@ def start(*reads: int, inodes: Any = None, **more: Any) -> Trace:
     """A run that reads a page of each of these files."""
     facts = {"8:1": {"inodes": INODES if inodes is None else inodes}}
     made = trace([(file, 0, BLOCK) for file in reads], files=FILES, extents=EXTENTS, **more)
-    return dataclasses.replace(made, meta=dataclasses.replace(made.meta, host={"devices": facts}))
+    return with_meta(made, host={"devices": facts})
 
 
 def blocks(made: Trace) -> list[tuple[int, int, bool]]:

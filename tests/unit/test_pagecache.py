@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import below, trace
 
-from profiler.analysis.host import facts_of_devices, number_in
 from profiler.analysis.simulation.page_cache import NEVER, REQUEST_COLUMNS, first_touches, simulate
 from profiler.analysis.simulation.placement import place
 from profiler.errors import NoMemoryError
+from profiler.facts import values
+from profiler.facts.host import Host
 from profiler.trace import FileFacts, Trace
 
 PAGE, MIB = 4096, 2**20
@@ -274,25 +275,21 @@ def test_hostile_traces() -> None:
     assert len(asked(many)) == 2000
     odd = {"devices": {"8:1": {"read_ahead_kb": 2**62, "max_sectors_kb": "all", "max_segments": None}}}
     assert sum(count for *_, count in asked(pages((0, 1), (1, 1), host=odd))) < 2**15
-    assert (
-        facts_of_devices(trace(host={"devices": [1]}))
-        == {}
-        == facts_of_devices(trace(host={"devices": {"a": 1}}))
-    )
-    assert number_in({"a": 7}, "a", 1, 5) == 5 and number_in({"a": "7"}, "a", 1, 5) == 1
+    assert trace(host={"devices": [1]}).meta.host == Host() == trace(host={"devices": {"a": 1}}).meta.host
+    assert values.number({"a": 7}, "a", 5) == 5 and values.number({"a": "7"}, "a", 5) is None
 
 
 def test_placed_as_the_device_takes_it() -> None:
     extents = [(0, 0, 40 * PAGE, 10 * PAGE, 0), (0, 20 * PAGE, 50 * PAGE, 1000 * PAGE, 1)]
     made = pages((0, 200), extents=extents, host=disk(max_sectors_kb=64, max_segments=8))
     table = simulate(made)
-    placed = place(table, made.files, made.extents, facts_of_devices(made))
+    placed = place(table, made.files, made.extents, made.meta.host)
     assert placed.known == "all" and set(REQUEST_COLUMNS) <= set(placed.requests)
     # of 32 pages 10 lie before the hole and 12 behind it, together on the device: cut after 64 KiB
     first = placed.requests[placed.requests["time_ns"] == 0]
     assert first["device_offset"].tolist()[:3] == [40 * PAGE, 56 * PAGE, 62 * PAGE]
     assert first["size"].tolist()[:2] == [16 * PAGE, 6 * PAGE]
-    apart = place(table, made.files, made.extents, facts_of_devices(made), scattered=1.0).requests
+    apart = place(table, made.files, made.extents, made.meta.host, scattered=1.0).requests
     assert apart["size"].tolist()[:3] == [8 * PAGE, 8 * PAGE, 6 * PAGE]
     assert apart["size"].sum() == placed.requests["size"].sum()
     whole = place(table, made.files, made.extents).requests

@@ -68,7 +68,7 @@ def test_where_there_is_no_room_there_are_fewer() -> None:
 def test_the_plan_of_the_smallest_target_reads_no_place_twice() -> None:
     for total in (256 * 2**20, 2**30, 10**13 // PAGE * PAGE):
         read: list[int] = []
-        for one in _plan(Places(np.array([[0, total]]), np.random.default_rng(1)), 20):
+        for one in _plan(Places(np.array([[0, total]]), np.random.default_rng(1)), 20, one_piece=True):
             assert len(one.alone) > 100
             for _, size, offset in one.alone:
                 read += pages(np.array([offset]), size)

@@ -10,10 +10,10 @@ from made import GIB, MIB, below, trace
 from report_cases import RUNS, check, kernel, run
 from report_cases import image as image_case
 
-from profiler.analysis.reads.untraced_runs import Run, measured
+from profiler.facts.runs import Measured, Run, from_json
 from profiler.report.summarise import summarise
 from profiler.report.summary import Pseudo
-from profiler.trace import FileFacts, Meta
+from profiler.trace import FileFacts
 
 
 def test_the_named_image_is_in_focus() -> None:
@@ -80,17 +80,14 @@ def test_measured_runs() -> None:
 )  # fmt: skip
 def test_damaged_runs_are_counted_and_left_out(entry: Any) -> None:
     good = RUNS["cold"][0]
-    assert [len(measured(Meta(measured={"cold": [entry, good]}), "cold")[0])] == [1]
-    assert measured(Meta(measured={"cold": [entry, good]}), "cold")[1] == 1
+    found = from_json({"cold": [entry, good]})
+    assert len(found.cold) == 1 and found.damaged == (1, 0)
 
 
 def test_damaged_lists() -> None:
-    assert measured(Meta(measured={"cold": {"wall_s": 1}}), "cold") == ((), 1)
-    assert measured(Meta(measured={"warm": [run(1, 0, 0)]}), "cold") == ((), 0)
-    assert measured(Meta(measured={"cold": [{"wall_s": 1}]}), "cold") == (
-        (Run(1.0, None, None, None, None),),
-        0,
-    )
+    assert from_json({"cold": {"wall_s": 1}}) == Measured(damaged=(1, 0))
+    assert from_json({"warm": [run(1, 0, 0)]}).cold == ()
+    assert from_json({"cold": [{"wall_s": 1}]}) == Measured(cold=(Run(1.0),))
 
 
 def test_writes_are_apart() -> None:

@@ -22,6 +22,7 @@ import pytest
 from conftest import need_root
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import typed
 
 from profiler.calls import READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
@@ -83,6 +84,40 @@ def maybe(values: st.SearchStrategy[int]) -> st.SearchStrategy[Any]:
     return st.just(pd.NA) | values
 
 
+def objects(*names: str) -> st.SearchStrategy[dict[str, Any]]:
+    """JSON objects with some of these keys and others, whose values may be anything."""
+    return st.dictionaries(st.sampled_from(names) | texts, json_values, max_size=6)
+
+
+run = st.fixed_dictionaries({"wall_s": st.floats(0, 100)}, optional={
+    "exit_status": st.integers(0, 255), "device_read_bytes": st.integers(0, 2**62), "stderr": texts,
+    "user_s": st.floats(0, 9),
+    "copies": st.lists(st.fixed_dictionaries({"wall_s": st.just(1.0)}), max_size=2),
+})  # fmt: skip
+facts_of_runs = st.fixed_dictionaries({}, optional={
+    "cold": st.lists(run, max_size=2), "warm": st.lists(run, max_size=2),
+    "first_exit_status": st.integers(0, 255),
+})  # fmt: skip
+inodes = st.just({}) | st.fixed_dictionaries({
+    "source": texts, "block_size": st.just(4096), "inode_size": st.just(256),
+    "blocks_per_group": st.integers(1, 2**20), "inodes_per_group": st.integers(1, 2**20),
+    "read_ahead_blocks": st.integers(0, 64),
+    "inode_tables": st.dictionaries(st.just("7"), st.integers(0, 99)),
+})  # fmt: skip
+device = objects("name", "disk", "rotational", "size_bytes", "under", "filesystems", "read_ahead_kb")
+facts_of_hosts = st.builds(
+    lambda host, name, device, inodes: host | {"devices": {name: device | inodes}},
+    objects("kernel", "machine", "cpus", "virtual"), texts, device,
+    st.builds(lambda found: {"inodes": found}, inodes),
+)  # fmt: skip
+facts_of_copies = objects("count", "command", "own") | st.just({"count": 3, "command": ["a"], "own": ["b"]})
+facts_of_images = st.fixed_dictionaries({}, optional={
+    "virtual_size": st.integers(0, 2**63), "cluster_size": st.just(65536), "in_front": st.just(0),
+    "features": st.lists(texts, max_size=2), "backing_file": texts, "dirty_before": st.booleans(),
+    "part": st.booleans(), "layers": st.integers(0, 9), "bitmaps": st.integers(0, 9), "odd": json_values,
+})  # fmt: skip
+
+
 @st.composite
 def traces(draw: st.DrawFn) -> Trace:
     """Any trace that is valid: any number of rows in each table, nulls, every layer, names of any bytes."""
@@ -132,12 +167,18 @@ def traces(draw: st.DrawFn) -> Trace:
         cache=draw(st.sampled_from(CACHE_STATES)),
         resident_before_bytes=draw(st.none() | big),
         wall_s=draw(st.none() | st.floats(0, 1e9)),
-        exit_status=draw(st.none() | st.integers(0, 255)),
         lost_events=draw(big),
         unseen=tuple(draw(st.lists(texts, max_size=2))),
-        measured=draw(st.dictionaries(texts, json_values, max_size=2)),
-        host=draw(st.dictionaries(texts, json_values, max_size=2)),
+        **typed(
+            exit_status=draw(st.none() | st.integers(0, 255)),
+            measured=draw(facts_of_runs),
+            host=draw(facts_of_hosts),
+            copies=draw(facts_of_copies),
+        ),
     )
+    if files:
+        images = {"0": {"format": "qcow2"} | draw(facts_of_images)}
+        meta = dataclasses.replace(meta, **typed(images=images))
     events = sorted(draw(st.lists(event, max_size=6)), key=lambda row: int(row["time_ns"]))
     return Trace(
         meta,
@@ -553,9 +594,9 @@ def test_reads_writes_and_ends_of_file_are_told_apart() -> None:
 def test_facts_of_images_are_checked(images: dict[str, Any]) -> None:
     row = {"file": 0, "path": b"/a", "device": "", "inode": 1, "size": 1, "mtime_ns": 1}
     files = table(FILE_COLUMNS, [row | {"kind": "regular", "filesystem": "", "host_path": b""}])
-    validate(Trace(Meta(images={"0": {"format": "qcow2", "cluster_size": 4096}}), files=files))
+    validate(Trace(Meta(**typed(images={"0": {"format": "qcow2", "cluster_size": 4096}})), files=files))
     with pytest.raises(TraceFormatError, match="images"):
-        validate(Trace(Meta(images=images), files=files))
+        validate(Trace(Meta(**typed(images=images)), files=files))
 
 
 def test_a_trace_is_complete_if_nothing_is_missing() -> None:

@@ -81,12 +81,13 @@ def place(
     of their numbers, which is the order in which the run met them, FILE_GAP apart and behind everything that
     is known of that device.
 
-    host: of its devices max_sectors_kb and max_segments count; where these are not known, MAX_SECTORS_KB and MAX_SEGMENTS. Each row is then one
-    submission, as `simulate` gives them: what of it lies together on the device is one request, over holes
-    of the file too, and is cut at what the device takes at once. None: rows are cut where extents end, no
-    more. scattered: TOGETHER where folios that follow each other in a file do so in memory: then only
-    max_sectors_kb counts. Else folios are pieces of memory of their own, and of the bios that have a few
-    more than the device takes this share, from 0 to 1, is split all the same; see HALF.
+    host: of its devices max_sectors_kb and max_segments count; where these are not known,
+    MAX_SECTORS_KB and MAX_SEGMENTS. Each row is then one submission, as `simulate` gives them: what of
+    it lies together on the device is one request, over holes of the file too, and is cut at what the
+    device takes at once. None: rows are cut where extents end, no more. scattered: TOGETHER where
+    folios that follow each other in a file do so in memory: then only max_sectors_kb counts. Else
+    folios are pieces of memory of their own, and of the bios that have a few more than the device takes
+    this share, from 0 to 1, is split all the same; see HALF.
 
     Raises ColdseekError if the extents cut the requests into more than MAX_PIECES.
     """

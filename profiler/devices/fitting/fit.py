@@ -68,8 +68,8 @@ class Fitted:
     end_mb_per_s: float
     rounds: int
     handoff_us: float | None = None
-    pause_us: Curve = ()
     notes: tuple[str, ...] = ()
+    pause_us: Curve = ()
 
     @property
     def kind(self) -> str:
