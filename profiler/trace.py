@@ -19,6 +19,7 @@ from profiler.facts.copies import CopiesFacts
 from profiler.facts.host import Host
 from profiler.facts.images import Images
 from profiler.facts.runs import Measured
+from profiler.facts.structures import ROLES
 from profiler.files.free_memory import available_bytes
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 # pandas is imported where a table is made: to load it takes longer than many a program runs, and a tracer
 # needs it only when that has ended
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Format history. A loader accepts every version up to its own and refuses newer ones by number.
 1: the first: events (with `handle` and `direct`), files (with `mtime_ns`), extents, structures, meta.
 2: structures have `guest`; they are filled, which no program did before.
 3: the table `tasks`, of who did it; files have `host_path`.
 4: the tables `waits`, of when tasks were off the processors, and why, and `contents`, of what the guest has
 in its disk images.
+5: structures have `role`; the events have `path` in the file, for other readers, and not in the table.
 """
 
 SUFFIX = ".trace.parquet"
@@ -87,6 +89,7 @@ STRUCTURE_COLUMNS: dict[str, str] = {
     "end": "int64",
     "kind": "str",  # "refcount block", "L2 table" ...
     "guest": "Int64",  # where `start` is in the disk that the guest sees; null: nowhere, or not known
+    "role": "str",  # one of facts.structures.ROLES: "table", "data", "free"
 }
 CONTENT_COLUMNS: dict[str, str] = {
     "file": "int32",  # of the disk image, or of one of its backing files
@@ -378,6 +381,8 @@ def validate(trace: Trace) -> None:
     for name, names in places.items():
         if any(getattr(trace, name)[column].lt(0).any() for column in names):
             raise TraceFormatError(f"table {name} has negative offsets")
+    if not set(trace.structures["role"]) <= set(ROLES):
+        raise TraceFormatError("structures.role has words that are no roles")
     least = {"tid": 0, "pid": 0, "parent": -1, "start_ns": 0, "end_ns": 0}
     for column, lowest in least.items():
         if trace.tasks[column].lt(lowest).any():

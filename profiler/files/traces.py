@@ -17,6 +17,7 @@ from profiler.calls import LARGEST
 from profiler.errors import ColdseekError, TraceFormatError
 from profiler.facts import copies, host, images, runs
 from profiler.facts.runs import MOST_SECONDS
+from profiler.facts.structures import roles_of
 from profiler.files import json_values, packed
 from profiler.files.free_memory import available_bytes, within_free_memory
 from profiler.files.parquet import read
@@ -62,7 +63,7 @@ def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> Non
     validate(trace)
     _check_meta(trace.meta)
     schema = _arrow_schema()
-    described = schema.with_metadata(
+    described = schema.append(pa.field(PATH, pa.dictionary(pa.int32(), pa.string()))).with_metadata(
         {
             "coldseek.meta": json_values.dumps(_meta_json(trace.meta)),
             **{
@@ -77,7 +78,26 @@ def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> Non
     with replacing(path, follow) as file, pq.ParquetWriter(file, described, compression="zstd") as writer:
         for piece in trace.pieces():
             group = pa.Table.from_pandas(piece.events, schema=schema, preserve_index=False)
+            group = group.append_column(described.field(PATH), _paths(piece))
             writer.write_table(group.replace_schema_metadata(described.metadata))
+
+
+PATH = "path"
+"""A column of the events in the file alone, for readers that do not know the table of files: the path of
+each event's file as UTF-8 text, its other bytes as \\xNN; null: the file is not known."""
+
+
+def _paths(piece: Trace) -> pa.DictionaryArray:
+    """The path of each event's file; each group of rows has the names of its own files alone."""
+    import numpy as np
+    import pyarrow as pa
+
+    files, codes = np.unique(piece.events["file"].to_numpy(np.int64), return_inverse=True)
+    paths = piece.files["path"].iloc[files[files >= 0]]
+    names = [path.decode("utf-8", "backslashreplace") for path in paths]
+    places = codes.reshape(-1) - int((files < 0).sum())
+    indices = pa.array(places, pa.int32(), mask=places < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
 
 
 def load(trace: str | os.PathLike[str] | BinaryIO) -> Trace:
@@ -281,7 +301,10 @@ def _table_from_json(metadata: Mapping[bytes, bytes], name: str) -> pd.DataFrame
     values = json_values.loads(metadata[f"coldseek.{name}".encode()])
     if isinstance(values, dict):
         rows = len(values[next(iter(columns))])
-        values = {**{column: [_ADDED[column]] * rows for column in columns if column in _ADDED}, **values}
+        added: dict[str, Any] = {column: [_ADDED[column]] * rows for column in columns if column in _ADDED}
+        if "role" in columns and "role" not in values:
+            added["role"] = roles_of(values["kind"])
+        values = {**added, **values}
     if not isinstance(values, dict) or len({len(values[column]) for column in columns}) > 1:
         raise ValueError("a table's columns differ in length")
     if rows > MOST_ROWS[name]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from profiler.images.map import MAX_RANGES, UNALLOCATED, Layout, Map, Placed, owners
+from profiler.facts.structures import UNALLOCATED
+from profiler.images.map import MAX_RANGES, Layout, Map, Placed, owners
 from profiler.images.source import Image, Offsets
 from profiler.units import show_count, show_path
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from profiler.facts.structures import UNALLOCATED
 from profiler.images import extents, formats
 from profiler.images.build import Wanted, painted, safe
-from profiler.images.map import MAX_RANGES, UNALLOCATED, Extent, Map, Placed
+from profiler.images.map import MAX_RANGES, Extent, Map, Placed
 from profiler.images.names import named
 from profiler.images.source import Image
 from profiler.units import show_path

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from profiler.facts.structures import UNALLOCATED
 from profiler.images.build import Wanted, painted
-from profiler.images.map import MAX_RANGES, UNALLOCATED, Extent, Map, Placed
+from profiler.images.map import MAX_RANGES, Extent, Map, Placed
 from profiler.images.readers import parallels, parallels_descriptor, vmdk, vmdk_descriptor
 from profiler.images.source import Image
 

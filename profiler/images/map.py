@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from profiler.facts.structures import roles_of
 from profiler.images.source import Offsets
 
 RANGE_COLUMNS = {"start": "int64", "end": "int64", "kind": "str"}
 GUEST_COLUMNS = {"start": "int64", "length": "int64", "guest": "int64"}
-PLACE_COLUMNS = {"start": "int64", "end": "int64", "kind": "str", "guest": "Int64"}
-
-UNALLOCATED = "unallocated"
-"""What no structure of the image points to."""
+PLACE_COLUMNS = {"start": "int64", "end": "int64", "kind": "str", "guest": "Int64", "role": "str"}
 
 MAX_RANGES = 200_000
 """So many ranges a map has at most: 12 MB of JSON in a trace. Data is folded before that."""
@@ -127,8 +125,11 @@ class Map:
         guest = pd.array(np.zeros(len(lefts), np.int64), dtype="Int64")
         guest[found] = (run_guest[runs[found]] + lefts[found] - run_starts[runs[found]]).astype(np.int64)
         guest[~found] = pd.NA
-        kinds = np.array(self.layout.names, object)[self.layout.codes[within]]
-        made = pd.DataFrame({"start": lefts, "end": rights, "kind": kinds, "guest": guest})
+        codes = self.layout.codes[within]
+        kinds, roles = (
+            np.array(of, object)[codes] for of in (self.layout.names, roles_of(self.layout.names))
+        )
+        made = pd.DataFrame({"start": lefts, "end": rights, "kind": kinds, "guest": guest, "role": roles})
         return made.astype(PLACE_COLUMNS), cut
 
 

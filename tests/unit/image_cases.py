@@ -8,6 +8,7 @@ from typing import Any
 
 from made import MIB, trace
 
+from profiler.facts.structures import roles_of
 from profiler.trace import STRUCTURE_COLUMNS, FileFacts, Trace, table, validate
 
 PAGE = 4096
@@ -45,7 +46,7 @@ def image_trace(
     images = {"0": FACTS | (facts or {})}
     made = trace(reads, files, images=images, **more)
     rows = [
-        {"file": 0, "start": start, "end": end, "kind": kind, "guest": guest}
+        {"file": 0, "start": start, "end": end, "kind": kind, "guest": guest, "role": roles_of([kind])[0]}
         for start, end, kind, guest in structures
     ]
     made = dataclasses.replace(made, structures=table(STRUCTURE_COLUMNS, rows))

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from made import GIB, MIB, below, seed_2010, trace
 
+from profiler.facts.structures import roles_of
 from profiler.trace import EXTENT_COLUMNS, STRUCTURE_COLUMNS, FileFacts, Trace, table
 
 
@@ -137,7 +138,11 @@ def image() -> Trace:
 
 
 def rows_of(columns: dict[str, str], rows: list[tuple[Any, ...]]) -> pd.DataFrame:
-    return table(columns, [dict(zip(columns, row, strict=True)) for row in rows])
+    """A table; of structures without their role, which their kind tells."""
+    made = [dict(zip(columns, row, strict=False)) for row in rows]
+    if columns is STRUCTURE_COLUMNS:
+        made = [row | {"role": roles_of([row["kind"]])[0]} for row in made]
+    return table(columns, made)
 
 
 def hostile() -> Trace:

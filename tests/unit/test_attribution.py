@@ -20,6 +20,7 @@ from profiler.analysis.reads.attribution import (
     structure_of,
     with_requests,
 )
+from profiler.facts.structures import roles_of
 from profiler.trace import STRUCTURE_COLUMNS, FileFacts, Trace, empty_table
 
 MAP = [(0, 0, 100, "header"), (0, 100, 500, "L2 table"), (0, 600, 700, "data cluster"), (2, 0, 50, "header")]
@@ -28,7 +29,9 @@ MAP = [(0, 0, 100, "header"), (0, 100, 500, "L2 table"), (0, 600, 700, "data clu
 def structures(*rows: tuple[int, int, int, str]) -> pd.DataFrame:
     columns = ("file", "start", "end", "kind")
     made = empty_table(STRUCTURE_COLUMNS)
-    return pd.concat([made, pd.DataFrame(rows, columns=columns)]).astype(STRUCTURE_COLUMNS)
+    table = pd.DataFrame(rows, columns=columns)
+    table["role"] = roles_of(table["kind"])
+    return pd.concat([made, table]).astype(STRUCTURE_COLUMNS)
 
 
 def mapped(*reads: tuple[int, int | None, int]) -> Trace:

@@ -26,8 +26,10 @@ from made import typed
 
 from profiler.calls import READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError, TraceFormatError
+from profiler.facts.host import Inodes
+from profiler.facts.structures import ROLES, roles_of
 from profiler.files.parquet import read
-from profiler.files.traces import EVENT_BYTES, load, save
+from profiler.files.traces import EVENT_BYTES, PATH, _arrow_schema, load, save
 from profiler.files.writing import replacing
 from profiler.images.guest.pieces import MAX_PIECES
 from profiler.images.map import MAX_RANGES
@@ -143,8 +145,9 @@ def traces(draw: st.DrawFn) -> Trace:
     extent = st.fixed_dictionaries(
         {"file": numbers, "logical": big, "physical": big, "length": big, "flags": st.integers(0, 2**32 - 1)}
     )
+    roles = st.sampled_from(ROLES)
     structure = st.fixed_dictionaries(
-        {"file": numbers, "start": big, "end": big, "kind": texts, "guest": maybe(big)}
+        {"file": numbers, "start": big, "end": big, "kind": texts, "guest": maybe(big), "role": roles}
     )
     content = st.fixed_dictionaries(
         {"file": numbers, "start": big, "end": big, "kind": texts, "path": st.binary(max_size=8)}
@@ -288,8 +291,17 @@ def saved(tmp_path: Path) -> Path:
 
 def test_any_parquet_reader_opens_it(saved: Path) -> None:
     frame = pd.read_parquet(saved)
-    assert list(frame.columns) == list(EVENT_COLUMNS)
+    assert list(frame.columns) == [*EVENT_COLUMNS, PATH]
     assert frame["offset"].tolist() == [4096]
+
+
+def test_each_event_has_the_path_of_its_file_for_other_readers(saved: Path) -> None:
+    files = [file() | {"path": path} for path in (b"/a", b"/b\xff\n", b"/never")]
+    files = [row | {"file": number} for number, row in enumerate(files)]
+    events = [event() | {"file": number} for number in (1, -1, 0, 1)]
+    save(dataclasses.replace(known(*events), files=table(FILE_COLUMNS, files)), saved)
+    assert pq.read_table(saved)[PATH].to_pylist() == ["/b\\xff\n", None, "/a", "/b\\xff\n"]
+    assert "path" not in load(saved).events.columns
 
 
 @pytest.mark.parametrize(
@@ -655,7 +667,7 @@ def test_a_file_that_holds_more_or_less_than_it_claims_is_refused(
 
     file = pq.ParquetFile(path)
     with pytest.raises(TraceFormatError, match="claim"):
-        read(Lying(file), EVENT_COLUMNS, file.schema_arrow)
+        read(Lying(file), EVENT_COLUMNS, _arrow_schema())
 
 
 def test_many_operations_and_long_ones_are_refused(saved: Path) -> None:
@@ -672,7 +684,7 @@ def test_more_rows_of_a_small_table_than_are_recorded_are_refused(
 ) -> None:
     row = {"file": 0, "logical": 0, "physical": 0, "length": 1, "flags": 0, "start": 0, "end": 1}
     others = {"files": file(), "tasks": task(), "waits": wait()}
-    rows = [others.get(name, row | {"kind": "data", "guest": 0, "path": b"/a"})]
+    rows = [others.get(name, row | {"kind": "data", "guest": 0, "path": b"/a", "role": "data"})]
     save(dataclasses.replace(known(), **{name: table(TABLES[name], rows)}), saved)
     load(saved)
     monkeypatch.setitem(MOST_ROWS, name, 0)
@@ -739,6 +751,20 @@ def test_a_trace_of_version_4_has_waits_and_contents() -> None:
     old = load(FIXTURES / "version4.trace.parquet")
     assert old.waits["what"].tolist() == [b"", b"/run/x\xff"]
     assert old.contents["path"].tolist() == [b"/boot/initrd\xff"]
+
+
+def test_structures_of_every_version_have_a_role() -> None:
+    for version in range(1, FORMAT_VERSION + 1):
+        rows = load(FIXTURES / f"version{version}.trace.parquet").structures
+        assert rows["role"].tolist() == roles_of(rows["kind"])
+
+
+def test_a_trace_of_version_5_has_facts_with_types() -> None:
+    meta = load(FIXTURES / "version5.trace.parquet").meta
+    assert meta.images[0].cluster_size == 65536 and meta.images[0].header == {"refcount_order": 4}
+    assert [run.wall_s for run in meta.measured.cold] == [2.5] and meta.measured.first_exit_status == 0
+    assert meta.host.device("8:1").inodes == Inodes("file system", 4096, 256, 32768, 8192, 32, {0: 1063})
+    assert meta.copies.count == 2 and meta.copies.own == ("disk1.qcow2",)
 
 
 def test_a_trace_of_version_2_has_no_tasks_and_all_its_files_lie_where_they_are_said_to() -> None:

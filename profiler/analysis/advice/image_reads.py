@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.advice.traced_image import COMPRESSED, DATA, MAX_DISK, TracedImage
+from profiler.analysis.advice.traced_image import MAX_DISK, TracedImage
 from profiler.analysis.intervals import Ints, holding
 from profiler.analysis.simulation.placement import SPACE, UNWRITTEN
 from profiler.calls import READ_OPS
-from profiler.images.map import UNALLOCATED
+from profiler.facts.structures import COMPRESSED, DATA, FREE
 from profiler.trace import DATA_KINDS, Trace
 
 Bools = npt.NDArray[np.bool_]
@@ -68,23 +68,23 @@ def reads_of(trace: Trace, image: TracedImage) -> ImageReads:
         here = np.flatnonzero(file == number)
         rows = trace.structures[(trace.structures["file"] == number).to_numpy(bool)]
         start, end = (rows[name].to_numpy(np.int64) for name in ("start", "end"))
-        names = rows["kind"].to_numpy(object)
+        names, roles = rows["kind"].to_numpy(object), rows["role"].to_numpy(object)
         places = rows["guest"].to_numpy(np.int64, na_value=-1)
         holds = written_parts(trace, number)
-        is_data = (places >= 0) | np.isin(names, DATA)
+        is_data = (places >= 0) | (roles == DATA)
         data_bytes += int((holds(end[is_data]) - holds(start[is_data])).sum())
         written[here] = holds(offset[here] + size[here]) > holds(offset[here])
         at = np.searchsorted(start, offset[here], side="right") - 1
         inside = at >= 0
         inside[inside] = offset[here][inside] < end[at[inside]]
         named = inside.copy()
-        named[inside] = names[at[inside]] != UNALLOCATED
+        named[inside] = roles[at[inside]] != FREE
         unlabelled += int((~named & written[here]).sum())
         here, at = here[inside], at[inside]
         kind[here] = names[at]
         placed = places[at] >= 0
         guest[here[placed]] = places[at[placed]] + offset[here[placed]] - start[at[placed]]
-        unplaced += int((np.isin(names[at], DATA) & ~placed & written[here]).sum())
+        unplaced += int(((roles[at] == DATA) & ~placed & written[here]).sum())
         packed = here[kind[here] == "compressed cluster"]
         size[packed] = np.maximum(size[packed], image.cluster)  # it holds a whole one
         for one in ("L2 table", "refcount block"):

@@ -13,7 +13,7 @@ import pandas as pd
 from profiler.analysis.advice.copied import MAX_MADE
 from profiler.analysis.advice.layouts import LAYOUTS, Layout
 from profiler.analysis.advice.rewriting import defragmented, on_layout
-from profiler.analysis.advice.traced_image import DATA, TracedImage, image_of, in_pieces, unread
+from profiler.analysis.advice.traced_image import TracedImage, image_of, in_pieces, unread
 from profiler.analysis.cost.contributors import Contributor, contributors, projected_costs
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.reads.attribution import structure_of
@@ -25,6 +25,7 @@ from profiler.analysis.simulation.sequential import READ_AHEAD
 from profiler.devices.model import Device
 from profiler.errors import NOT_READY, ColdseekError
 from profiler.facts.images import ImageFacts
+from profiler.facts.structures import DATA, roles_of
 from profiler.facts.values import known
 from profiler.trace import Meta, Trace
 from profiler.units import show_bytes, show_path, show_plural, show_status
@@ -211,7 +212,8 @@ def _is_cut_off(trace: Trace, number: int) -> bool:
         return False
     reads = trace.reads()
     reads = reads[(reads["file"] == number).to_numpy(bool)]
-    return bool(np.isin(structure_of(reads, trace.structures), ("L2 table", "grain table", *DATA)).any())
+    kinds = set(structure_of(reads, trace.structures))
+    return bool(kinds & {"L2 table", "grain table"}) or DATA in roles_of(kinds)
 
 
 def _is_extent(image: ImageFacts) -> bool:

@@ -14,12 +14,6 @@ from profiler.units import show_plural
 MAX_DISK = 2**56
 """Bytes of a guest's disk; a qcow2 image cannot map more, whatever a trace claims."""
 
-COMPRESSED = ("compressed cluster", "compressed grain")
-DATA = (*COMPRESSED, "data cluster", "data", "data block", "payload block", "grain")
-"""Kinds of structures that hold what the guest wrote, apart from any other kind of known place in its
-disk."""
-
-
 PARENTS_UNREAD = ("vpc", "vhdx", "vdi")
 """Formats of which QEMU reads no parent: it opens a VHD without it, and no VHDX or VDI that has one
 (block/vpc.c, vhdx.c, vdi.c; QEMU 7.2)."""
