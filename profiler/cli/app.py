@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from profiler.version import __version__
 
+
+class Commands(TyperGroup):
+    """A group of commands whose usage messages are in plain words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """As of every group; the words of a library for values are put into ours."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = plain(error.message)
+            raise
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As of every group; one within another names what there is, which is little."""
+        if ctx.parent is not None and args and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"No such command {args[0]!r}; there is: {', '.join(self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+def plain(message: str) -> str:
+    """What is wrong with a value of an option, without the words of the library that found it out."""
+    message = message.removeprefix("Value error, ").removesuffix(", unable to parse string as a number")
+    message = message.removesuffix(", unable to parse string as an integer")
+    return message.replace("Input should be", "it should be")
+
+
 app = typer.Typer(
+    cls=Commands,
     name="coldseek",
     rich_markup_mode=None,  # plain help: rich would take longer to load than the help takes to read
     pretty_exceptions_enable=False,

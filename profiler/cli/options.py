@@ -34,6 +34,10 @@ DEVICE = Annotated[
 ]
 FORMAT = Annotated[Format, typer.Option("--format", help="How to print it.")]
 REPORT_FORMAT = Annotated[ReportFormat, typer.Option("--format", help="How to print it.")]
+REDACT = Annotated[
+    bool,
+    typer.Option("--redact", help="Rename arguments, users and paths outside of system folders."),
+]
 QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors on stderr.")]
 TRACER = Annotated[
     str,

@@ -144,6 +144,9 @@ def test_times_are_written_as_they_are(step: int) -> None:
 def test_titles_are_cut_in_the_middle() -> None:
     assert canvas.shortened("a" * 30, 30) == "a" * 30
     assert len(canvas.shortened("a" * 90, 30)) <= 30
+    words = "qemu-img check --output=json /srv/demo/disk0.qcow2 and some more words of it"
+    ends = canvas.shortened(words, 40).split(" ... ")
+    assert words.startswith(f"{ends[0]} ") and words.endswith(f" {ends[1]}")  # no word is cut
     made = dataclasses.replace(mixed().meta, command=("tool", "x" * 300))
     assert "brings in (cold" in title(figures.draw([dataclasses.replace(mixed(), meta=made)], "files"))
 

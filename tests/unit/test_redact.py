@@ -15,6 +15,7 @@ from profiler import cli
 from profiler.files.traces import save
 from profiler.report import json as as_json
 from profiler.report import text
+from profiler.report.figures import KINDS
 from profiler.report.page import of_trace
 from profiler.report.redact import is_system, redact
 from profiler.report.summarise import summarise
@@ -112,3 +113,22 @@ def test_the_option(tmp_path: Path) -> None:
         done = CliRunner().invoke(cli.app, ["report", str(path), "--redact", "--format", form])
         assert done.exit_code == 0, done.output
         assert not [secret for secret in SECRETS if secret in done.stdout.replace("base64", "")]
+
+
+def test_pictures_are_redacted(tmp_path: Path) -> None:
+    import profiler.cli.commands.plot  # noqa: F401
+
+    save(of_acme(), str(tmp_path / "alice.trace.parquet"))
+    for kind in KINDS:
+        picture = tmp_path / f"{kind}.svg"
+        said = CliRunner().invoke(
+            cli.app,
+            ["plot", str(tmp_path / "alice.trace.parquet"), "--redact", "--kind", kind, "-o", str(picture)],
+        )
+        assert said.exit_code == 0, said.output
+        assert not [word for word in SECRETS if word in picture.read_text()]
+        plain = tmp_path / f"plain-{kind}.svg"
+        CliRunner().invoke(
+            cli.app, ["plot", str(tmp_path / "alice.trace.parquet"), "--kind", kind, "-o", str(plain)]
+        )
+        assert [word for word in SECRETS if word in plain.read_text()]  # so that it is no empty claim

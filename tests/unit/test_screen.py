@@ -17,6 +17,7 @@ from test_report_text import Terminal, golden
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import Answer, Waited, WallTime
 from profiler.devices import presets
+from profiler.devices.loading import find
 from profiler.report import text
 from profiler.report.summarise import summarise
 from profiler.report.summary import Part, Summary
@@ -300,6 +301,9 @@ def test_golden_doctor() -> None:
 
 def test_the_devices_fit_a_terminal() -> None:
     for width in (60, 80, 99):
-        lines = text.devices(presets(), width).plain.split("\n")
-        assert max(map(len, lines)) <= width
-        assert sum(not line.startswith(" ") for line in lines) == len(presets())
+        for page in (text.devices(presets(), width), text.sources(presets(), width)):
+            lines = page.plain.split("\n")
+            assert max(map(len, lines)) <= width
+            assert sum(not line.startswith(" ") for line in lines) == len(presets())
+    assert len(text.devices(presets(), 80).plain.split("\n")) == len(presets())
+    assert "Barracuda" in text.sources([find("hdd-7200")], 80).plain

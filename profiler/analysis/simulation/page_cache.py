@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import heapq
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -153,13 +155,13 @@ def _through_the_cache(
     touched = np.where(np.isin(accesses.kind[order], TOUCHING), end - start, 0) // (CHUNK * PAGE)
     huge |= np.bincount(file, weights=touched, minlength=len(huge)) > MAX_CHUNKS
     columns = _Columns(
-        kind=accesses.kind[order].tolist(),
-        start=(start // PAGE).tolist(),
-        stop=(end // PAGE).tolist(),
-        after=(accesses.end[order] // PAGE).tolist(),
-        wanted=(np.maximum(to_pages(end, accesses.wanted[order])[1], end) // PAGE).tolist(),
-        handle=accesses.handle[order].tolist(),
-        event=order.tolist(),
+        kind=_numbers(accesses.kind[order]),
+        start=_numbers(start // PAGE),
+        stop=_numbers(end // PAGE),
+        after=_numbers(accesses.end[order] // PAGE),
+        wanted=_numbers(np.maximum(to_pages(end, accesses.wanted[order])[1], end) // PAGE),
+        handle=_numbers(accesses.handle[order]),
+        event=_numbers(order),
         overlaps=overlaps_of(accesses, order),
     )
     settings = _Settings(trace, read_ahead_kb)
@@ -183,7 +185,7 @@ def _through_the_cache(
         except TooMuchError:
             del asked[before:]
             coarse.append(order[low:high])
-    table = np.array(asked, np.int64).reshape(-1, 4)
+    table = np.frombuffer(asked, np.int64).reshape(-1, 4)
     parts = [
         pd.DataFrame(
             {
@@ -254,7 +256,7 @@ class _Run:
                 # of random reads.
                 present[chunk] = present.get(chunk, 0) | 1 << bit
                 plain[chunk] = plain.get(chunk, 0) | 1 << bit
-                asked += (columns.event[at], start, stop, 1)
+                asked.extend((columns.event[at], start, stop, 1))
             else:
                 read(window, start, stop, columns.wanted[at], columns.event[at])
                 if (len(asked) >> 2) + len(present) > room:
@@ -399,19 +401,23 @@ def _covering(maps: Sequence[_Map], page: int) -> _Map | None:
     return next((one for one in reversed(maps) if one.start <= page < one.stop), None)
 
 
+def _numbers(column: npt.NDArray[np.integer[Any]]) -> array[int]:
+    return array("q", column.astype(np.int64).tobytes())
+
+
 @dataclass(frozen=True)
 class _Columns:
-    """Accesses as lists, in the order in which they are taken, in pages. after: where the position is then.
-    event: row of `Accesses`. overlaps: it is a read, and another task begins one of that file before it
-    ends."""
+    """Accesses in the order in which they are taken, in pages; of arrays because lists of Python's numbers
+    take five times the memory. after: where the position is then. event: row of `Accesses`. overlaps: it is
+    a read, and another task begins one of that file before it ends."""
 
-    kind: list[int]
-    start: list[int]
-    stop: list[int]
-    after: list[int]
-    wanted: list[int]
-    handle: list[int]
-    event: list[int]
+    kind: array[int]
+    start: array[int]
+    stop: array[int]
+    after: array[int]
+    wanted: array[int]
+    handle: array[int]
+    event: array[int]
     overlaps: npt.NDArray[np.bool_]
 
 

@@ -7,6 +7,7 @@ numbers, and nothing is looked up on the machine.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -69,7 +70,8 @@ class FileCache:
     system takes; 0: single pages only.
 
     asked: what went to the file system in one piece each, in order, four numbers a piece: the event that
-    caused it, start, stop, and pages a folio. An event is any number of the caller's.
+    caused it, start, stop, and pages a folio. An event is any number of the caller's. An array, of 8 bytes a
+    number: a list of Python's numbers takes 40, and there are tens of millions.
 
     Of each chunk the presence of its pages is one number, a bit a page. plain: of pages that are there and
     have no mark, where nothing is left to do.
@@ -78,7 +80,7 @@ class FileCache:
     end: int = 0
     largest: int = 0
     max_order: int = MAX_ORDER
-    asked: list[int] = field(default_factory=list)
+    asked: array[int] = field(default_factory=lambda: array("q"))
     present: dict[int, int] = field(default_factory=dict)
     plain: dict[int, int] = field(default_factory=dict)
     marked: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # chunk -> folios: start, pages
@@ -341,7 +343,7 @@ class FileCache:
                     raise TooMuchError
                 present[chunk] = bits | mask
                 plain[chunk] = plain.get(chunk, 0) | mask
-                self.asked += (event, start, stop, folio)
+                self.asked.extend((event, start, stop, folio))
                 return
         begin = -1
         for chunk, mask in self._masks(start, stop):
@@ -358,11 +360,11 @@ class FileCache:
                     at += (~rest & (rest + 1)).bit_length() - 1
                 else:
                     if begin >= 0:
-                        self.asked += (event, begin, at, folio)
+                        self.asked.extend((event, begin, at, folio))
                         begin = -1
                     at = at + (rest & -rest).bit_length() - 1 if rest else last
         if begin >= 0:
-            self.asked += (event, begin, stop, folio)
+            self.asked.extend((event, begin, stop, folio))
 
     def _masks(self, start: int, stop: int) -> list[tuple[int, int]]:
         """The chunks of [start, stop), each with the bits of its pages in it."""

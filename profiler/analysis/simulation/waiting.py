@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import heapq
 import math
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain as chain_of
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +32,8 @@ ASYNCHRONOUS = frozenset(op for op in READ_OPS if op.startswith(("aio_", "uring_
 NEVER = 2**62
 """The `needed_ns` of what nothing ever reads."""
 
+_AT_ONCE = 1 << 16
+"""Rows that are Python's numbers at a time: all of them at once would take five times the columns."""
 
 SLICE_S = 0.1
 """A control group gives leave in slices of time: DFL_THROTL_SLICE_HD (linux: block/blk-throttle.c)."""
@@ -145,10 +151,10 @@ def waits(
     chains = int(chain.max()) + 1
     lag, base, last = [0.0] * chains, [0.0] * chains, [-1] * chains
     pending: list[list[tuple[float, float, int]]] = [[] for _ in range(chains)]
-    free, ends = 0.0, [0.0] * len(issued)
+    free, ends = 0.0, array("d", bytes(8 * len(issued)))
     by = np.arange(len(issued)) if served_as is None else served_as
-    columns = (column.tolist() for column in (issued, needed, group, chain, latency, occupied, by))
-    for row, (issue, need, number, who, takes, blocks, source) in enumerate(zip(*columns, strict=True)):
+    rows = _rows(issued, needed, group, chain, latency, occupied, by)
+    for row, (issue, need, number, who, takes, blocks, source) in enumerate(rows):
         if number != last[who]:
             last[who] = number
             _settle(pending[who], issue, lag, who, waited)
@@ -168,6 +174,14 @@ def waits(
     for who in range(chains):
         _settle(pending[who], float(np.finfo(np.float64).max), lag, who, waited)
     return waited
+
+
+def _rows(*columns: npt.NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+    """The rows of these columns as Python's numbers, never more than _AT_ONCE of them in memory."""
+    return chain_of.from_iterable(
+        zip(*(column[begin : begin + _AT_ONCE].tolist() for column in columns), strict=True)
+        for begin in range(0, len(columns[0]), _AT_ONCE)
+    )
 
 
 def _settle(

@@ -13,7 +13,7 @@ import typer
 from profiler.cli.ahead import REPORT, load_ahead
 from profiler.cli.app import app
 from profiler.cli.commands.record import runs_as
-from profiler.cli.commands.report import REDACT, emit, emit_json
+from profiler.cli.commands.report import emit, emit_json
 from profiler.cli.options import (
     AFTER,
     AS_ROOT,
@@ -25,6 +25,7 @@ from profiler.cli.options import (
     GUEST_FILES,
     MOST_RUNS,
     OWN,
+    REDACT,
     REPORT_FORMAT,
     RUNS,
     STOP,

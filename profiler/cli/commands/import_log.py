@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.app import app
+from profiler.cli.app import Commands, app
 from profiler.cli.output import can_be_made, keep, say, sum_up
 
 _ENDING = re.compile(r"(?:\.strace)?(?:\.(?:gz|xz|zst|bz2))?\Z")
 importers = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Make a trace of a log of another program."
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make a trace of a log of another program.",
 )
 app.add_typer(importers, name="import")
 

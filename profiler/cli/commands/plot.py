@@ -11,7 +11,7 @@ import typer
 from profiler.cli.app import app
 from profiler.cli.completion import traces as offered
 from profiler.cli.completion import values
-from profiler.cli.options import DEVICE
+from profiler.cli.options import DEVICE, REDACT
 from profiler.cli.output import can_be_made, find_devices, reading, say
 from profiler.cli.traces import SUFFIX, named_or_newest
 from profiler.units import show_path
@@ -53,20 +53,22 @@ def plot(
         ),
     ] = "",
     device: DEVICE = None,
+    redacted: REDACT = False,
 ) -> None:
     """Draw where a start reads, how far apart, or what that costs."""
     from profiler.files.traces import load
     from profiler.report import figures
+    from profiler.report.redact import redact
 
     names = traces or [named_or_newest("")]
     output = output or _unused(names[0], kind)
     figures.check_suffix(output)
     can_be_made(output, *names)
     with reading(*names):
-        figure = figures.draw(
-            [load(trace) for trace in names], kind, file or None, find_devices(device or []),
-            figures.file_names(names),
-        )  # fmt: skip
+        loaded, called = [load(trace) for trace in names], figures.file_names(names)
+        if redacted:
+            loaded, called = redact(*loaded), []  # a trace's own name tells too
+        figure = figures.draw(loaded, kind, file or None, find_devices(device or []), called)
         figures.save(figure, output)
     say(f"plot: {show_path(output)}")
 

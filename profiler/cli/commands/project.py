@@ -10,9 +10,10 @@ import typer
 from profiler.cli.app import app
 from profiler.cli.commands.report import emit_json
 from profiler.cli.options import DEVICE, FORMAT, OWN, TRACE
-from profiler.cli.output import Format, find_devices, reading, width
+from profiler.cli.output import Format, Progress, find_devices, reading, width
 from profiler.cli.traces import named_or_newest
 from profiler.errors import UsageError
+from profiler.units import show_plural
 
 
 @app.command(epilog="Example: coldseek project qemu-img.trace.parquet --device hdd-7200 --copies 4")
@@ -39,9 +40,12 @@ def project(
     from profiler.files.traces import load
     from profiler.report import json, text
 
-    with reading(trace):
+    wanted, results = find_devices(device or []) or presets(), []
+    with reading(trace), Progress() as progress:
         placed = requests(load(trace), own=own or None)
-        results = [projected(placed, one, copies) for one in find_devices(device or []) or presets()]
+        for number, one in enumerate(wanted, 1):
+            progress.begins(f"{show_plural(copies, 'start')} on {one.name} ({number} of {len(wanted)})")
+            results.append(projected(placed, one, copies))
     if form is Format.JSON:
         emit_json(json.project(results))
     else:

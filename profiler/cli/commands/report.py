@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.app import app
-from profiler.cli.options import DEVICE, REPORT_FORMAT, TRACE
+from profiler.cli.options import DEVICE, REDACT, REPORT_FORMAT, TRACE
 from profiler.cli.output import ReportFormat, can_be_made, find_devices, reading, width
 from profiler.cli.traces import named_or_newest
 from profiler.errors import UsageError
@@ -17,12 +17,6 @@ INTO = Annotated[str, typer.Option("-o", "--output", help="Write to this file in
 FULL = Annotated[
     bool,
     typer.Option("--full", help="All there is to say: each file, who read it, every device, all notes."),
-]
-
-
-REDACT = Annotated[
-    bool,
-    typer.Option("--redact", help="Rename arguments, users and paths outside of system folders."),
 ]
 
 

@@ -69,8 +69,15 @@ def finish(
 
 def shortened(text: str, most: int) -> str:
     """The text in at most so many characters: of a longer one both ends, which tell most of a command
-    and its file."""
-    return text if len(text) <= most else f"{text[: most // 2 - 2]} ... {text[-(most // 2) + 3 :]}"
+    and its file. A word is cut only where it fills half of an end."""
+    if len(text) <= most:
+        return text
+    head, tail = text[: most // 2 - 2], text[-(most // 2) + 3 :]
+    if text[len(head)] != " " and head.rfind(" ") > len(head) // 2:
+        head = head[: head.rfind(" ")]
+    if text[-len(tail) - 1] != " " and 0 <= tail.find(" ") < len(tail) // 2:
+        tail = tail[tail.find(" ") + 1 :]
+    return f"{head.rstrip()} ... {tail.lstrip()}"
 
 
 def mark_ready(axes: Axes, traces: Sequence[Trace]) -> None:

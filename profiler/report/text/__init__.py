@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from profiler.report.text.comparison import compare
-from profiler.report.text.devices import devices
+from profiler.report.text.devices import devices, sources
 from profiler.report.text.doctor import doctor
 from profiler.report.text.full import report
 from profiler.report.text.page import WIDTH, write
@@ -21,6 +21,7 @@ __all__ = [
     "replay",
     "report",
     "screen",
+    "sources",
     "terminal",
     "write",
 ]

@@ -20,6 +20,7 @@ from profiler.report.text.facts import (
     runs_facts,
     tracing,
     unseen,
+    unsteady_runs,
     verdict,
 )
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, WIDTH, Page
@@ -27,6 +28,7 @@ from profiler.report.text.project import projected
 from profiler.report.verdict import at_once
 from profiler.report.verdict.failures import failures
 from profiler.report.verdict.sentences import answer, name
+from profiler.report.verdict.unsteady import unsteady
 from profiler.units import show_bytes, show_count, show_plural, show_seconds, show_status
 
 MAX_RUNS = 6
@@ -40,6 +42,7 @@ def compare(comparison: Comparison, width: int = WIDTH) -> Text:
     for side in (first, second):
         completeness(page, side.summary.meta, side.name)
     verdict(page, failures(first.summary, second.summary))
+    unsteady_runs(page, unsteady(first.summary, second.summary))
     loud_notes(page, [first.summary.meta, second.summary.meta])
     verdict(page, compared(comparison))
     page.blank()

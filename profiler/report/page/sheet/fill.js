@@ -157,7 +157,7 @@ Object.assign(Page.prototype, {
           row(structures, `${one.file} ${kind}`, { file, path, kind }),
           sums ? found : one,
           sums
-            ? ['reads', 'bytes', 'seeks', 'took']
+            ? ['reads', 'bytes', 'seeks', 'took', ...(trace.observed ? ['requests'] : [])]
             : ['reads', 'bytes', 'unique_bytes', 'seeks', 'requests', 'hdd_share'],
         );
       }
@@ -171,10 +171,12 @@ Object.assign(Page.prototype, {
         if (!sums) to[`band${at}`] = `${showSeconds(one.low_s)} to ${showSeconds(one.high_s)}`;
       });
     });
-    const note = sums ? 'of what is selected' : '';
-    this.filesTable.set([...files.values()], note);
-    this.structuresTable.set([...structures.values()], note);
-    this.devicesTable.set([...devices.values()], note);
+    const note = sums ? 'of what is selected' : '',
+      without = (names) => (sums ? `${note}; ${names} are known of the whole run only` : '');
+    this.filesTable.set([...files.values()], without('unique bytes and shares'));
+    this.structuresTable.set([...structures.values()], without('unique bytes and shares'));
+    this.devicesTable.set([...devices.values()], without('bands, requests and whole starts'));
+    for (const one of document.querySelectorAll('.of-all')) one.hidden = !selected;
     const node = document.getElementById('selection');
     if (!selected) {
       node.replaceChildren();
@@ -183,9 +185,13 @@ Object.assign(Page.prototype, {
     const lines = sums
       ? traces.map((trace, at) => {
           const { reads, bytes, seeks, took, requests, asked, files: of } = sums[at];
+          const reached =
+            requests === null
+              ? 'device requests not known'
+              : `${showPlural(requests, `${trace.observed ? '' : 'simulated '}device request`)}, ${showBytes(asked)}`;
           return (
             `${trace.name ? `${trace.name}: ` : 'Selected: '}${showPlural(reads, 'read')} of ${showPlural(of.size, 'file')}, ${showBytes(bytes)}, ` +
-            `${showPlural(seeks, 'seek')}, ${showSeconds(took)} in the calls; ${showPlural(requests, 'device request')}, ${showBytes(asked)}.`
+            `${showPlural(seeks, 'seek')}, ${showSeconds(took)} in the calls; ${reached}.`
           );
         })
       : ['Selected; the reads are still being unpacked.'];

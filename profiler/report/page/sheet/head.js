@@ -16,6 +16,7 @@ Object.assign(Page.prototype, {
     if (alone || !this.facts.headline.length)
       for (const trace of this.traces) for (const words of trace.verdict) one('verdict', words, 'verdict');
     for (const trace of this.traces) this.bar(trace);
+    document.getElementById('time').append(ofAll());
   },
 
   bar(trace) {

@@ -133,11 +133,18 @@ class Table {
   }
 }
 
+// Beside what does not follow a selection: says so while there is one.
+const ofAll = () => {
+  const node = make('p', 'Of the whole run, whatever is selected.', 'note of-all');
+  node.hidden = true;
+  return node;
+};
+
 const listOf = (title, sentences, where, name = '') => {
   if (!sentences.length) return;
   const node = make('section'),
     list = make('ul', '', name);
-  node.append(make('h2', title), list);
+  node.append(make('h2', title), ofAll(), list);
   for (const words of sentences) list.append(make('li', words));
   where.append(node);
 };
@@ -171,7 +178,7 @@ const adviceOf = (trace, several, where) => {
     options = trace.advice;
   if (!findings.length && !options.length) return;
   const node = make('section');
-  node.append(make('h2', `Findings and advice${several ? ` (${trace.name})` : ''}`));
+  node.append(make('h2', `Findings and advice${several ? ` (${trace.name})` : ''}`), ofAll());
   for (const [words, remedy] of findings) {
     node.append(make('p', `${words[0].toUpperCase()}${words.slice(1)}.`));
     if (remedy) node.append(commandOf(remedy));
@@ -201,8 +208,8 @@ const sumsOf = (owner, trace, box) => {
     bytes: 0,
     seeks: 0,
     took: 0,
-    requests: 0,
-    asked: 0,
+    requests: null, // not known until the requests are unpacked
+    asked: null,
     files: new Map(),
     structures: new Map(),
     devices: trace.lines.devices.map(() => 0),
@@ -252,10 +259,14 @@ const sumsOf = (owner, trace, box) => {
     const { raw: table, step } = asked,
       x = table[state.axis],
       to = firstRow(x, box.x1);
+    sums.requests = sums.asked = 0;
+    for (const one of sums.structures.values()) one.requests = 0;
     for (let row = firstRow(x, box.x0); row < to; row += 1) {
       if (!inside(table, row)) continue;
       sums.requests += step;
       sums.asked += table.size[row] * step;
+      const of = sums.structures.get(table.file[row] * kinds + table.structure[row]);
+      if (of) of.requests += step;
     }
   }
   return sums;
