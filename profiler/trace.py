@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
 from profiler.errors import TraceFormatError
@@ -247,6 +248,10 @@ class Trace:
         """
         return self._data_events(READ_OPS, self.events["size"].gt(0).fillna(False))
 
+    def read_rows(self) -> npt.NDArray[np.int64]:
+        """The rows of `events` that `reads` gives, in their order."""
+        return np.flatnonzero(self._are_data(READ_OPS, self.events["size"].gt(0).fillna(False)))
+
     def writes(self) -> pd.DataFrame:
         """The writes to regular files and block devices that moved more than 0 bytes; columns as in
         `reads`."""
@@ -281,19 +286,22 @@ class Trace:
         return watched or bool((self.events["layer"] == layer).any())
 
     def _data_events(self, ops: tuple[str, ...], wanted: pd.Series) -> pd.DataFrame:
-        events, files = self.events, self.files
-        is_data = np.append(
-            files["kind"].isin(DATA_KINDS).to_numpy(bool), False
-        )  # file -1 -> the last: False
-        chosen = (
+        rows: pd.DataFrame = self.events[self._are_data(ops, wanted)].reset_index(drop=True)
+        rows["path"] = self.files["path"].to_numpy()[rows["file"].to_numpy()]
+        return rows
+
+    def _are_data(self, ops: tuple[str, ...], wanted: pd.Series) -> npt.NDArray[np.bool_]:
+        """Which events are such calls on regular files and block devices."""
+        events = self.events
+        is_data = self.files["kind"].isin(DATA_KINDS).to_numpy(bool)
+        is_data = np.append(is_data, False)  # file -1 -> the last: False
+        chosen: npt.NDArray[np.bool_] = (
             wanted.to_numpy(bool)
             & events["op"].isin(ops).to_numpy(bool)
             & (events["layer"] == "syscall").to_numpy(bool)
             & is_data[events["file"].to_numpy()]
         )
-        rows: pd.DataFrame = events[chosen].reset_index(drop=True)
-        rows["path"] = files["path"].to_numpy()[rows["file"].to_numpy()]
-        return rows
+        return chosen
 
 
 def read_bytes(trace: Trace) -> pd.Series:

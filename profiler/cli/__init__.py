@@ -28,6 +28,7 @@ _COMMANDS = (
     "compare",
     "project",
     "replay",
+    "export",
     "prefetch",
     "advise",
     "devices",

@@ -42,6 +42,7 @@ def test_help_names_every_command() -> None:
         "compare",
         "project",
         "replay",
+        "export",
         "prefetch",
         "advise",
         "devices",

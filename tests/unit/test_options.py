@@ -15,6 +15,7 @@ OTHERS = {
     ("--runs", "replay"),
     ("--quiet", "calibrate"),
     ("--format", "report"), ("--format", "compare"),  # which make pages, too
+    ("--format", "prefetch"),  # which lists ranges
 }  # fmt: skip
 """Options that mean another thing with this command than with the others."""
 
