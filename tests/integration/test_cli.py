@@ -461,7 +461,7 @@ def test_a_closed_pipe_is_no_error(trace: Path) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "completed"),
-    [("coldseek rep", ["report"]), ("coldseek open a.qcow2 --by v", ["vm"])],
+    [("coldseek repo", ["report"]), ("coldseek open a.qcow2 --by v", ["vm"])],
 )
 def test_shell_completion_works(typed: str, completed: list[str]) -> None:
     done = subprocess.run(

@@ -81,7 +81,7 @@ OPEN = Page(
 CALIBRATE = Page(
     alike={r" on .*, Linux .*;": " on DISK;", r"(flash|disk): .*;": "DEVICE;"},
     other=r"  #|  *#",
-    optional=r"note|handed over|page cache",
+    optional=r"note|handed over|page cache|pauses",
 )
 
 
