@@ -88,7 +88,7 @@ def test_copies_run_at_once_and_their_times_are_those_that_they_note(disk_direct
         assert one["sharing"]["own"] == [str((disk_directory / "data1").resolve())]
         assert one["sharing"]["own_bytes"] >= SIZE and one["sharing"]["shared_files"] >= 1
     meta = load(disk_directory / "out/cold.trace.parquet").meta
-    assert meta.copies["count"] == COPIES and meta.command[-2:] == ("1", "data1")
+    assert meta.copies.count == COPIES and meta.command[-2:] == ("1", "data1")
     told = coldseek("report", "--full", disk_directory / "out/cold.trace.parquet").stdout
     assert "3 starts at once" in told and "own: data1 (1 MiB)" in told
     shared = coldseek("project", disk_directory / "out/cold.trace.parquet", "--copies", 3, "--own", "none")

@@ -110,6 +110,7 @@ def test_the_files_of_a_directory_are_measured_as_they_are(large: Path, tmp_path
     (folder / "below").mkdir(exist_ok=True)
     for name in ("small", "below/other"):
         (folder / name).write_bytes(os.urandom(300 * 1024 if name == "small" else MIB))
+    os.sync()  # what is not written back has no place on the disk
     (folder / "link").unlink(missing_ok=True)
     (folder / "link").symlink_to("/usr")
     before = sorted(str(path) for path in folder.rglob("*"))
