@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from profiler.capture.calls.event_log import Recorder
-from profiler.capture.leaving import Leaving
+from profiler.capture.recording import Recording
 from profiler.errors import ColdseekError, UsageError
 from profiler.machine import procfs
-from profiler.machine.finish.finish import Finish
 from profiler.machine.probe import Probe
 from profiler.trace import Trace
 
@@ -18,37 +15,18 @@ if TYPE_CHECKING:
     from profiler.files.owner import Owner
 
 
-Over = Callable[[Callable[[], Iterable[int]], Callable[[], None]], None]
-"""What to do about processes that outlive the program: see `Tracer`."""
-
-
 class Tracer(Protocol):
     """Launches a program, sees its file reads, and gives them as a Trace. One per run.
 
     `record` passes stdin, stdout, stderr and signals through and returns when the program and its children
-    have ended. Where the program itself has and others of its processes still run, `over`, if given, is
-    called: with what gives the numbers of these processes, and what kills them all. It must not wait for
-    them. `leaving`: such processes are left running where the observation is ended by a signal; without it
-    they are ended then. `finish`: when the run is over, if not with its last process: what still runs then
-    is given to `over`, or with `finish.wanted.stop` ended, or left running as `leaving` has it. `record`
-    fills meta's command, cwd, started_at, tracer, tracer_version, wall_s, ready_s, exit_status, lost_events,
-    partial, unseen and notes; it does not touch the cache. It raises CommandNotFoundError or CannotRunError
-    if the program cannot be started. `started` is called once with the Recorder that fills up, for progress.
-    `silent`: the program's stdin, stdout and stderr are /dev/null.
+    have ended, or as the `Recording` says. It fills meta's command, cwd, started_at, tracer, tracer_version,
+    wall_s, ready_s, exit_status, lost_events, partial, unseen and notes; it does not touch the cache. It
+    raises CommandNotFoundError or CannotRunError if the program cannot be started.
     """
 
     name: str
 
-    def record(
-        self,
-        command: Sequence[str],
-        started: Callable[[Recorder], None] | None = None,
-        *,
-        silent: bool = False,
-        over: Over | None = None,
-        leaving: Leaving | None = None,
-        finish: Finish | None = None,
-    ) -> Trace: ...
+    def record(self, recording: Recording) -> Trace: ...
 
 
 _MODULES = {

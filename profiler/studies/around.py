@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from profiler.capture.tracer import Over
+from profiler.capture.recording import Over
 from profiler.errors import ColdseekError, UsageError
 from profiler.files.owner import Owner
 from profiler.machine.finish.finish import Finish

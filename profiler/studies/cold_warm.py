@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from profiler.capture.images import heads as image_heads
 from profiler.capture.images.contents import with_guest_files
+from profiler.capture.recording import Recording
 from profiler.capture.watch.choose import chosen
 from profiler.errors import ColdseekError
 from profiler.facts.runs import Measured, Run, judged
@@ -130,19 +131,14 @@ def study(
             say(f"traced run, {name}")
             begins(f"run {number} {of}, traced, {name}")
             # a tracer traces one run: each has one of its own
-            one, _ = make()
+            tracer_of_run, _ = make()
             own = again()
             with around.traced() as over:
+                recording = Recording(command, started, silent=True, over=over, finish=own)
                 if name == "cold":
-                    found = record_cold(
-                        one, command, files, image=image, started=started, say=say, silent=True, over=over,
-                        how=how, finish=own,
-                    )  # fmt: skip
+                    found = record_cold(tracer_of_run, recording, files, image=image, say=say, how=how)
                 else:
-                    found = record_warm(
-                        one, command, first, image=image, started=started, say=say, silent=True, over=over,
-                        finish=own,
-                    )  # fmt: skip
+                    found = record_warm(tracer_of_run, recording, first, image=image, say=say)
                 kept = (*missing, *found.meta.notes)
                 found = _with(
                     found, targets=watched, notes=kept, measured=Measured(first_exit_status=status)

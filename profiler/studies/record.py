@@ -16,7 +16,8 @@ from profiler.capture.calls.event_log import Recorder
 from profiler.capture.complete import complete
 from profiler.capture.images import heads as image_heads
 from profiler.capture.leaving import Leaving
-from profiler.capture.tracer import Over, Tracer, choose
+from profiler.capture.recording import Over, Recording
+from profiler.capture.tracer import Tracer, choose
 from profiler.capture.watch.choose import Make, chosen
 from profiler.errors import InterruptedRunError, UsageError
 from profiler.files.owner import Owner
@@ -68,6 +69,7 @@ def record(
     make, watched, missing = chosen(command, targets, tracer, owner, say)
     made, why = make()
     say(why)
+    recording = Recording(command, started, leaving=leaving, finish=finish)
     if cache_state == "cold":
         eviction.check(evict)
         with turn(say):
@@ -77,20 +79,15 @@ def record(
             if not how.whole:
                 say("a first run finds out which files to drop from the page cache")
                 files += data_files(_first(command, make, owner, say, finish))
-            found = record_cold(
-                made, command, files, image=image, started=started, say=say, leaving=leaving, how=how,
-                finish=finish,
-            )  # fmt: skip
+            found = record_cold(made, recording, files, image=image, say=say, how=how)
     if cache_state == "warm":
         say("a first run warms the page cache")
         with turn(say):
             earlier = _first(command, make, owner, say, finish)
-            found = record_warm(
-                made, command, earlier, image=image, started=started, say=say, leaving=leaving, finish=finish
-            )
+            found = record_warm(made, recording, earlier, image=image, say=say)
     if cache_state == "keep":
         marks = image_heads.marked(named_files(command))
-        found = traced(made, command, started, leaving=leaving, finish=finish)
+        found = traced(made, recording)
         found = image_heads.with_marks(found, marks)
         found = _finish(found, image=image, cache="keep", cache_asked="keep")
     notes = (*missing, *found.meta.notes)
@@ -99,17 +96,12 @@ def record(
 
 def record_cold(
     tracer: Tracer,
-    command: Sequence[str],
+    recording: Recording,
     files: Iterable[bytes],
     *,
     image: str = "",
-    started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
-    silent: bool = False,
-    over: Over | None = None,
-    leaving: Leaving | None = None,
     how: eviction.Eviction | None = None,
-    finish: Finish | None = None,
 ) -> Trace:
     """Trace one run right after `files` were dropped from the page cache, with the proof in the meta. how:
     what was said of it; None: as well as it may be done here.
@@ -117,10 +109,10 @@ def record_cold(
     The proof is of the files that this run read, as far as they are among `files`, which were guessed
     before; the others are noted.
     """
-    files = list(files)
+    command, files = recording.command, list(files)
     marks = image_heads.marked(named_files(command))  # before: it brings back their names and inodes
     proof = cache.make_cold(files, [os.fsencode(image)] if image else [], how.whole if how else None)
-    found = traced(tracer, command, started, silent=silent, over=over, leaving=leaving, finish=finish)
+    found = traced(tracer, recording)
     found = image_heads.with_marks(found, marks)
     read = [*data_files(found), *(named_files(command[:1]) if "exec" in found.meta.unseen else ())]
     read = [path for path in read if not cache.in_memory(path)]
@@ -169,22 +161,18 @@ def _used_bytes(trace: Trace) -> dict[bytes, int]:
 
 def record_warm(
     tracer: Tracer,
-    command: Sequence[str],
+    recording: Recording,
     earlier: Trace,
     *,
     image: str = "",
-    started: Started | None = None,
     say: Callable[[str], None] = lambda _: None,
-    silent: bool = False,
-    over: Over | None = None,
-    leaving: Leaving | None = None,
-    finish: Finish | None = None,
 ) -> Trace:
     """Trace one run after another, `earlier`, has brought in what it reads; with the proof in the meta."""
+    command = recording.command
     files = [*named_files(command), *data_files(earlier)]
     proof = residency.residency(files)
     marks = image_heads.marked(named_files(command))
-    found = traced(tracer, command, started, silent=silent, over=over, leaving=leaving, finish=finish)
+    found = traced(tracer, recording)
     found = image_heads.with_marks(found, marks)
     # what was missing before the run is there after it
     fault = ""
@@ -196,23 +184,15 @@ def record_warm(
     return _proved(found, image, "warm", fault, proof, say)
 
 
-def traced(
-    tracer: Tracer,
-    command: Sequence[str],
-    started: Started | None = None,
-    *,
-    silent: bool = False,
-    over: Over | None = None,
-    leaving: Leaving | None = None,
-    finish: Finish | None = None,
-) -> Trace:
+def traced(tracer: Tracer, recording: Recording) -> Trace:
     """`Tracer.record`, with somebody who looks out for when the run is over; what came after is left out."""
+    finish = recording.finish
     if finish is None:
-        return tracer.record(command, started, silent=silent, over=over, leaving=leaving)
+        return tracer.record(recording)
     try:
         with open(os.devnull, "wb") as null:
-            finish.prepare({1: null.fileno(), 2: null.fileno()} if silent else None)
-        found = tracer.record(command, started, silent=silent, over=over, leaving=leaving, finish=finish)
+            finish.prepare({1: null.fileno(), 2: null.fileno()} if recording.silent else None)
+        found = tracer.record(recording)
     finally:
         finish.close()
     meta = found.meta
@@ -271,7 +251,8 @@ def discover(
     /dev/null. make: makes the tracer."""
     made, _ = make()
     marks = image_heads.marked(named_files(command))
-    return image_heads.with_marks(traced(made, command, silent=True, over=over, finish=finish), marks)
+    recording = Recording(command, silent=True, over=over, finish=finish)
+    return image_heads.with_marks(traced(made, recording), marks)
 
 
 def _first(

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
+from profiler.capture.recording import Recording
 from profiler.capture.tracer import choose
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.files.owner import Owner, acting_as
@@ -149,7 +150,9 @@ def verify(
                 made, _ = choose(tracer, owner)
                 own = [] if one.image is None else [one.image]
                 named = os.fsdecode(own[0]) if own else ""
-                one.trace = record_cold(made, one.command, [*files, *own], image=named, silent=True)
+                one.trace = record_cold(
+                    made, Recording(one.command, silent=True), [*files, *own], image=named
+                )
                 if one.trace.meta.partial:
                     raise KeyboardInterrupt(one.trace.meta.partial)
                 device = read_bytes(trace).index[:1] if image is None else [image]

@@ -15,6 +15,7 @@ from pathlib import Path
 from conftest import PATIENCE_S, ROOT, need_tool
 
 from profiler.capture import tracer
+from profiler.capture.recording import Recording
 from profiler.trace import Trace
 
 PROGRAMS = ROOT / "tests" / "programs"
@@ -57,7 +58,7 @@ def observe(program: Path, tracer_name: str, directory: Path, *arguments: str) -
     os.chdir(directory)
     try:
         chosen, _ = tracer.choose(tracer_name)
-        trace = chosen.record([str(program), *arguments])
+        trace = chosen.record(Recording([str(program), *arguments]))
     finally:
         os.chdir(cwd)
         for name, value in before.items():

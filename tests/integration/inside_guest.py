@@ -19,6 +19,7 @@ from small_programs import until
 from profiler.capture import tracer
 from profiler.capture.kernel.observer import opened_root
 from profiler.capture.kernel.probed import stand_ins
+from profiler.capture.recording import Recording
 from profiler.capture.watch.run import Watcher
 from profiler.files.traces import load
 from profiler.trace import Trace
@@ -170,7 +171,7 @@ def faults_of(folder: Path, unseen: Collection[str] = ()) -> list[int]:
     data.write_bytes(os.urandom(64 * PAGE))
     os.sync()
     made, _ = tracer.choose("kernel")
-    found = made.record(["/usr/bin/python3", "-c", MAPPED_READS, str(data)], silent=True)
+    found = made.record(Recording(["/usr/bin/python3", "-c", MAPPED_READS, str(data)], silent=True))
     assert found.meta.exit_status == 0 and set(found.meta.unseen) == set(unseen)
     events = found.events[found.events["op"] == "fault"]
     number = found.files.index[found.files["path"] == os.fsencode(data)]
@@ -184,7 +185,7 @@ def test_requests_of_libaio_past_the_page_cache_are_exact(tmp_path: Path) -> Non
     data.write_bytes(os.urandom(1 << 20))
     os.sync()
     words = f"bench -f raw -n -t none -c 20 -d 4 -o {PAGE} -s {PAGE} -S {3 * PAGE} {data}"
-    found = Watcher(None).record(["/usr/bin/qemu-img", *words.split()], silent=True)
+    found = Watcher(None).record(Recording(["/usr/bin/qemu-img", *words.split()], silent=True))
     assert found.meta.exit_status == 0
     reads = found.reads()
     mine = reads[(reads["path"] == os.fsencode(data)) & (reads["op"] == "aio_pread")]
@@ -199,7 +200,7 @@ def test_probes_tell_what_the_events_do(told: Path, monkeypatch: pytest.MonkeyPa
     with opened_root() as root:
         functions = [words.split()[0] for probes in stand_ins.for_reads(root).values() for words in probes]
     assert functions == ["filemap_read", "filemap_splice_read", "__iomap_dio_rw"]
-    found = Watcher(None).record(["/bin/sh", "-c", f"{contract(told)} >{told}"], silent=True)
+    found = Watcher(None).record(Recording(["/bin/sh", "-c", f"{contract(told)} >{told}"], silent=True))
     expect_contract(found, told)
     assert set(faults_of(told.parent)) == {PAGE * page for page in PAGES_TOUCHED}
     test_requests_of_libaio_past_the_page_cache_are_exact(told.parent)

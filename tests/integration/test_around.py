@@ -14,6 +14,7 @@ from conftest import need_root
 from small_programs import no_hang, until
 
 from profiler.capture.ptrace.tracer import Ptrace
+from profiler.capture.recording import Recording
 from profiler.errors import ColdseekError, CommandNotFoundError, UsageError
 from profiler.files.owner import Owner
 from profiler.machine.processes import leftovers
@@ -56,7 +57,7 @@ def untraced(around: Around, command: list[str]) -> None:
 
 def traced(around: Around, command: list[str]) -> None:
     with around.traced() as over:
-        Ptrace().record(command, silent=True, over=over)
+        Ptrace().record(Recording(command, silent=True, over=over))
 
 
 Way = Callable[[Around, list[str]], None]

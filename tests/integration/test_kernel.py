@@ -34,6 +34,7 @@ from profiler.analysis.cost.below_the_program import page_cache
 from profiler.capture.kernel import drain, observer, tracefs, tracer
 from profiler.capture.kernel.tracer import Kernel
 from profiler.capture.ptrace.tracer import Ptrace
+from profiler.capture.recording import Recording
 from profiler.files.traces import load
 from profiler.report import text
 from profiler.report.summarise import summarise
@@ -120,7 +121,7 @@ def fio(directory: Path, engine: str, direct: bool, reads: int, jobs: int) -> tu
         "--norandommap=0", "--randrepeat=1", "--invalidate=1", "--fadvise_hint=random",
         f"--direct={int(direct)}", "--output-format=json", f"--output={report}", *ENGINES[engine].split(),
     ]  # fmt: skip
-    found = Kernel().record(command, silent=True)
+    found = Kernel().record(Recording(command, silent=True))
     need(found.meta.exit_status == 0, f"fio's engine {engine} does not work here")
     return found, [job["read"] for job in json.loads(report.read_text())["jobs"]]
 
@@ -272,7 +273,7 @@ def test_a_million_reads_lose_none(tmp_path: Path) -> None:
     for file, count in counts.items():
         file.write_bytes(bytes(count))
     script = " & ".join(f"dd if={file} of=/dev/null bs=1 status=none" for file in counts)
-    found = Kernel().record(["/bin/sh", "-c", f"{script}; wait"], silent=True)
+    found = Kernel().record(Recording(["/bin/sh", "-c", f"{script}; wait"], silent=True))
     assert found.meta.complete and found.meta.lost_events == 0
     for file, count in counts.items():
         seen = of(found.reads(), file)
@@ -304,7 +305,7 @@ def test_what_finds_no_room_is_counted_for_each_processor_and_told_first(tiny: N
         f"taskset -c {number} dd if={file} of=/dev/null bs=1 status=none" for number in processors
     )
     need_tool("taskset")
-    found = Kernel().record(["/bin/sh", "-c", script], silent=True)
+    found = Kernel().record(Recording(["/bin/sh", "-c", script], silent=True))
     seen, lost = len(of(found.reads(), file)), found.meta.lost_events
     made = 2 * 100_004 * len(processors)  # an entry and an exit of each read, the one at the end too
     assert 0 < 2 * seen < made / 10
@@ -325,7 +326,7 @@ def test_a_trace_that_cannot_be_kept_is_told(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(observer, "_buffer_kib", lambda free: 64)
     file = tmp_path / "data"
     file.write_bytes(bytes(50_000))
-    found = Kernel().record(["dd", f"if={file}", "of=/dev/null", "bs=1", "status=none"])
+    found = Kernel().record(Recording(["dd", f"if={file}", "of=/dev/null", "bs=1", "status=none"]))
     assert any(
         note.startswith("INCOMPLETE: the kernel's trace could not be read on") for note in found.meta.notes
     )
@@ -424,7 +425,7 @@ def test_nothing_is_left_of_a_failure_of_ours(untouched: None, monkeypatch: pyte
         with monkeypatch.context() as patch:
             patch.setattr(where, name, fails)
             with pytest.raises(RuntimeError, match="a mistake of ours"):
-                Kernel().record(["true"])
+                Kernel().record(Recording(["true"]))
         assert not instances_of(os.getpid())
 
 
@@ -607,7 +608,7 @@ def test_a_stopped_coldseek_loses_nothing_or_says_what(run: Callable[..., Runnin
 def test_a_stopped_program_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_bytes(bytes(4096))
-    found = Kernel().record(stopped_and_continued(data))
+    found = Kernel().record(Recording(stopped_and_continued(data)))
     assert found.meta.exit_status == 0
     assert reads_of(found, data) == [(0, 10), (10, 20)]
 
@@ -620,7 +621,7 @@ def test_reads_up_to_a_kill_are_there(tmp_path: Path) -> None:
         f"for _ in range(10_000): os.read(fd, 10)\n"
         f"os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    found = Kernel().record(python(script))
+    found = Kernel().record(Recording(python(script)))
     assert found.meta.exit_status == 137 and found.meta.complete
     assert reads_of(found, data) == [(10 * number, 10) for number in range(10_000)]
 
@@ -640,7 +641,7 @@ def test_reads_are_where_the_program_found_them(
     data, log = tmp_path / positions.NAME, tmp_path / "log"
     data.write_bytes(positions.words(0, positions.SIZE))
     program = str(ROOT / "tests/programs/positions.py")
-    found = made().record([sys.executable, "-S", program, scenario, str(tmp_path)])
+    found = made().record(Recording([sys.executable, "-S", program, scenario, str(tmp_path)]))
     assert found.meta.exit_status == 0 and found.meta.complete
     expected = Counter(map(tuple, json.loads(capfd.readouterr().out)))
     seen = Counter(
@@ -653,7 +654,7 @@ def test_reads_are_where_the_program_found_them(
 def test_a_32_bit_program(tmp_path: Path) -> None:
     """The kernel has no events of its calls under their names: they stop, as under ptrace."""
     program, data = program_of_32_bit(tmp_path)
-    found = Kernel().record([program])
+    found = Kernel().record(Recording([program]))
     assert reads_of(found, data) == READS_OF_32_BIT
     assert "abi" not in found.meta.unseen
 
@@ -669,7 +670,7 @@ held.madvise(mmap.MADV_RANDOM, 4096, 8192)
 held.madvise(mmap.MADV_DONTNEED)
 mmap.mmap(-1, 4096).madvise(mmap.MADV_SEQUENTIAL)
 """
-    found = Kernel().record(python(script))
+    found = Kernel().record(Recording(python(script)))
     rows = found.layer("syscall")
     advised = rows[rows["op"].str.startswith("madvise_").to_numpy(bool)]
     assert advised[["op", "path", "offset", "requested"]].values.tolist() == [

@@ -16,6 +16,7 @@ from test_cache import as_nobody, public_directory
 from profiler.analysis.simulation.page_cache import simulate
 from profiler.capture.kernel.tracer import Kernel
 from profiler.capture.ptrace.tracer import Ptrace
+from profiler.capture.recording import Recording
 from profiler.machine.page_cache.cache import evict
 from profiler.trace import Trace
 
@@ -81,7 +82,7 @@ def test_the_pages_that_a_program_had_are_recorded(
     way: str, tracer: type[Ptrace | Kernel], data: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     need_tracer(tracer.name)
-    found = tracer().record(python(HEAD.format(path=str(data)) + WAYS[way]))
+    found = tracer().record(Recording(python(HEAD.format(path=str(data)) + WAYS[way])))
     told = [set(json.loads(line)) for line in capfd.readouterr().out.splitlines()]
     assert found.meta.exit_status == 0
     assert told
@@ -93,7 +94,7 @@ def test_the_pages_that_a_program_had_are_recorded(
 def test_a_start_that_was_killed_leaves_mapped_reads_unseen(data: Path) -> None:
     need_tracer("ptrace")
     killed = "held = map(); held[5 * 4096]; tell(held); os.kill(os.getpid(), 9)"
-    found = Ptrace().record(python(HEAD.format(path=str(data)) + killed), silent=True)
+    found = Ptrace().record(Recording(python(HEAD.format(path=str(data)) + killed), silent=True))
     assert found.meta.exit_status == 137
     number = found.files.index[found.files["path"] == os.fsencode(data)][0]
     seen = ((found.events["op"] == "present") & (found.events["file"] == number)).any()
@@ -102,7 +103,7 @@ def test_a_start_that_was_killed_leaves_mapped_reads_unseen(data: Path) -> None:
 
 def test_the_program_and_its_libraries_are_projected() -> None:
     need_tracer("ptrace")
-    found = Ptrace().record(python("pass"), silent=True)
+    found = Ptrace().record(Recording(python("pass"), silent=True))
     assert "exec" in set(found.events["op"])
     asked = simulate(found)
     program = os.path.realpath(sys.executable)
@@ -122,7 +123,7 @@ def test_after_a_cold_start_next_to_nothing_but_what_was_touched_is_there(
     need_tracer("ptrace")
     need(evict([os.fsencode(data)]).resident_bytes == 0, "a file system that drops pages")
     script = HEAD.format(path=str(data)) + "held = map(); held[150 * 4096]; tell(held)"
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     (told,) = [set(json.loads(line)) for line in capfd.readouterr().out.splitlines()]
     assert present(found, data) == [told]
     assert len(told) <= 16
@@ -146,7 +147,7 @@ def test_without_root_it_is_the_same(public_directory: Path) -> None:
         out = public_directory / "out"
         with open(out, "wb") as told:
             os.dup2(told.fileno(), 1)
-        found = Ptrace().record([usable[0], "-S", "-c", script])
+        found = Ptrace().record(Recording([usable[0], "-S", "-c", script]))
         pages = [sorted(one) for one in present(found, path)]
         return json.dumps([pages, [json.loads(out.read_text())], list(found.meta.unseen)])
 

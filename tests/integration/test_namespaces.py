@@ -14,6 +14,7 @@ from conftest import PATIENCE_S, ROOT, coldseek, need, need_root, need_tool, nee
 from test_tracers import CONTRACT, reads_of
 
 from profiler.capture import tracer
+from profiler.capture.recording import Recording
 from profiler.files.traces import load
 from profiler.trace import Trace
 
@@ -108,7 +109,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def traced(name: str, *command: object) -> Trace:
     chosen, _ = tracer.choose(name)
-    return chosen.record([str(word) for word in command])
+    return chosen.record(Recording([str(word) for word in command]))
 
 
 def test_two_hard_links_are_one_file(name: str, files: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from conftest import need, need_root
 
 from profiler.capture import tracer
+from profiler.capture.recording import Recording
 from profiler.machine.page_cache.cache import drop_all
 
 pytestmark = pytest.mark.alone
@@ -39,7 +40,7 @@ def overlay(disk_directory: Path) -> Iterator[Path]:
 def test_pages_are_those_of_the_files_that_the_program_sees(overlay: Path) -> None:
     made, _ = tracer.choose("kernel")
     drop_all()
-    found = made.record([str(overlay / "program"), "-l", str(overlay / "data")], silent=True)
+    found = made.record(Recording([str(overlay / "program"), "-l", str(overlay / "data")], silent=True))
     pages = found.layer("cache")
     pages = pages[pages["op"] == "miss"].groupby("path")["size"].sum()
     assert pages[os.fsencode(overlay / "data")] == 1 << 20

@@ -31,6 +31,7 @@ from small_programs import (
 )
 
 from profiler.capture.ptrace.tracer import Ptrace
+from profiler.capture.recording import Recording
 from profiler.files.traces import load
 
 
@@ -42,7 +43,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_32_bit_program_is_decoded_too(tmp_path: Path) -> None:
     program, data = program_of_32_bit(tmp_path)
-    found = Ptrace().record([program])
+    found = Ptrace().record(Recording([program]))
     assert reads_of(found, data) == READS_OF_32_BIT
     assert found.meta.exit_status == 3
     assert "abi" not in found.meta.unseen
@@ -58,7 +59,7 @@ def test_exec_in_a_thread_takes_over_the_process(data: Path) -> None:
         f"threading.Thread(target=lambda: os.execv(sys.executable, again)).start()\n"
         f"time.sleep(600)\n"
     )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     assert found.meta.exit_status == 0
     # descriptor 3 is inherited with its position, 4 was closed by exec and is used again
     assert reads_of(found, data) == [(0, 100), (0, 7), (100, 11)]
@@ -67,14 +68,14 @@ def test_exec_in_a_thread_takes_over_the_process(data: Path) -> None:
 
 
 def test_stop_and_continue(data: Path) -> None:
-    found = Ptrace().record(stopped_and_continued(data))
+    found = Ptrace().record(Recording(stopped_and_continued(data)))
     assert found.meta.exit_status == 0  # it was really stopped, until SIGCONT came
     assert reads_of(found, data) == [(0, 10), (10, 20)]
 
 
 def test_a_program_that_is_killed_leaves_a_whole_trace(data: Path) -> None:
     script = f"import os, signal; fd = os.open({str(data)!r}, 0); os.read(fd, 10); os.kill(os.getpid(), 9)"
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     assert found.meta.exit_status == 137
     assert found.meta.complete
     assert reads_of(found, data) == [(0, 10)]
@@ -87,7 +88,7 @@ def test_a_background_process_is_followed_to_its_end(data: Path) -> None:
         f"if os.fork() == 0:\n    os.setsid(); time.sleep(0.3); os.read(fd, 30); os._exit(5)\n"
         f"os._exit(4)\n"
     )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     assert found.meta.exit_status == 4
     assert reads_of(found, data) == [(0, 10), (10, 30)]
 
@@ -102,7 +103,7 @@ def test_many_short_threads_and_processes(data: Path) -> None:
         f"    if os.fork() == 0:\n        os.pread(fd, 2, n); os._exit(0)\n"
         f"    os.wait()\n"
     )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     reads = reads_of(found, data)
     assert sorted(reads) == sorted(
         [(n * 10 + i, 1) for n in range(30) for i in range(3)] + [(n, 2) for n in range(30)]
@@ -117,7 +118,7 @@ def test_vfork_children_have_descriptors_of_their_own(data: Path) -> None:
         f"subprocess.run(['/bin/sh', '-c', 'exec 9<{data}; cat <&9 >/dev/null'])\n"
         f"os.read(fd, 4)\n"
     )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     reads = reads_of(found, data)
     assert reads[0] == (0, 3)
     assert (3, 4) in reads
@@ -133,7 +134,7 @@ def test_direct_reads_are_marked(disk_directory: Path) -> None:
         f"os.preadv(fd, [buffer], 4096)\n"
         f"plain = os.open({str(file)!r}, 0); os.pread(plain, 10, 0)\n"
     )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     reads = found.reads()
     reads = reads[reads["path"] == os.fsencode(file.resolve())]
     assert list(reads["direct"]) == [True, False]
@@ -150,7 +151,7 @@ def test_writes_and_appends_move_the_position(tmp_path: Path) -> None:
         f"end = os.open({str(file)!r}, os.O_RDWR | os.O_APPEND); os.write(end, b'tail')\n"
         f"os.lseek(end, 0, 0); os.read(end, 6)\n"
     )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     assert reads_of(found, file) == [(5, 10), (0, 6)]
     writes = found.writes()
     mine = writes[writes["path"] == os.fsencode(file.resolve())]
@@ -174,10 +175,10 @@ def test_a_set_user_id_program_without_root_is_noted(tmp_path: Path) -> None:
         os.setgid(65534)
         os.setuid(65534)
         ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: having been root forbids being traced
-        found = Ptrace().record([str(program), str(tmp_path / "open")], silent=True)
+        found = Ptrace().record(Recording([str(program), str(tmp_path / "open")], silent=True))
         return {"notes": found.meta.notes, "status": found.meta.exit_status, "reads": len(found.reads())}
 
-    Ptrace().record(["true"], silent=True)  # loads all modules while they may be read
+    Ptrace().record(Recording(["true"], silent=True))  # loads all modules while they may be read
     result = in_child(as_nobody)
     assert result["status"] == 0
     assert any("set-user-ID" in note for note in result["notes"])
@@ -325,7 +326,7 @@ def test_as_many_bytes_as_fio_counts(engine: str, disk_directory: Path) -> None:
         fio, "--name=job", f"--directory={disk_directory}", "--rw=randread", "--bs=4k", "--size=2m",
         "--output-format=json", f"--output={report}", *ENGINES[engine].split(),
     ]  # fmt: skip
-    found = Ptrace().record(command, silent=True)
+    found = Ptrace().record(Recording(command, silent=True))
     need(found.meta.exit_status == 0, f"fio's engine {engine} does not work here")
     job = json.loads(report.read_text())["jobs"][0]["read"]
     reads = found.reads()
@@ -343,6 +344,6 @@ def test_a_polled_ring_is_declared_unseen(disk_directory: Path) -> None:
         fio, "--name=job", f"--directory={disk_directory}", "--rw=randread", "--bs=4k", "--size=256k",
         "--ioengine=io_uring", "--sqthread_poll=1",
     ]  # fmt: skip
-    found = Ptrace().record(command, silent=True)
+    found = Ptrace().record(Recording(command, silent=True))
     need(found.meta.exit_status == 0, "io_uring with SQPOLL does not work here")
     assert "sqpoll" in found.meta.unseen

@@ -12,10 +12,11 @@ from conftest import ROOT, need_tool, need_tracer
 
 LOOP = """
 import sys
+from profiler.capture.recording import Recording
 from profiler.capture.tracer import choose
 for number in range(60):
     tracer, _ = choose(sys.argv[1])
-    found = tracer.record([sys.argv[2], str(number * 7 % 400)], silent=True)
+    found = tracer.record(Recording([sys.argv[2], str(number * 7 % 400)], silent=True))
     assert found.meta.exit_status == 7, found.meta
 """
 PATIENCE_S = 240

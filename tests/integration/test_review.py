@@ -20,6 +20,7 @@ from small_programs import no_hang, python, reads_of, until
 from profiler.capture.calls import meaning
 from profiler.capture.calls.event_log import Recorder
 from profiler.capture.ptrace.tracer import Ptrace, probe
+from profiler.capture.recording import Recording
 from profiler.capture.tracer import NAMES
 from profiler.cli.output import Progress
 from profiler.files.traces import load
@@ -59,7 +60,7 @@ def test_a_failure_of_the_tracer_ends_the_program_and_is_told(
         f"time.sleep(0.2); os.lseek(os.open('/etc/passwd', 0), 5, 0)\n"
     )
     with pytest.raises(RuntimeError, match="a mistake of ours"):
-        Ptrace().record(python(script))
+        Ptrace().record(Recording(python(script)))
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
@@ -104,7 +105,7 @@ def test_a_child_that_is_killed_as_it_is_born_does_not_stop_its_parent() -> None
         adopt(child, parent, flags, now)
 
     tracer._adopt = late  # type: ignore[method-assign]
-    found = tracer.record(python("import os\nif os.fork(): os._exit(os.wait()[1])"))
+    found = tracer.record(Recording(python("import os\nif os.fork(): os._exit(os.wait()[1])")))
     assert found.meta.exit_status == signal.SIGKILL
 
 
@@ -128,7 +129,7 @@ def test_a_child_whose_maker_was_killed_before_it_could_tell_of_it_goes_on() -> 
         "os.close(write)\n"
         "os._exit(os.wait()[1] + len(os.read(read, 1)))\n"
     )
-    assert tracer.record(python(script)).meta.exit_status == signal.SIGKILL
+    assert tracer.record(Recording(python(script))).meta.exit_status == signal.SIGKILL
 
 
 def test_clone_with_shared_descriptors_and_sigchld_shares_them(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_clone_with_shared_descriptors_and_sigchld_shares_them(tmp_path: Path) -
         f"assert os.wait()[1] == 0\n"
         f"os.read(fd, 3)\n"
     )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     assert found.meta.exit_status == 0
     assert reads_of(found, one) == [(0, 1)]
     assert reads_of(found, two) == [(0, 2), (2, 3)]
@@ -216,7 +217,7 @@ def test_memory_files_are_no_files_on_a_device(tmp_path: Path) -> None:
         "fd = os.memfd_create('x'); os.write(fd, bytes(1000000)); os.lseek(fd, 0, 0); os.read(fd, 1000000)\n"
         "os.pread(fd, 1000, 0)\n"
     )
-    found = Ptrace().record(python(script))
+    found = Ptrace().record(Recording(python(script)))
     assert found.files["path"].map(lambda path: path.startswith(b"/memfd:")).sum() == 1
     assert not found.reads()["path"].map(lambda path: path.startswith(b"/memfd:")).any()
     real = tmp_path / "memfd:y (deleted)"

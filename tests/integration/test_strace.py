@@ -13,6 +13,7 @@ import pytest
 from conftest import PATIENCE_S, need_root, need_tool
 from small_programs import catches, lives, until
 
+from profiler.capture.recording import Recording
 from profiler.capture.strace import log as strace_log
 from profiler.capture.strace import tracer
 from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
@@ -20,8 +21,9 @@ from profiler.trace import Trace, validate
 
 DRIVER = """
 import json, sys
+from profiler.capture.recording import Recording
 from profiler.capture.strace import tracer
-trace = tracer.make().record(sys.argv[1:])
+trace = tracer.make().record(Recording(sys.argv[1:]))
 meta = trace.meta
 found = {"partial": meta.partial, "status": meta.exit_status, "reads": len(trace.reads())}
 print(json.dumps(found), flush=True)
@@ -51,7 +53,7 @@ def _strace() -> None:
 
 
 def record(*command: str | Path) -> Trace:
-    trace = tracer.make().record([str(word) for word in command])
+    trace = tracer.make().record(Recording([str(word) for word in command]))
     validate(trace)
     return trace
 
@@ -285,7 +287,7 @@ def test_what_strace_says_for_itself_is_told_of_a_silent_run(
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(ColdseekError, match=r"\(attach: Operation not permitted\).*--tracer ptrace"):
-        tracer.make().record(["true"], silent=True)
+        tracer.make().record(Recording(["true"], silent=True))
     assert capfd.readouterr() == ("", "")
 
 
@@ -294,4 +296,4 @@ def test_what_strace_says_for_itself_is_told_of_a_silent_run(
 )
 def test_a_silent_run_that_cannot_start_says_why(name: str, kind: type[ColdseekError]) -> None:
     with pytest.raises(kind):
-        tracer.make().record([name], silent=True)
+        tracer.make().record(Recording([name], silent=True))

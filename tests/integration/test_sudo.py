@@ -16,6 +16,7 @@ import pytest
 from conftest import PATIENCE_S, ROOT, need, need_root, need_tool, need_tracer
 
 from profiler.capture import tracer
+from profiler.capture.recording import Recording
 from profiler.capture.strace.tracer import StraceTracer
 from profiler.errors import ColdseekError
 from profiler.files import writing
@@ -114,7 +115,7 @@ def test_there_is_no_way_back(sudo: Owner) -> None:
 
 def test_a_program_under_strace_is_the_users(sudo: Owner, capfd: pytest.CaptureFixture[str]) -> None:
     need_tool("strace")
-    trace = StraceTracer(sudo).record(["/usr/bin/env", "python3", "-I", "-c", TELL])
+    trace = StraceTracer(sudo).record(Recording(["/usr/bin/env", "python3", "-I", "-c", TELL]))
     assert trace.meta.exit_status == 0
     assert json.loads(capfd.readouterr().out) == expected(sudo)
     assert not trace.reads().empty

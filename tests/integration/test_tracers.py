@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, need_tool, need_tracer
 
 from profiler.capture import tracer
+from profiler.capture.recording import Recording
 from profiler.files.traces import load, save
 from profiler.trace import Trace
 
@@ -29,7 +30,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def trace(name: str, *command: str) -> Trace:
     made, _ = tracer.choose(name)
-    return made.record(list(command))
+    return made.record(Recording(list(command)))
 
 
 def reads_of(found: Trace, directory: Path) -> pd.DataFrame:
@@ -141,7 +142,7 @@ def test_a_silent_run_hears_and_says_nothing(
         "os.system('echo out; echo err >&2'); sys.exit('err')"
     )
     made, _ = tracer.choose(name)
-    found = made.record([sys.executable, "-S", "-c", script], silent=True)
+    found = made.record(Recording([sys.executable, "-S", "-c", script], silent=True))
     assert capfd.readouterr() == ("", "")
     assert told.read_text().split() == ["/dev/null"] * 3
     assert found.meta.exit_status == 1  # of sys.exit with a text

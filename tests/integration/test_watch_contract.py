@@ -16,6 +16,7 @@ from conftest import ROOT, need, need_root, need_tool
 from test_programs import EACH
 
 from profiler.capture import tracer
+from profiler.capture.recording import Recording
 from profiler.capture.tracer import Tracer
 from profiler.capture.watch.names import fanotify
 from profiler.capture.watch.run import Watcher
@@ -39,7 +40,7 @@ def test_the_23_reads_of_the_contract(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(os.urandom(16384))
     told = subprocess.run([sys.executable, CONTRACT, str(tmp_path)], stdout=subprocess.PIPE, check=True)
     expected = json.loads(told.stdout)
-    found = Watcher(None).record([sys.executable, CONTRACT, str(tmp_path)], silent=True)
+    found = Watcher(None).record(Recording([sys.executable, CONTRACT, str(tmp_path)], silent=True))
     reads = found.reads()
     mine = reads[[os.path.dirname(path) == os.fsencode(tmp_path) for path in reads["path"]]]
     got = [
@@ -65,7 +66,7 @@ def test_every_read_of_an_image(seed_image: Path) -> None:
     kernel, _ = tracer.choose("kernel")
     counts = []
     for one in (kernel, Watcher(None)):
-        reads = one.record(command, silent=True).reads()
+        reads = one.record(Recording(command, silent=True)).reads()
         mine = reads[[path == image for path in reads["path"]]]
         counts.append(Counter(zip(mine["offset"].tolist(), mine["size"].tolist(), strict=True)))
     assert counts[0] == counts[1]

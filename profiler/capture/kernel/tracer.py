@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,12 +30,10 @@ from profiler.capture.kernel.observer import (
 from profiler.capture.kernel.schedule import blocking, settling
 from profiler.capture.kernel.schedule.switches import Switches
 from profiler.capture.kernel.windows import Tables, Window
-from profiler.capture.leaving import Leaving
 from profiler.capture.ptrace.tracer import Ptrace
-from profiler.capture.tracer import Over
+from profiler.capture.recording import Recording
 from profiler.capture.watch.whom.sleeps import Sleep, Sleeps
 from profiler.errors import ColdseekError
-from profiler.machine.finish.finish import Finish
 from profiler.machine.probe import Probe
 from profiler.trace import Meta, Trace
 from profiler.units import show_plural
@@ -70,17 +68,8 @@ class Kernel:
     def __init__(self, owner: Owner | None = None) -> None:
         self._owner = owner
 
-    def record(
-        self,
-        command: Sequence[str],
-        started: Callable[[Recorder], None] | None = None,
-        *,
-        silent: bool = False,
-        over: Over | None = None,
-        leaving: Leaving | None = None,
-        finish: Finish | None = None,
-    ) -> Trace:
-        """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
+    def record(self, recording: Recording) -> Trace:
+        """Run the program to its end and give what was seen. See `tracer.Tracer.record`."""
         with contextlib.ExitStack() as stack:
             root = stack.enter_context(opened_root())
             nested = numbers.nested()
@@ -102,10 +91,7 @@ class Kernel:
             sleeps = Sleeps(control.running)
             try:
                 with sleeps:
-                    meta = control.run(
-                        command, started, silent=silent, over=over, leaving=leaving, finish=finish,
-                        observed=observer.stop,
-                    )  # fmt: skip
+                    meta = control.run(recording, observed=observer.stop)
             finally:
                 observer.stop()
             births = None

@@ -27,7 +27,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -47,15 +47,15 @@ from profiler.capture.ptrace.cloning import CLONE_UNTRACED, Hidden, flags_of, re
 from profiler.capture.ptrace.patience import WINDOW, Patience
 from profiler.capture.ptrace.rings.watch import Rings
 from profiler.capture.ptrace.stopped import Stopped
+from profiler.capture.recording import Recording
 from profiler.capture.tasks import Family
-from profiler.capture.tracer import Over
 from profiler.capture.watch.whom.waits import Waits
 from profiler.errors import ColdseekError
 from profiler.machine import procfs
 from profiler.machine.finish.finish import Finish
 from profiler.machine.links import loader
 from profiler.machine.probe import Probe
-from profiler.machine.processes import launch, leftovers
+from profiler.machine.processes import launch
 from profiler.machine.processes.interrupts import Interrupts
 from profiler.machine.procfs import Mapping
 from profiler.trace import DATA_KINDS, Meta, Trace
@@ -103,7 +103,7 @@ def probe() -> Probe:
     """Whether the tracer works here, by tracing a program."""
     try:
         anything = shutil.which("true") or shutil.which("true", path=os.defpath) or sys.executable
-        Ptrace().record([anything], silent=True)  # silent: python without arguments ends at once
+        Ptrace().record(Recording([anything], silent=True))  # silent: python without arguments ends at once
     except ColdseekError as error:
         return Probe(False, str(error), "allow ptrace (kernel.yama.ptrace_scope below 3; in a container "
                      "--cap-add=SYS_PTRACE), or use --tracer strace")  # fmt: skip
@@ -153,8 +153,7 @@ class Ptrace:
         self._rings = Rings(self._calls)
         self._spaces = Spaces(self.recorder)
         self._main = 0
-        self._over: Over | None = None
-        self._finish: Finish | None = None
+        self._recording = Recording(())
         self._then_read: int | None = None  # bytes from devices, when the run was over
         self._launched: launch.Launched
         self._start_ns = 0  # of the program, once it runs; 0: not yet
@@ -164,34 +163,16 @@ class Ptrace:
         self._info_at = ctypes.addressof(self._info)
         self._message = ctypes.c_ulong()
 
-    def record(
-        self,
-        command: Sequence[str],
-        started: Callable[[Recorder], None] | None = None,
-        *,
-        silent: bool = False,
-        over: Over | None = None,
-        leaving: Leaving | None = None,
-        finish: Finish | None = None,
-    ) -> Trace:
-        """Run `command` to its end and give what was seen. See `tracer.Tracer.record`."""
-        meta = self.run(command, started, silent=silent, over=over, leaving=leaving, finish=finish)
-        return self._recorder.trace(meta)
+    def record(self, recording: Recording) -> Trace:
+        """Run the program to its end and give what was seen. See `tracer.Tracer.record`."""
+        return self._recorder.trace(self.run(recording))
 
-    def run(
-        self,
-        command: Sequence[str],
-        started: Callable[[Recorder], None] | None = None,
-        *,
-        silent: bool = False,
-        over: Over | None = None,
-        leaving: Leaving | None = None,
-        finish: Finish | None = None,
-        observed: Callable[[], None] = lambda: None,
-    ) -> Meta:
+    def run(self, recording: Recording, observed: Callable[[], None] = lambda: None) -> Meta:
         """`record` without making a Trace of what is in `recorder` then. observed: called when nothing more
         is observed, which may be long before the program ends."""
-        self._ptrace, self._over, self._leaving, self._finish = _binding(), over, leaving, finish
+        self._ptrace, self._recording = _binding(), recording
+        command, silent = recording.command, recording.silent
+        leaving, finish = recording.leaving, recording.finish
         known = abis.native()
         self._native = known[0]
         names = [row.name for row in CALLS]
@@ -209,15 +190,14 @@ class Ptrace:
         code = seccomp.program(wanted)
         launched = self._launched = launch.launch(
             command, self._attach, partial(seccomp.install, code), silent, self._owner, self._born,
-            finish.streams if finish is not None else {},
+            recording.streams,
         )  # fmt: skip
         self._main = launched.pid
         self._began(launched.pid, launched.pid, known[0])
         end = self._kill if leaving is None else self._let_go
         with Interrupts(launched.pid, end, once=silent, leaves=leaving is not None) as interrupts:
             try:
-                if started is not None:
-                    started(self._recorder)
+                recording.begins(self._recorder)
                 if finish is not None:
                     finish.begin(launched.pid, self._finished)
                 with Waits(launched.pid) as waits:
@@ -225,10 +205,7 @@ class Ptrace:
                 self._recorder.note_once(waits.told())
                 if finish is not None and not finish.over and not self._tasks:
                     interrupts.main_ended(1)  # Ctrl-C is for who waits now
-                    finish.wait_out(
-                        lambda: self._over_now or interrupts.partial,
-                        leaving.say if leaving is not None else lambda _: None,
-                    )
+                    recording.wait_out(lambda: self._over_now or interrupts.partial)
             finally:
                 self._family.look_at(list(self._tasks))
                 self._spaces.stop(time.monotonic_ns() - self._start_ns)
@@ -666,12 +643,12 @@ class Ptrace:
             code = os.waitstatus_to_exitcode(status)
             self._exit_status = code if code >= 0 else 128 - code
             interrupts.main_ended(len(self._tasks))
-            if self._finish is not None:
-                self._finish.command_ended(self._exit_status)
-            if self._tasks and self._leaving is not None:
-                self._leaving.goes_on(self._exit_status, self.running)
-            if self._tasks and self._over is not None and self._finish is None:
-                self._over(self.running, self._kill)
+            if self._recording.finish is not None:
+                self._recording.finish.command_ended(self._exit_status)
+            if self._tasks and self._recording.leaving is not None:
+                self._recording.leaving.goes_on(self._exit_status, self.running)
+            if self._tasks and self._recording.over is not None and self._recording.finish is None:
+                self._recording.over(self.running, self._kill)
         if self._newborn:
             self._adopt_orphans()
 
@@ -700,14 +677,8 @@ class Ptrace:
         read = [procfs.device_bytes_read(task.pid, tid) for tid, task in tasks]
         known = [one for one in (*read, self._device_bytes) if one is not None]
         self._then_read = sum(known) if known else None
-        if not tasks or self._finish is None:
-            return
-        if self._over is not None:
-            self._over(self.running, self._kill)
-        elif self._finish.wanted.stop or self._leaving is None:
-            leftovers.end_beside(self.running, self._kill, self._finish.wanted.grace)
-        else:
-            self._let_go()
+        if tasks:
+            self._recording.is_over(self.running, self._kill, self._let_go)
 
     def _take_leave(self, leaving: Leaving, interrupts: Interrupts) -> None:
         """Go on as a process that traces nobody; see `Leaving.let_go`."""
@@ -720,7 +691,7 @@ class Ptrace:
             (one.audit, one.numbers[name]): (name, one.word)
             for one in abis.native() for name in ("clone", "clone3") if name in one.numbers
         }  # fmt: skip
-        words = self._finish.words(self._start_ns) if self._finish is not None else ""
+        words = self._recording.finish.words(self._start_ns) if self._recording.finish is not None else ""
         leaving.let_go(interrupts.number, self.running(), clones, words=words)
 
     def _abandon(self) -> None:

@@ -21,19 +21,15 @@ from typing import BinaryIO
 
 from profiler.calls import CALLS
 from profiler.capture import confined
-from profiler.capture.calls.event_log import Recorder
 from profiler.capture.calls.meaning import HANDLERS
-from profiler.capture.leaving import Leaving
+from profiler.capture.recording import Recording
 from profiler.capture.strace import guard as strace_guard
 from profiler.capture.strace.log import Log
 from profiler.capture.strace.tasks import CLONES, EXECS, IO_URING
-from profiler.capture.tracer import Over
 from profiler.errors import ColdseekError
 from profiler.files.owner import Owner
 from profiler.machine import procfs
-from profiler.machine.finish.finish import Finish
 from profiler.machine.probe import Probe
-from profiler.machine.processes import leftovers
 from profiler.machine.processes.interrupts import Interrupts
 from profiler.machine.processes.launch import exec_error
 from profiler.trace import FileFacts, Trace
@@ -134,17 +130,9 @@ class StraceTracer:
     def __init__(self, owner: Owner | None = None) -> None:
         self._owner = owner
 
-    def record(
-        self,
-        command: Sequence[str],
-        started: Callable[[Recorder], None] | None = None,
-        *,
-        silent: bool = False,
-        over: Over | None = None,
-        leaving: Leaving | None = None,
-        finish: Finish | None = None,
-    ) -> Trace:
-        """Run `command` to its end and give what was seen; see `tracer.Tracer`."""
+    def record(self, recording: Recording) -> Trace:
+        """Run the program to its end and give what was seen; see `tracer.Tracer`."""
+        command, finish = recording.command, recording.finish
         program = shutil.which("strace")
         if program is None:
             raise ColdseekError(f"there is no strace in the PATH; {_REMEDY}")
@@ -156,10 +144,8 @@ class StraceTracer:
             path = f"/proc/{os.getpid()}/fd/{stream.fileno()}"
             user = ["-u", self._owner.name] if self._owner is not None else []
             options = [*_OPTIONS, *_extras(program), *user, "-o", path, "--", *command]
-            if started is not None:
-                started(log.recorder)
-            partial, status = _run([program, *options], stream, log, silent, self._owner, over, leaving,
-                                   finish)  # fmt: skip
+            recording.begins(log.recorder)
+            partial, status = _run([program, *options], stream, log, recording, self._owner)
             log.finish()
             cut = finish is not None and finish.reason not in ("", "end")
             if not partial and not cut:
@@ -169,7 +155,7 @@ class StraceTracer:
             if number:
                 raise exec_error(command[0], number)
             if not partial:
-                words = _words(program) if silent else "its words are above"
+                words = _words(program) if recording.silent else "its words are above"
                 raise ColdseekError(f"strace did not start the program ({words}); {_REMEDY}")
         for facts in log.recorder.files:
             _complete(facts)
@@ -230,21 +216,14 @@ def _log_file() -> BinaryIO:
 
 
 def _run(
-    command: list[str],
-    stream: BinaryIO,
-    log: Log,
-    silent: bool,
-    owner: Owner | None,
-    over: Over | None,
-    leaving: Leaving | None,
-    finish: Finish | None,
+    command: list[str], stream: BinaryIO, log: Log, recording: Recording, owner: Owner | None
 ) -> tuple[str, int | None]:
     """Run strace to its end and feed its log; gives why the program was cut short, "" if it was not, and
     strace's return code as subprocess gives it, None where it was left running.
     """
-    null = subprocess.DEVNULL if silent else None
+    leaving, finish, streams = recording.leaving, recording.finish, recording.streams
+    null = subprocess.DEVNULL if recording.silent else None
     environ = None if owner is None else owner.environment(os.environ)
-    streams = finish.streams if finish is not None else {}
     ended = threading.Event()  # the observation, not the program
     with _guard() as tell:
         process = subprocess.Popen(
@@ -254,25 +233,15 @@ def _run(
         )  # fmt: skip
         kill = functools.partial(strace_guard.kill_tracees, process.pid)
         running = functools.partial(strace_guard.tracees, process.pid)
-
-        def finished() -> None:
-            assert finish is not None
-            if over is not None:
-                over(running, kill)
-            elif finish.wanted.stop or leaving is None:
-                leftovers.end_beside(running, kill, finish.wanted.grace)
-            else:
-                ended.set()
-
         try:
             program = _first_task(process, stream, log)
             end = kill if leaving is None else ended.set
             with Interrupts(
-                program or process.pid, end, once=silent, leaves=leaving is not None
+                program or process.pid, end, once=recording.silent, leaves=leaving is not None
             ) as interrupts:
                 told = False
                 if finish is not None:
-                    finish.begin(program or process.pid, finished)
+                    finish.begin(program or process.pid, lambda: recording.is_over(running, kill, ended.set))
                 look_s = _LOOK_S if finish is None else _SOON_S
                 while not _has_ended(process, look_s) and not ended.is_set():
                     _read(stream, log)
@@ -282,8 +251,8 @@ def _run(
                         interrupts.main_ended(1)
                         if finish is not None:
                             finish.command_ended(log.exit_status)
-                        elif over is not None:
-                            over(running, kill)
+                        elif recording.over is not None:
+                            recording.over(running, kill)
                         if leaving is not None:
                             leaving.goes_on(log.exit_status or 0, running)
                 _read(stream, log)
@@ -291,10 +260,7 @@ def _run(
                     log.flush()
                     finish.command_ended(log.exit_status)
                     interrupts.main_ended(1)  # Ctrl-C is for who waits now
-                    finish.wait_out(
-                        lambda: ended.is_set() or interrupts.partial,
-                        leaving.say if leaving is not None else lambda _: None,
-                    )
+                    recording.wait_out(lambda: ended.is_set() or interrupts.partial)
                 partial = interrupts.partial
                 if ended.is_set() and process.poll() is None and leaving is not None:
                     log.flush()

@@ -13,13 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from profiler.capture.calls.event_log import Recorder
-from profiler.capture.leaving import Leaving
-from profiler.capture.tracer import Over
+from profiler.capture.recording import Recording
 from profiler.capture.watch.watcher import LOOK_S, Session, Whom, session
 from profiler.capture.watch.whom.waits import Waits
 from profiler.errors import ColdseekError
 from profiler.machine import procfs
-from profiler.machine.finish.finish import Finish
 from profiler.machine.processes import launch, leftovers
 from profiler.machine.processes.interrupts import Interrupts
 from profiler.trace import Meta, Trace
@@ -42,29 +40,20 @@ class Watcher:
         self._whom = whom
         self._owner = owner
 
-    def record(
-        self,
-        command: Sequence[str],
-        started: Callable[[Recorder], None] | None = None,
-        *,
-        silent: bool = False,
-        over: Over | None = None,
-        leaving: Leaving | None = None,
-        finish: Finish | None = None,
-    ) -> Trace:
-        """Run `command` until all is over and give what was seen. See `tracer.Tracer.record`."""
+    def record(self, recording: Recording) -> Trace:
+        """Run the program until all is over and give what was seen. See `tracer.Tracer.record`."""
         procfs.check()
+        command, silent, finish = recording.command, recording.silent, recording.finish
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         with session(self._whom) as watching, leftovers.Leftovers() as left:
             launched = launch.launch(
-                command, watching.begin, lambda: None, silent, self._owner,
-                streams=finish.streams if finish is not None else None,
-            )  # fmt: skip
-            run = _Run(watching, launched.pid, left, over, leaving, finish)
-            with Interrupts(launched.pid, run.end, once=silent, leaves=leaving is not None) as interrupts:
+                command, watching.begin, lambda: None, silent, self._owner, streams=recording.streams
+            )
+            run = _Run(watching, launched.pid, left, recording)
+            leaves = recording.leaving is not None
+            with Interrupts(launched.pid, run.end, once=silent, leaves=leaves) as interrupts:
                 try:
-                    if started is not None:
-                        started(watching.recorder)
+                    recording.begins(watching.recorder)
                     if finish is not None:
                         finish.begin(launched.pid, run.end)
                     with Waits(launched.pid, watching.watched) as waits:
@@ -99,9 +88,7 @@ class _Run:
     watching: Session
     main: int
     left: leftovers.Leftovers
-    over: Over | None
-    leaving: Leaving | None
-    finish: Finish | None
+    recording: Recording
     status: int | None = None
     _is_over: bool = False
     _told: bool = False
@@ -131,43 +118,44 @@ class _Run:
         self.status = code if code >= 0 else 128 - code
         running = self.left.running()
         interrupts.main_ended(len(running))
-        if self.finish is not None:
-            self.finish.command_ended(self.status)
-        elif running and self.leaving is not None:
-            self.leaving.goes_on(self.status, self.left.running)
-        if running and self.over is not None and self.finish is None:
-            self.over(self.left.running, self._kill)
+        if self.recording.finish is not None:
+            self.recording.finish.command_ended(self.status)
+        elif running and self.recording.leaving is not None:
+            self.recording.leaving.goes_on(self.status, self.left.running)
+        if running and self.recording.over is not None and self.recording.finish is None:
+            self.recording.over(self.left.running, self._kill)
 
     def _waits_for_others(self, interrupts: Interrupts) -> bool:
         """Whether it is not over though all that was started here has ended."""
-        if self.finish is None or interrupts.partial:
+        if self.recording.finish is None or interrupts.partial:
             return False
         if not self._told:
             self._told = True
-            self.finish.all_ended()
-        return not self.finish.over
+            self.recording.finish.all_ended()
+        return not self.recording.finish.over
 
     def leave(self, interrupts: Interrupts, start_ns: int) -> None:
         """Nothing more is recorded: what still runs is ended, or goes on."""
         running = self.left.running()
         if not running:
             return
-        finish, by_finish = self.finish, self.finish is not None and self.finish.over
-        if self.over is not None and by_finish:
-            self.over(self.left.running, self._kill)
+        over, leaving, finish = self.recording.over, self.recording.leaving, self.recording.finish
+        by_finish = finish is not None and finish.over
+        if over is not None and by_finish:
+            over(self.left.running, self._kill)
             while self.left.running():
                 time.sleep(LOOK_S)
-        elif finish is not None and by_finish and (finish.wanted.stop or self.leaving is None):
+        elif finish is not None and by_finish and (finish.wanted.stop or leaving is None):
             with contextlib.suppress(TimeoutError):
                 leftovers.end(self.left.running, self._kill, 0, finish.wanted.grace)
-        elif self.leaving is None or not self._is_over:
+        elif leaving is None or not self._is_over:
             self._kill()
             while self.left.running():
                 time.sleep(LOOK_S)
         else:
-            self.leaving.left, self.leaving.signal = True, interrupts.number
+            leaving.left, leaving.signal = True, interrupts.number
             words = finish.words(start_ns) if finish is not None else ""
-            self.leaving.say(f"{words}{'; ' if words else ''}left running: {leftovers.show(running)}")
+            leaving.say(f"{words}{'; ' if words else ''}left running: {leftovers.show(running)}")
 
     def _kill(self) -> None:
         for pid in self.left.running():
