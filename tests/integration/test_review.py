@@ -17,7 +17,7 @@ import pytest
 from conftest import PATIENCE_S, ROOT, need
 from small_programs import no_hang, python, reads_of, until
 
-from profiler.capture.calls import meaning
+from profiler.capture.calls import handlers
 from profiler.capture.calls.event_log import Recorder
 from profiler.capture.ptrace.tracer import Ptrace, probe
 from profiler.capture.recording import Recording
@@ -53,7 +53,7 @@ def test_a_failure_of_the_tracer_ends_the_program_and_is_told(
     def fails(*_: object) -> None:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setitem(meaning.HANDLERS, "lseek", fails)
+    monkeypatch.setitem(handlers.HANDLERS, "lseek", fails)
     script = (
         f"import os, threading, time\n"
         f"for _ in range({threads}): threading.Thread(target=time.sleep, args=(300,)).start()\n"
@@ -97,14 +97,14 @@ def test_processes_that_fork_on_and_on_outlive_their_recording(tmp_path: Path) -
 
 def test_a_child_that_is_killed_as_it_is_born_does_not_stop_its_parent() -> None:
     tracer = Ptrace()
-    adopt = tracer._adopt
+    adopt = tracer.program.adopt
 
     def late(child: int, parent: int, flags: int, now: int) -> None:
-        tracer._newborn.add(child)
+        tracer.program.newborn.add(child)
         os.kill(child, signal.SIGKILL)
         adopt(child, parent, flags, now)
 
-    tracer._adopt = late  # type: ignore[method-assign]
+    tracer.program.adopt = late  # type: ignore[method-assign]
     found = tracer.record(Recording(python("import os\nif os.fork(): os._exit(os.wait()[1])")))
     assert found.meta.exit_status == signal.SIGKILL
 
@@ -115,7 +115,7 @@ def test_a_child_whose_maker_was_killed_before_it_could_tell_of_it_goes_on() -> 
     stopped, fork = tracer._stopped, 1
 
     def killed(tid: int, event: int, number: int, now: int) -> None:
-        if event == fork and tid != tracer._main:
+        if event == fork and tid != tracer.main:
             os.kill(tid, signal.SIGKILL)
             raise ProcessLookupError
         stopped(tid, event, number, now)

@@ -7,9 +7,11 @@ import os
 import pandas as pd
 import pytest
 
+from profiler.capture.calls.call import Call, Identity, Iocb
 from profiler.capture.calls.descriptors import Descriptors
 from profiler.capture.calls.event_log import Recorder
-from profiler.capture.calls.meaning import HANDLERS, Call, Calls, Identity, Iocb
+from profiler.capture.calls.handlers import HANDLERS
+from profiler.capture.calls.meaning import Calls
 from profiler.trace import FileFacts
 
 

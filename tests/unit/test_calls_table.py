@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.calls import BY_NAME, CALLS, KINDS, READ_OPS, WRITE_OPS, Row
-from profiler.capture.calls.meaning import HANDLERS
+from profiler.capture.calls.handlers import HANDLERS
 from profiler.capture.ptrace import abi as abis
 
 HEADERS = {

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.calls import MAP_FIXED
+from profiler.capture.calls.call import Call
 from profiler.capture.calls.descriptors import Open
 from profiler.capture.calls.event_log import Recorder
-from profiler.capture.calls.meaning import Call
 from profiler.capture.mapped import pagemap, spaces
 from profiler.capture.mapped.layout import Layout, Part
 from profiler.capture.mapped.pagemap import PAGE

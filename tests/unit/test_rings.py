@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_calls import Machine
 
 from profiler.calls import URING_OPS
-from profiler.capture.calls.meaning import Call
+from profiler.capture.calls.call import Call
 from profiler.capture.ptrace.rings.aio import AioRing
 from profiler.capture.ptrace.rings.requests import Requests
 from profiler.capture.ptrace.rings.uring import PARAMS_BYTES, Cqe, Sqe, Uring

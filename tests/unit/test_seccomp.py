@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.calls import CALLS
-from profiler.capture.calls.meaning import HANDLERS
+from profiler.capture.calls.handlers import HANDLERS
 from profiler.capture.ptrace import abi as abis
 from profiler.capture.ptrace.seccomp import Instruction, program
 from profiler.capture.ptrace.stops import OUR_FILTER

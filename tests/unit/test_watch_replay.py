@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.capture.calls.event_log import UNKNOWN, Recorder
-from profiler.capture.calls.meaning import CLONE_FILES, CLONE_THREAD
+from profiler.capture.calls.flags import CLONE_FILES, CLONE_THREAD
 from profiler.capture.kernel import syscalls
 from profiler.capture.kernel.pages import LAST_NS
 from profiler.capture.watch import control

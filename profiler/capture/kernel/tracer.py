@@ -30,6 +30,7 @@ from profiler.capture.kernel.observer import (
 from profiler.capture.kernel.schedule import blocking, settling
 from profiler.capture.kernel.schedule.switches import Switches
 from profiler.capture.kernel.windows import Tables, Window
+from profiler.capture.ptrace.reads import Passing
 from profiler.capture.ptrace.tracer import Ptrace
 from profiler.capture.recording import Recording
 from profiler.capture.watch.whom.sleeps import Sleep, Sleeps
@@ -84,23 +85,22 @@ class Kernel:
                 observer.follow(main)
 
             journal = Journal(wrote=observer.follow_writes)
-            control = Ptrace(
-                leave=observer.calls, journal=journal, attached=follow, owner=self._owner,
-                born=(lambda: None) if marker is None else marker.write,
-            )  # fmt: skip
-            sleeps = Sleeps(control.running)
+            born = (lambda: None) if marker is None else marker.write
+            tracer = Ptrace(owner=self._owner, reads=Passing(observer.calls, journal, follow, born))
+            program = tracer.program
+            sleeps = Sleeps(program.running)
             try:
                 with sleeps:
-                    meta = control.run(recording, observed=observer.stop)
+                    meta = tracer.run(recording, observed=observer.stop)
             finally:
                 observer.stop()
             births = None
             if nested:
                 forked = observer.events(numbers.FIELDS).get(numbers.FORKED)
-                births = numbers.matched(control.main, main, control.forks, forked)
+                births = numbers.matched(tracer.main, main, program.forks, forked)
             return assemble(
-                observer, journal.history(), control.recorder, control.processes, control.start_ns, meta,
-                main=control.main, births=births, sleeps=sleeps.found,
+                observer, journal.history(), program.recorder, program.processes, program.start_ns, meta,
+                main=tracer.main, births=births, sleeps=sleeps.found,
             )  # fmt: skip
 
 

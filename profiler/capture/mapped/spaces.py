@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from profiler.calls import MAP_FIXED
+from profiler.capture.calls.call import Call
 from profiler.capture.calls.descriptors import Open
 from profiler.capture.calls.event_log import OP_CODES, Recorder
-from profiler.capture.calls.meaning import Call
 from profiler.capture.mapped import pagemap
 from profiler.capture.mapped.layout import Layout, Part
 from profiler.capture.mapped.pagemap import PAGE

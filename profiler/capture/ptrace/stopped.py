@@ -1,4 +1,4 @@
-"""What a stopped task's memory and /proc answer to `calls.meaning`.
+"""What a stopped task's memory and /proc answer to `calls.handlers`.
 
 Everything is asked by task, never by process: where the first thread of a process has ended, the process
 answers no more, and the others go on.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from profiler.calls import BY_NAME
 from profiler.capture.calls import passed
-from profiler.capture.calls.meaning import Call, Identity, Iocb
+from profiler.capture.calls.call import Call, Identity, Iocb
 from profiler.capture.ptrace import memory
 from profiler.machine import procfs
 
@@ -25,7 +25,7 @@ _OPENS = ("open", "openat", "openat2", "creat", "open_by_handle_at")
 
 
 class Stopped:
-    """A `meaning.Source`. word_of: task -> bytes of a pointer in the call that it is in."""
+    """A `call.Source`. word_of: task -> bytes of a pointer in the call that it is in."""
 
     def __init__(self, word_of: Callable[[int], int]) -> None:
         self._word_of = word_of

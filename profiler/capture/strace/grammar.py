@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from profiler import calls
 from profiler.calls import LARGEST
-from profiler.capture.calls import meaning
+from profiler.capture.calls import flags
 
 LIMIT = LARGEST
 """Numbers above it are no offsets: a line that holds one where it matters is not readable."""
@@ -235,16 +235,17 @@ _FLAGS: dict[bytes, int] = {
     **{name.encode(): getattr(os, name) for name in dir(os) if name.startswith("O_")},
     **{name.encode(): number for number, name in enumerate(("SEEK_SET", "SEEK_CUR", "SEEK_END"))},
     **{
-        name.encode(): getattr(meaning, name)
-        for name in dir(meaning)
-        if re.match(r"(CLONE|CLOSE_RANGE|MAP)_", name)
+        name.encode(): getattr(flags, name)
+        for name in dir(flags)
+        if name.startswith(("CLONE_", "CLOSE_RANGE_"))
     },
-    b"O_DIRECT": meaning.O_DIRECT,
+    b"MAP_ANONYMOUS": calls.MAP_ANONYMOUS,
+    b"O_DIRECT": flags.O_DIRECT,
     b"F_DUPFD": calls.F_DUPFD,
     b"F_DUPFD_CLOEXEC": calls.F_DUPFD_CLOEXEC,
     b"F_SETFD": calls.F_SETFD,
     b"F_SETFL": calls.F_SETFL,
-    b"FD_CLOEXEC": meaning.FD_CLOEXEC,
+    b"FD_CLOEXEC": flags.FD_CLOEXEC,
     b"F_GETFD": 1,
     b"F_GETFL": 3,
     b"NULL": 0,

@@ -28,7 +28,7 @@ import numpy as np
 from profiler.capture import confined
 from profiler.capture.calls.descriptors import Open, Table
 from profiler.capture.calls.event_log import UNKNOWN, Recorder
-from profiler.capture.calls.meaning import HANDLERS
+from profiler.capture.calls.handlers import HANDLERS
 from profiler.capture.calls.slots import Slots
 from profiler.capture.strace.batch import HOT, LSEEK, NO_DATA, POSITIONAL, SKIP, Batch
 from profiler.capture.strace.clock import Clock

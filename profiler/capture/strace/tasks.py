@@ -12,18 +12,12 @@ from dataclasses import dataclass
 
 from profiler.calls import AIO_OPS, CALLS, ERRORS, LARGEST, MAX_RW_COUNT
 from profiler.capture import confined
+from profiler.capture.calls.call import Call, Identity, Iocb
 from profiler.capture.calls.descriptors import Descriptors, Open
 from profiler.capture.calls.event_log import UNKNOWN, Recorder, TaskFacts
-from profiler.capture.calls.meaning import (
-    CLONE_FILES,
-    CLONE_THREAD,
-    HANDLERS,
-    O_CLOEXEC,
-    Call,
-    Calls,
-    Identity,
-    Iocb,
-)
+from profiler.capture.calls.flags import CLONE_FILES, CLONE_THREAD, O_CLOEXEC
+from profiler.capture.calls.handlers import HANDLERS
+from profiler.capture.calls.meaning import Calls
 from profiler.capture.strace import grammar
 from profiler.capture.strace.grammar import LIMIT, CallText, UnreadableError, number
 from profiler.trace import FileFacts

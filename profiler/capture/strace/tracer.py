@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from profiler.calls import CALLS
 from profiler.capture import confined
-from profiler.capture.calls.meaning import HANDLERS
+from profiler.capture.calls.handlers import HANDLERS
 from profiler.capture.recording import Recording
 from profiler.capture.strace import guard as strace_guard
 from profiler.capture.strace.log import Log

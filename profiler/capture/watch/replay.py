@@ -11,19 +11,13 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from profiler.capture.calls.call import Call, Identity, Iocb
 from profiler.capture.calls.descriptors import Open
 from profiler.capture.calls.event_log import Recorder
+from profiler.capture.calls.flags import CLONE_FILES, CLONE_THREAD, O_CLOEXEC
+from profiler.capture.calls.handlers import HANDLERS
 from profiler.capture.calls.history import History, Journal
-from profiler.capture.calls.meaning import (
-    CLONE_FILES,
-    CLONE_THREAD,
-    HANDLERS,
-    O_CLOEXEC,
-    Call,
-    Calls,
-    Identity,
-    Iocb,
-)
+from profiler.capture.calls.meaning import Calls
 from profiler.capture.kernel.windows import Tables
 from profiler.capture.watch import control
 from profiler.capture.watch.control import Event
@@ -34,7 +28,7 @@ _FLAGS_AT = {"open": 1, "openat": 2}
 
 
 class _Unnamed:
-    """A `meaning.Source` that was not there: what a descriptor names is not known, only that it is another
+    """A `call.Source` that was not there: what a descriptor names is not known, only that it is another
     open than all before."""
 
     def __init__(self) -> None:

@@ -15,9 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from profiler.calls import ERRORS, LARGEST, MAX_RW_COUNT, URING_OPS
+from profiler.capture.calls.call import Call, Identity
 from profiler.capture.calls.descriptors import Open
 from profiler.capture.calls.event_log import UNKNOWN
-from profiler.capture.calls.meaning import FADVICE, Call, Calls, Identity
+from profiler.capture.calls.flags import FADVICE
+from profiler.capture.calls.meaning import Calls
 from profiler.capture.ptrace.rings.uring import MAX_ENTRIES, Cqe, Sqe
 from profiler.machine import procfs
 

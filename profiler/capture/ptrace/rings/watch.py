@@ -11,8 +11,9 @@ import struct
 from dataclasses import dataclass, field
 from functools import partial
 
+from profiler.capture.calls.call import Call
 from profiler.capture.calls.descriptors import Open
-from profiler.capture.calls.meaning import Call, Calls
+from profiler.capture.calls.meaning import Calls
 from profiler.capture.ptrace import memory as memories
 from profiler.capture.ptrace.rings.aio import AioRing
 from profiler.capture.ptrace.rings.requests import Memory, Requests
