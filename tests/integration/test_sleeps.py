@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from conftest import need_root
 from small_programs import until
 
 from profiler.capture.watch.whom.sleeps import Sleeps
+from profiler.capture.watch.whom.waits import Waits
 
 WAYS = {
     "pipe": ("import os; print(flush=True); a, b = os.pipe(); os.read(a, 1)", "pipe", b""),
@@ -48,3 +52,20 @@ def test_those_who_have_ended_or_run_are_not_seen() -> None:
         sleeps = Sleeps(lambda: [program.pid])
         sleeps.look()
     assert sleeps.found == []
+
+
+def blocks(thread: int, number: int) -> bool:
+    """Whether a thread of ours blocks a signal."""
+    status = Path(f"/proc/self/task/{thread}/status").read_text()
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("looker", [Sleeps(list), Waits(os.getpid())], ids=["sleeps", "waits"])
+def test_a_thread_that_looks_leaves_ctrl_c_to_the_main_thread(looker: Sleeps | Waits) -> None:
+    """The main thread waits in waitpid, and hears of no signal that another thread took."""
+    before = {int(name) for name in os.listdir("/proc/self/task")}
+    with looker:
+        (thread,) = {int(name) for name in os.listdir("/proc/self/task")} - before
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            assert until(partial(blocks, thread, number), 10), number

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import stat
 import struct
 import threading
@@ -65,6 +66,8 @@ class Sleeps:
         self._thread.join()
 
     def _watch(self) -> None:
+        # for the main thread, which waits for the program and would not hear of what is delivered here
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pause = _FIRST_S
         while not self._over.wait(pause) and len(self.found) < _MOST_SLEEPS:
             began = time.monotonic()

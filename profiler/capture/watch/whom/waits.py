@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import os
 import platform
+import signal
 import socket
 import struct
 import threading
@@ -108,6 +109,8 @@ class Waits:
         )
 
     def _watch(self) -> None:
+        # for the main thread, which waits for the program and would not hear of what is delivered here
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         last = self._began
         while not self._over.wait(LOOK_S):
             try:
