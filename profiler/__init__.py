@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from profiler.analysis.reads.access import classify
     from profiler.analysis.simulation.page_cache import first_touches, simulate
     from profiler.analysis.simulation.projection import project
-    from profiler.capture.strace.log import parse as import_strace
+    from profiler.capture.strace.logs.reading import parse as import_strace
     from profiler.devices.loading import find as device
     from profiler.devices.loading import presets
     from profiler.errors import ColdseekError
@@ -51,7 +51,7 @@ _HOMES = {
     "compare": ("report.comparison", "compare_summary"),
     "device": ("devices.loading", "find"),
     "first_touches": ("analysis.simulation.page_cache", "first_touches"),
-    "import_strace": ("capture.strace.log", "parse"),
+    "import_strace": ("capture.strace.logs.reading", "parse"),
     "load": ("files.traces", "load"),
     "presets": ("devices.loading", "presets"),
     "project": ("analysis.simulation.projection", "project"),

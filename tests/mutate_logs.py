@@ -24,7 +24,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from profiler.capture.strace import log as strace_log
+from profiler.capture.strace.log import Log
+from profiler.capture.strace.logs import reading
 from profiler.errors import ColdseekError
 from profiler.files.traces import load, save
 from profiler.report import json as report_json
@@ -358,7 +359,7 @@ def check(case: Case, thorough: bool = False) -> Trace | None:
 
 def _read(paths: list[str], fast: bool) -> Trace | None:
     try:
-        return strace_log.read(paths, strace_log.Log(fast=fast))
+        return reading.read(paths, Log(fast=fast))
     except ColdseekError as error:
         assert str(error).isprintable() and len(str(error)) < 2000, "one line, whatever the log holds"
         return None

@@ -11,7 +11,7 @@ from conftest import need_tracer
 from small_programs import python
 
 from profiler.capture import confined, tracer
-from profiler.capture.strace.log import parse
+from profiler.capture.strace.logs.reading import parse
 from profiler.studies.record import record
 
 STRICT = "import ctypes; raise SystemExit(10 + ctypes.CDLL(None).prctl(22, 1, 0, 0, 0))"

@@ -300,7 +300,7 @@ def test_an_image_without_qemu_img_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_log_is_the_same_every_time_and_all_of_it_can_be_read(tmp_path: Path) -> None:
-    from profiler.capture.strace.log import parse
+    from profiler.capture.strace.logs.reading import parse
 
     paths = [tmp_path / "one", tmp_path / "two"]
     for path in paths:

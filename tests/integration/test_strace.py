@@ -14,8 +14,8 @@ from conftest import PATIENCE_S, need_root, need_tool
 from small_programs import catches, lives, until
 
 from profiler.capture.recording import Recording
-from profiler.capture.strace import log as strace_log
 from profiler.capture.strace import tracer
+from profiler.capture.strace.logs import reading
 from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
 from profiler.trace import Trace, validate
 
@@ -138,7 +138,7 @@ def test_the_trace_equals_that_of_the_same_log_imported(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         check=True,
     )
-    imported, traced = strace_log.parse(log).reads(), record(*command).reads()
+    imported, traced = reading.parse(log).reads(), record(*command).reads()
     columns = ["op", "offset", "size", "path"]
     assert imported[columns].astype(str).equals(traced[columns].astype(str))
 

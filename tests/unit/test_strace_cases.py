@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from conftest import coldseek
 
-from profiler.capture.strace import log as strace_log
+from profiler.capture.strace.logs import reading
 from profiler.capture.strace.logs.dressing import Undresser
 from profiler.capture.strace.logs.packing import text_of
 from profiler.errors import ColdseekError
@@ -47,7 +47,7 @@ def reads(trace: Trace) -> list[tuple[str, int | None, int]]:
 
 def of(log: bytes | str) -> Trace:
     data = log.encode() if isinstance(log, str) else log
-    trace = strace_log.parse(io.BytesIO(data))
+    trace = reading.parse(io.BytesIO(data))
     validate(trace)
     return trace
 
@@ -55,7 +55,7 @@ def of(log: bytes | str) -> Trace:
 @pytest.mark.parametrize("name", [name for name, case in EXPECTED.items() if "refused" not in case])
 def test_a_log_as_it_was_sent(name: str) -> None:
     expected = EXPECTED[name]
-    trace = strace_log.parse(CASES / f"{name}.strace")
+    trace = reading.parse(CASES / f"{name}.strace")
     validate(trace)
     found = reads(trace)
     assert [row[1:] for row in found] == [tuple(row[1:]) for row in expected["reads"]]
@@ -261,7 +261,7 @@ def test_a_family_of_logs_is_one_trace(tmp_path: Path) -> None:
         b'1.300000 read(3, "x", 5) = 5\n1.400000 close(3) = 0\n1.450000 +++ exited with 0 +++\n'
     ))  # fmt: skip
     (tmp_path / "log.11").rename(tmp_path / "log.11.gz")
-    trace = strace_log.parse(tmp_path / "log.10", tmp_path / "log.11.gz")
+    trace = reading.parse(tmp_path / "log.10", tmp_path / "log.11.gz")
     assert reads(trace) == [("/a", 0, 5), ("/a", 5, 10)]
     assert trace.reads()["pid"].tolist() == [11, 10]
     assert trace.meta.partial == "" and "threads" not in trace.meta.unseen
@@ -276,7 +276,7 @@ def test_a_family_of_logs_is_one_trace(tmp_path: Path) -> None:
 def test_a_family_without_times_says_that_its_order_is_not_known(tmp_path: Path) -> None:
     for pid in (10, 11):
         (tmp_path / f"log.{pid}").write_text(f'open("/{pid}", O_RDONLY) = 3\nread(3, "x", 9) = 9\n')
-    trace = strace_log.parse(tmp_path / "log.11", tmp_path / "log.10")
+    trace = reading.parse(tmp_path / "log.11", tmp_path / "log.10")
     assert reads(trace) == [("/10", 0, 9), ("/11", 0, 9)]
     assert any("in which order" in note for note in trace.meta.notes)
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from profiler.capture.strace import grammar
-from profiler.capture.strace import log as strace_log
+from profiler.capture.strace import grammar, names
+from profiler.capture.strace.log import Log
+from profiler.capture.strace.logs import reading
 from profiler.errors import ColdseekError
 from profiler.trace import Trace, validate
 
@@ -27,7 +28,7 @@ RELAXED = settings(
 
 def outcome(log: bytes, fast: bool) -> Trace | str:
     try:
-        return strace_log.read([io.BytesIO(log)], strace_log.Log(fast=fast))
+        return reading.read([io.BytesIO(log)], Log(fast=fast))
     except ColdseekError as error:
         return str(error)
 
@@ -181,7 +182,7 @@ def test_noise_that_looks_like_calls(log: str) -> None:
 @given(st.binary(max_size=200))
 def test_values_of_any_bytes(text: bytes) -> None:
     for read in (grammar.number, grammar.vector_bytes, grammar.pointed, grammar.unescape,
-                 grammar.string, grammar.strings, grammar.file_of):  # fmt: skip
+                 grammar.string, grammar.strings, names.file_of):  # fmt: skip
         with contextlib.suppress(grammar.UnreadableError):
             read(text)
 
@@ -197,7 +198,7 @@ def test_names_survive_octal_escapes(name: bytes) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 3000), st.sampled_from(GOLDEN))
 def test_the_size_of_pieces_makes_no_difference(size: int, log: bytes) -> None:
-    whole, pieces = strace_log.Log(), strace_log.Log()
+    whole, pieces = Log(), Log()
     whole.feed(log)
     for at in range(0, len(log), size):
         pieces.feed(log[at : at + size])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from profiler.capture.strace import log as strace_log
+from profiler.capture.strace.log import Log
+from profiler.capture.strace.logs import reading
 from profiler.files.traces import load, save
 from profiler.trace import Trace
 
@@ -33,7 +34,7 @@ def demo_reads(trace: Trace) -> list[list[object]]:
 
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_every_layout_tells_the_same_reads(name: str) -> None:
-    trace = strace_log.parse(DATA / name)
+    trace = reading.parse(DATA / name)
     assert demo_reads(trace) == EXPECTED["all tasks"]
     assert trace.meta.exit_status == 5
     assert trace.meta.partial == ""
@@ -46,7 +47,7 @@ def test_every_layout_tells_the_same_reads(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["plain.strace", "ff.strace.1234"])
 def test_without_f_only_the_first_process_is_seen(name: str) -> None:
-    trace = strace_log.parse(DATA / name)
+    trace = reading.parse(DATA / name)
     first = EXPECTED["first process only"]
     # the child has moved the position that they share, and these logs do not know
     assert demo_reads(trace)[:-1] == first[:-1]
@@ -55,12 +56,12 @@ def test_without_f_only_the_first_process_is_seen(name: str) -> None:
 
 
 def test_the_pid_of_an_ff_log_is_in_its_name() -> None:
-    assert set(strace_log.parse(DATA / "ff.strace.1234").events["pid"]) == {1234}
+    assert set(reading.parse(DATA / "ff.strace.1234").events["pid"]) == {1234}
 
 
 @pytest.mark.parametrize("name", TIMED)
 def test_times_and_durations(name: str) -> None:
-    trace = strace_log.parse(DATA / name)
+    trace = reading.parse(DATA / name)
     assert trace.meta.wall_s is not None
     assert 0 < trace.meta.wall_s < 60 or name in ("f-t.strace", "f-y-seconds.strace")
     assert trace.events["time_ns"].is_monotonic_increasing
@@ -70,12 +71,12 @@ def test_times_and_durations(name: str) -> None:
 
 @pytest.mark.parametrize("name", ABSOLUTE)
 def test_started_at_comes_from_absolute_times(name: str) -> None:
-    assert strace_log.parse(DATA / f"{name}.strace").meta.started_at.startswith("2026-")
+    assert reading.parse(DATA / f"{name}.strace").meta.started_at.startswith("2026-")
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_fast_and_general_path_agree(name: str) -> None:
-    fast, general = (strace_log.read([DATA / name], strace_log.Log(fast=fast)) for fast in (True, False))
+    fast, general = (reading.read([DATA / name], Log(fast=fast)) for fast in (True, False))
     assert fast.meta == general.meta
     pd.testing.assert_frame_equal(fast.files, general.files)
     pd.testing.assert_frame_equal(fast.events, general.events)
@@ -87,16 +88,16 @@ def test_gzip_and_carriage_returns_change_nothing(name: str, tmp_path: Path) -> 
     packed, dos = tmp_path / (name + ".gz"), tmp_path / name
     packed.write_bytes(gzip.compress(plain))
     dos.write_bytes(plain.replace(b"\n", b"\r\n"))
-    expected = strace_log.parse(DATA / name)
+    expected = reading.parse(DATA / name)
     for path in (packed, dos):
-        trace = strace_log.parse(path)
+        trace = reading.parse(path)
         assert trace.meta == expected.meta
         pd.testing.assert_frame_equal(trace.events, expected.events)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_trace_can_be_saved(name: str, tmp_path: Path) -> None:
-    trace = strace_log.parse(DATA / name)
+    trace = reading.parse(DATA / name)
     save(trace, tmp_path / "x.trace.parquet")
     assert len(load(tmp_path / "x.trace.parquet").events) == len(trace.events)
 
@@ -105,7 +106,7 @@ def test_the_trace_can_be_saved(name: str, tmp_path: Path) -> None:
 def test_a_log_that_is_cut_off_says_so(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "cut.strace"
     path.write_bytes((DATA / "f-y-ttt-T-s0.strace").read_bytes()[:-cut])
-    trace = strace_log.parse(path)
+    trace = reading.parse(path)
     assert trace.meta.partial or cut in (1, 40)  # with 40 the log still tells of exit_group
     found = demo_reads(trace)
     assert found == EXPECTED["all tasks"][: len(found)]

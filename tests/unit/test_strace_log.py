@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from profiler.capture.strace import log as strace_log
+from profiler.capture.strace.log import Log
+from profiler.capture.strace.logs import reading
 from profiler.errors import ColdseekError
 from profiler.trace import Trace, validate
 
@@ -17,9 +18,7 @@ from profiler.trace import Trace, validate
 def parse(text: str | bytes) -> Trace:
     """The trace of a log, after it has been seen that both paths through it agree."""
     data = text.encode("latin1") if isinstance(text, str) else text
-    fast, general = (
-        strace_log.read([io.BytesIO(data)], strace_log.Log(fast=fast)) for fast in (True, False)
-    )
+    fast, general = (reading.read([io.BytesIO(data)], Log(fast=fast)) for fast in (True, False))
     assert fast.meta == general.meta
     assert fast.events.equals(general.events)
     assert fast.files.equals(general.files)
@@ -317,7 +316,7 @@ def test_what_is_no_log(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "no\nlog"
     path.write_bytes(data)
     with pytest.raises(ColdseekError) as caught:
-        strace_log.parse(path)
+        reading.parse(path)
     assert "no\\x0alog" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -328,17 +327,17 @@ def test_a_compressed_log_that_is_cut_off_loses_no_more_than_that() -> None:
     )
     packed = gzip.compress(text.encode())[:-5000]
     there = zlib.decompressobj(wbits=31).decompress(packed)
-    trace = strace_log.parse(io.BytesIO(packed))
+    trace = reading.parse(io.BytesIO(packed))
     assert len(trace.reads()) == there.count(b"\n") - 1 > 10_000
     assert trace.meta.partial == "the compressed log is cut off or damaged"
     with pytest.raises(ColdseekError, match="nothing can be read: the compressed log is cut off"):
-        strace_log.parse(io.BytesIO(packed[:15]))
+        reading.parse(io.BytesIO(packed[:15]))
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ColdseekError, match=r"cannot read .*; name a log"):
-            strace_log.parse(path)
+            reading.parse(path)
 
 
 def test_injected_is_said_after_the_result_not_in_what_was_read(tmp_path: Path) -> None:
@@ -352,4 +351,4 @@ def test_injected_is_said_after_the_result_not_in_what_was_read(tmp_path: Path) 
         '10 read(7, "x", 4096) = -1 EIO (Input/output error) (INJECTED: error) <0.000012>\n'
     )
     for fast in (True, False):
-        assert len(strace_log.read([str(log)], strace_log.Log(fast=fast)).reads()) == 1
+        assert len(reading.read([str(log)], Log(fast=fast)).reads()) == 1

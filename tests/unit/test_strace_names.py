@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.strace import log as strace_log
 from profiler.capture.strace.log import Log
-from profiler.capture.strace.logs import comms
+from profiler.capture.strace.logs import comms, reading
 from profiler.trace import Trace
 
 LOG = b"""\
@@ -33,7 +32,7 @@ LOG = b"""\
 
 def read(text: bytes, fast: bool = True, by: int = 0) -> Trace:
     if not by:
-        return strace_log.read([io.BytesIO(text)], Log(fast=fast))
+        return reading.read([io.BytesIO(text)], Log(fast=fast))
     log = Log(fast=fast)
     for at in range(0, len(text), by):
         log.feed(text[at : at + by])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from profiler.capture.strace import log as strace_log
+from profiler.capture.strace.logs import reading
 from profiler.report import text
 from profiler.report.summarise import summarise
 
@@ -18,7 +18,7 @@ QUOTE = ROOT / "tests" / "data" / "strace" / "seed.strace"
 
 def test_all_reads_of_the_post() -> None:
     log = subprocess.run([sys.executable, MAKE_LOG], capture_output=True, check=True).stdout
-    trace = strace_log.parse(io.BytesIO(log))
+    trace = reading.parse(io.BytesIO(log))
     reads = trace.reads()
     table, blocks = reads.iloc[0], reads.iloc[1:]
     assert table["size"] == 20480
@@ -32,7 +32,7 @@ def test_all_reads_of_the_post() -> None:
 
 
 def test_the_quoted_lines() -> None:
-    trace = strace_log.parse(QUOTE)
+    trace = reading.parse(QUOTE)
     reads = trace.reads()
     assert reads["offset"].isna().tolist() == [True] + [False] * 7
     assert reads["offset"].tolist()[1:] == [143360, *range(8392704, 50335745, 8388608)]

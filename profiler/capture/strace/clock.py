@@ -14,7 +14,7 @@ _MOST_DAYS = 10_000
 class Clock:
     """Turns stamps into times, in the order of the lines; keeps what one block of lines leaves to the next.
 
-    style: see `strace_text.Stamp`; "" while no stamp has been seen: then the number of a line is its time.
+    style: see `grammar.Stamp`; "" while no stamp has been seen: then the number of a line is its time.
     """
 
     def __init__(self) -> None:

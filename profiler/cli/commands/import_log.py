@@ -50,7 +50,7 @@ def strace(
         base = re.sub(r"\.\d+\Z", "", base)
     path = output or base + ".trace.parquet"
     can_be_made(path, *logs, follow=bool(output))
-    from profiler.capture.strace.log import parse
+    from profiler.capture.strace.logs.reading import parse
 
     trace = parse(*logs)
     keep(trace, path, follow=bool(output))

@@ -58,3 +58,11 @@ def tool_of(head: bytes) -> Tool | None:
         if count and count >= tool.share * len(lines):
             return tool
     return None
+
+
+class ForeignError(Exception):
+    """The log is not strace's."""
+
+    def __init__(self, tool: Tool) -> None:
+        super().__init__(tool.name)
+        self.tool = tool

@@ -10,7 +10,7 @@ from profiler.calls import CALLS
 from profiler.capture.calls.descriptors import Open
 from profiler.capture.calls.event_log import OP_CODES, UNKNOWN, Recorder
 from profiler.capture.calls.positions import effect
-from profiler.capture.strace.columns import FULL, Columns
+from profiler.capture.strace.batches.columns import FULL, Columns
 
 AT_OFFSET, POSITIONAL, LSEEK, NO_DATA = range(4)
 HOT = {

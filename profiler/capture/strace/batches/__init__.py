@@ -1,0 +1,1 @@
+"""The usual lines of a log, many at a time: about speed, never about meaning."""
