@@ -125,9 +125,9 @@ class Replay:
 
     # -- who there is ------------------------------------------------------------------------------------
 
-    def there(self, found: Task) -> None:
-        """A task was found, which may have been there for long."""
-        task, process, time_ns, member = found.tid, found.process, found.time_ns, found.member
+    def there(self, seen: Task) -> None:
+        """A task was seen, which may have been there for long."""
+        task, process, time_ns, member = seen.tid, seen.process, seen.time_ns, seen.member
         if task not in self.processes:
             self._adopt(task, process)
         life = self._lives.get(task)
@@ -137,8 +137,8 @@ class Replay:
         elif member and task not in self._members:
             self._belongs(time_ns, task, True)
         life = self._lives[task]
-        life.name = life.name or found.name
-        life.program, life.cgroup = life.program or found.program, life.cgroup or found.cgroup
+        life.name = life.name or seen.name
+        life.program, life.cgroup = life.program or seen.program, life.cgroup or seen.cgroup
 
     def _live(self, life: Life) -> None:
         self._lives[life.tid] = life
@@ -222,16 +222,8 @@ class Replay:
         self._known(task)
         ended_ns = ended_ns or begun.time_ns
         args = [value for value in values if isinstance(value, int)]
-        process = self.processes[task]
-        call = Call(
-            max(0, begun.time_ns - self.start_ns),
-            ended_ns - begun.time_ns,
-            process,
-            task,
-            name,
-            args,
-            result,
-        )
+        began = max(0, begun.time_ns - self.start_ns)
+        call = Call(began, ended_ns - begun.time_ns, self.processes[task], task, name, args, result)
         hidden, row, handles = self._source.hidden, len(self.rows), self.rows.handles
         if name in HANDLERS:
             self._calls.finish(call)
@@ -240,10 +232,10 @@ class Replay:
         if begun.time_ns < self.start_ns:
             self.early_rows.update(range(row, len(self.rows)))
         for handle in range(handles, self.rows.handles):
-            made = name in control.OPENS and result >= 0
+            opens = name in control.OPENS and result >= 0
             flags = args[_FLAGS_AT.get(name, 0)] if name in _FLAGS_AT else 0
             self.opened[handle] = Opened(
-                begun.time_ns, ended_ns, task if made else -1, is_path=bool(made and flags & os.O_PATH)
+                begun.time_ns, ended_ns, task if opens else -1, is_path=bool(opens and flags & os.O_PATH)
             )
         for descriptor in _touched(name, args, result):
             self._touch(task, descriptor)
@@ -317,8 +309,7 @@ class Replay:
 
     def _look_until(self, looks: Looks, time_ns: int) -> None:
         while self._next_task < len(looks.tasks) and looks.tasks[self._next_task].time_ns <= time_ns:
-            found = looks.tasks[self._next_task]
-            self.there(found)
+            self.there(looks.tasks[self._next_task])
             self._next_task += 1
         while self._next_pass < len(looks.passes):
             began, ended, count = looks.passes[self._next_pass]

@@ -119,6 +119,17 @@ class Namespaces:
         """What we call a file at this path of a mount; b"" if we do not reach it."""
         return elsewhere(list(self.own.mounts.values()), mount.device, joined(mount.root, path)) or b""
 
+    def reached(self, mount: Mount, within: bytes, identity: tuple[int, int]) -> bytes:
+        """What we call the file of this device and inode in a mount that is not ours; b"" if we do not reach
+        it."""
+        name = self.on_host(mount, within)
+        if name:
+            with contextlib.suppress(OSError, ValueError):
+                status = os.stat(name, follow_symlinks=False)
+                if (status.st_dev, status.st_ino) == identity:
+                    return name
+        return b""
+
     def points(self, device: int) -> list[bytes]:
         """Where a file system is mounted, as far as is known; in our own namespace first."""
         return [

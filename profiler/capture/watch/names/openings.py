@@ -13,18 +13,13 @@ system was mounted nothing is told: nobody waits until that is marked.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
-import stat
-import struct
 import threading
 import time
 from array import array
-from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -32,24 +27,19 @@ import numpy.typing as npt
 
 from profiler.capture.calls.event_log import Recorder
 from profiler.capture.watch.names import fanotify
-from profiler.capture.watch.names.mounts import Mount, below, joined, kernel_device
-from profiler.capture.watch.names.namespaces import Namespace, Namespaces, inside
-from profiler.capture.watch.names.overlay import Stack, Wanted, layers
-from profiler.machine import procfs
-from profiler.trace import FileFacts
-from profiler.units import device_name, show_plural
+from profiler.capture.watch.names.mounts import below
+from profiler.capture.watch.names.namespaces import Namespaces, inside
+from profiler.capture.watch.names.overlay import Wanted
+from profiler.capture.watch.names.overlays import Overlays
+from profiler.capture.watch.names.seen import Inner, Seen, identify
+from profiler.units import show_plural
 
 OPENING = np.dtype([("time_ns", "<i8"), ("tid", "<i4"), ("file", "<i4"), ("exec", "?"), ("batch", "<u4")])
 """An open. time_ns: CLOCK_MONOTONIC when it was told of, the open is earlier; tid: 0 if it has no number
 here; file: the recorder's number, -1: not known; batch: those of one have been read at once."""
 
-_STACKS = 8  # overlays whose layers are kept open
 _PATIENCE_S = 10.0
 _INNER_NS = 100_000_000  # both notifications of one open(2) have come by then
-# linux/stat.h
-_EMPTY_PATH, _WITHOUT_SYNC = 0x1000, 0x4000
-_BASIC, _BTIME, _MOUNT = 0x7FF, 0x800, 0x1000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Openings:
@@ -72,14 +62,9 @@ class Openings:
         self._batch = 0
         self._met: dict[tuple[int, int, int, int], int] = {}
         self._inodes: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        self._lower: dict[int, tuple[Namespace, Mount, bytes]] = {}  # files that may yet be copied up
-        self._copied: dict[tuple[int, bytes], tuple[int, object]] = {}  # overlay, path -> number, its key
-        self._stacks: OrderedDict[int, Stack | None] = OrderedDict()
-        self._devices: dict[int, int] = {}  # of stat(2) -> of the kernel, where they differ (btrfs)
         self._elsewhere: set[tuple[int, int]] = set()  # files and mounts that are not ours, looked at
-        self._inner: dict[int, _Inner] = {}  # the last of each thread, if that may be an overlay's own
+        self._inner: dict[int, Inner] = {}  # the last of each thread, if that may be an overlay's own
         self._roots: dict[int, bytes] = {}  # of the tasks of a batch
-        self._held = ctypes.create_string_buffer(256)
         self._lock = threading.RLock()
         self._open = False
 
@@ -90,6 +75,7 @@ class Openings:
         self._poll.register(self._notifications, select.EPOLLIN)
         self._poll.register(self._ends, select.EPOLLIN)
         self._namespaces = Namespaces(self._mark, self._watch, self._unwatch)
+        self._overlays = Overlays(self._recorder, self._namespaces)
         self._thread = threading.Thread(target=self._run, name="openings", daemon=True)
         self._thread.start()
         self._open = True
@@ -124,11 +110,11 @@ class Openings:
     def rows(self) -> npt.NDArray[np.void]:
         """The opens so far, of dtype OPENING, by time, and of one time in their order."""
         count = len(self._batches)  # the last to be written
-        made = np.zeros(count, OPENING)
+        rows = np.zeros(count, OPENING)
         columns = (self._times, self._tids, self._files, self._execs, self._batches)
         for name, column in zip(OPENING.names or (), columns, strict=True):
-            made[name] = np.array(column[:count])
-        return made[np.argsort(made["time_ns"], kind="stable")]
+            rows[name] = np.array(column[:count])
+        return rows[np.argsort(rows["time_ns"], kind="stable")]
 
     def inodes(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
         """Which file each inode of the kernel's is: (s_dev, i_ino) -> [(since when, the recorder's number)],
@@ -206,7 +192,7 @@ class Openings:
         inner = self._inner.pop(event.tid, None)
         if event.descriptor >= 0:
             try:
-                seen = _Seen(event.descriptor, self._held)
+                seen = Seen(event.descriptor)
                 if self._is_private(event, seen):
                     self._keep_inner(now, event, seen)
                     return
@@ -230,7 +216,7 @@ class Openings:
 
     # ---- what overlayfs opens itself ----------------------------------------------------------------------
 
-    def _is_private(self, event: fanotify.Event, seen: _Seen) -> bool:
+    def _is_private(self, event: fanotify.Event, seen: Seen) -> bool:
         if seen.mount in self._namespaces.own.mounts or seen.mount < 0:
             return False
         with self._lock:
@@ -241,20 +227,20 @@ class Openings:
             found = self._namespaces.find(number, 0)
         return found is None or found[1].kind == b"overlay"
 
-    def _keep_inner(self, now: int, event: fanotify.Event, seen: _Seen) -> None:
+    def _keep_inner(self, now: int, event: fanotify.Event, seen: Seen) -> None:
         """Newer kernels tell of the layer's file too, right before that of the overlay, which it belongs
         to. If none follows it was a mount that is not in the tree (fsmount(2), open_tree(2))."""
-        known, facts = _identify(event.descriptor, seen)
+        known, facts = identify(event.descriptor, seen)
         facts.path = self._seen_by(event.tid, facts.path)
         is_exec = bool(event.mask & fanotify.EXECUTED)
-        self._inner[event.tid] = _Inner(now, self._batch, is_exec, seen, known, facts)
+        self._inner[event.tid] = Inner(now, self._batch, is_exec, seen, known, facts)
 
     def _put_inners(self, until_ns: int) -> None:
         for tid, inner in list(self._inner.items()):
             if inner.time_ns <= until_ns:
                 self._put_inner(tid, self._inner.pop(tid))
 
-    def _put_inner(self, tid: int, inner: _Inner) -> None:
+    def _put_inner(self, tid: int, inner: Inner) -> None:
         file = self._recorder.file(inner.key, inner.facts)
         self._place(inner.time_ns, file, inner.seen.kernel_device, inner.seen.inode)
         self._put(inner.time_ns, tid, file, inner.is_exec, inner.batch)
@@ -273,7 +259,7 @@ class Openings:
 
     # ---- which file it is ---------------------------------------------------------------------------------
 
-    def _file(self, now: int, event: fanotify.Event, seen: _Seen, inner: _Inner | None) -> int:
+    def _file(self, now: int, event: fanotify.Event, seen: Seen, inner: Inner | None) -> int:
         """The number of a file. Raises OSError."""
         key = (seen.device, seen.inode, *seen.made) if seen.made else None
         file = self._met.get(key) if key else None
@@ -282,19 +268,16 @@ class Openings:
             if key:
                 self._met[key] = file
         elif inner is not None:
-            self._place(now, file, self._in_kernel(inner.seen), inner.seen.inode)
+            self._place(now, file, self._overlays.in_kernel(inner.seen), inner.seen.inode)
         elif seen.mount not in self._namespaces.own.mounts and (file, seen.mount) not in self._elsewhere:
             self._elsewhere.add((file, seen.mount))
             self._rename(file, event)
-        elif file in self._lower:
-            self._look_up(now, file, seen)
+        elif self._overlays.is_lower(file):
+            with self._lock:
+                layer = self._overlays.copied_up(file, seen)
+            if layer is not None:
+                self._place(now, file, layer.device, layer.inode)
         return file
-
-    def _seen_here(self, seen: _Seen) -> Mount | None:
-        """The overlay that a file was opened on, where it is mounted in our own namespace, too."""
-        mounts = self._namespaces.own.mounts.values()
-        of_device = (one for one in mounts if one.device == seen.kernel_device and one.kind == b"overlay")
-        return next(of_device, None)
 
     def _rename(self, file: int, event: fanotify.Event) -> None:
         """A file that had a name of the host's is opened in a container: it is called as there. A daemon may
@@ -304,15 +287,15 @@ class Openings:
         if not facts.host_path and link != facts.path:
             facts.host_path, facts.path = facts.path, link
 
-    def _name(self, now: int, event: fanotify.Event, seen: _Seen, inner: _Inner | None) -> int:
-        known, facts = _identify(event.descriptor, seen)
+    def _name(self, now: int, event: fanotify.Event, seen: Seen, inner: Inner | None) -> int:
+        known, facts = identify(event.descriptor, seen)
         number = self._recorder.known(known)
         if number is not None and self._is_placed(number, seen):
             return number
         link = facts.path
         with self._lock:
             found = self._namespaces.find(seen.mount, event.tid)
-            gone = found is None and self._seen_here(seen)
+            gone = found is None and self._overlays.seen_here(seen)
             if gone:  # a container that has ended meanwhile: its root is the overlay, which we see elsewhere
                 found = self._namespaces.own, gone
             if found is None:
@@ -330,46 +313,30 @@ class Openings:
                 if own:
                     facts.host_path = link
                 elif within is not None:
-                    facts.host_path = self._reached(mount, within, seen)
+                    facts.host_path = self._namespaces.reached(mount, within, seen.identity)
                 facts.host_path = b"" if facts.host_path == facts.path else facts.host_path
                 number = self._recorder.file(known, facts)
                 self._place(now, number, mount.device, seen.inode)
                 return number
             wanted = Wanted(seen.size, seen.mtime_ns, inner.seen.identity if inner else None)
-            layer = None if within is None else self._layer(namespace, mount, within, wanted, event.tid)
+            layer = (
+                None if within is None else self._overlays.layer(namespace, mount, within, wanted, event.tid)
+            )
             if layer is not None:
-                facts.host_path = b"" if layer[2] == facts.path else layer[2]
-            number = self._overlaid(mount, within, known, facts)
+                facts.host_path = b"" if layer.name == facts.path else layer.name
+            number = self._overlays.number(mount, within, known, facts)
             if layer is None or within is None:
                 if inner is None:
                     self.unplaced += 1
                 else:
-                    self._place(now, number, self._in_kernel(inner.seen), inner.seen.inode)
+                    self._place(now, number, self._overlays.in_kernel(inner.seen), inner.seen.inode)
                 return number
-            self._place(now, number, layer[0], layer[1])
-            if not layer[3]:
-                self._lower[number] = namespace, mount, within
+            self._place(now, number, layer.device, layer.inode)
+            if not layer.is_upper:
+                self._overlays.stays_lower(number, namespace, mount, within)
             return number
 
-    def _overlaid(self, mount: Mount, within: bytes | None, key: object, facts: FileFacts) -> int:
-        """The number of a file of an overlay. Copied up it has another birth time, and is the same file."""
-        place = mount.device, joined(mount.root, within or b"/")
-        number, before = self._copied.get(place, (-1, None))
-        if number >= 0 and before != key:
-            known = self._recorder.files[number]
-            if (known.path, known.device, known.inode) == (facts.path, facts.device, facts.inode):
-                self._recorder.rename(before, key)
-                self._lower.pop(number, None)
-        number = self._recorder.file(key, facts)
-        if within is not None:
-            self._copied[place] = number, key
-        return number
-
-    def _in_kernel(self, seen: _Seen) -> int:
-        """The device as the kernel's events have it."""
-        return self._devices.get(seen.kernel_device, seen.kernel_device)
-
-    def _is_placed(self, file: int, seen: _Seen) -> bool:
+    def _is_placed(self, file: int, seen: Seen) -> bool:
         places = self._inodes.get((seen.kernel_device, seen.inode), ())
         return any(number == file for _, number in places)
 
@@ -377,81 +344,6 @@ class Openings:
         places = self._inodes.setdefault((device, inode), [])
         if not places or places[-1][1] != file:
             places.append((now, file))
-
-    def _reached(self, mount: Mount, within: bytes, seen: _Seen) -> bytes:
-        """What we call a file of a mount that is not ours; b"" if we do not reach it."""
-        name = self._namespaces.on_host(mount, within)
-        if name:
-            with contextlib.suppress(OSError, ValueError):
-                status = os.stat(name, follow_symlinks=False)
-                if (status.st_dev, status.st_ino) == (seen.device, seen.inode):
-                    return name
-        return b""
-
-    # ---- overlays -----------------------------------------------------------------------------------------
-
-    def _look_up(self, now: int, file: int, seen: _Seen) -> None:
-        """A file of a lower layer is one of the upper as soon as it was opened to be written."""
-        namespace, mount, within = self._lower[file]
-        with self._lock:
-            layer = self._layer(namespace, mount, within, Wanted(seen.size, seen.mtime_ns), 0)
-        if layer is not None and layer[3]:
-            del self._lower[file]
-            self._place(now, file, layer[0], layer[1])
-
-    def _layer(
-        self, namespace: Namespace, mount: Mount, within: bytes, wanted: Wanted, task: int
-    ) -> tuple[int, int, bytes, bool] | None:
-        """The file of a layer that one of an overlay is: its device and inode as the kernel knows them, what
-        we call it, b"" if we cannot tell, and whether it is the upper layer's."""
-        if not mount.options:
-            return None
-        place = joined(mount.root, within)
-        found = None
-        for _ in range(2):
-            if mount.device not in self._stacks:
-                self._find_stack(namespace, mount, task)
-            stack = self._stacks[mount.device]
-            try:
-                found = stack.find(place, wanted) if stack else None
-                break
-            except OSError:
-                del self._stacks[mount.device]  # whose root it was has ended
-        if found is None:
-            return None
-        descriptor, is_upper = found
-        try:
-            layer = _Seen(descriptor, ctypes.create_string_buffer(256))
-            link = os.readlink(b"/proc/self/fd/%d" % descriptor)
-        finally:
-            os.close(descriptor)
-        known = self._namespaces.find(layer.mount, task)
-        device = layer.kernel_device
-        name = b""
-        if known is not None:
-            device = self._devices[layer.kernel_device] = known[1].device
-            if known[0] is self._namespaces.own:
-                name = link
-            elif (rest := inside(known[0], known[1], link)) is not None:
-                name = self._reached(known[1], rest, layer)
-        return device, layer.inode, name, is_upper
-
-    def _find_stack(self, namespace: Namespace, mount: Mount, task: int) -> None:
-        """The layers of an overlay, whose names mean something where it was mounted: here, or where it is
-        seen."""
-        if len(self._stacks) >= _STACKS:
-            self._stacks.popitem(last=False)
-        self._stacks[mount.device] = None
-        is_ours = any(one.device == mount.device for one in self._namespaces.own.mounts.values())
-        places = [f"/proc/{process}/root" for process in (task, namespace.process) if process]
-        # docker's names are relative to the folder that holds one for each container, with the mount point
-        bases = [os.path.dirname(os.path.dirname(one)) for one in self._namespaces.points(mount.device)]
-        base = next((one for one in bases if one != b"/"), b"/")
-        for place in ["/", *places] if is_ours else [*places, "/", "/proc/1/root"]:
-            with contextlib.suppress(OSError):
-                if stack := Stack(layers(mount.options), place, base):
-                    self._stacks[mount.device] = stack
-                    return
 
     # ---- file systems -------------------------------------------------------------------------------------
 
@@ -464,48 +356,3 @@ class Openings:
     def _unwatch(self, source: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._poll.unregister(source)
-
-
-class _Seen:
-    """What statx(2) tells of a descriptor's file. made: when, seconds and ns; () if its file system does not
-    say. mount: the number of the mount that it was opened through, -1 before Linux 5.8. Raises OSError."""
-
-    __slots__ = ("device", "identity", "inode", "kernel_device", "made", "mode", "mount", "mtime_ns", "size")
-
-    def __init__(self, descriptor: int, held: ctypes.Array[ctypes.c_char]) -> None:
-        if _libc.statx(descriptor, b"", _EMPTY_PATH | _WITHOUT_SYNC, _BASIC | _BTIME | _MOUNT, held) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        (mask,) = struct.unpack_from("<I", held)
-        self.mode, self.inode, self.size = struct.unpack_from("<H2xQQ", held, 28)
-        is_file = stat.S_ISREG(self.mode)
-        self.made = struct.unpack_from("<qI", held, 80) if mask & _BTIME and is_file else ()
-        seconds, ns = struct.unpack_from("<qI", held, 112)
-        self.mtime_ns = seconds * 10**9 + ns
-        major, minor, mount = struct.unpack_from("<IIQ", held, 136)
-        self.device = os.makedev(major, minor)
-        self.identity = self.device, self.inode
-        self.kernel_device = kernel_device(major, minor)
-        self.mount = mount if mask & _MOUNT else -1
-
-
-@dataclass(frozen=True, slots=True)
-class _Inner:
-    """An open that may be one of overlayfs itself, and what would be told of it if it is not."""
-
-    time_ns: int
-    batch: int
-    is_exec: bool
-    seen: _Seen
-    key: object
-    facts: FileFacts
-
-
-def _identify(descriptor: int, seen: _Seen) -> tuple[object, FileFacts]:
-    """As `procfs.identify`, whose key it is, with fewer calls for most files. Raises OSError."""
-    if not seen.made or seen.inode >= 2**63:
-        return procfs.identify(os.getpid(), descriptor)
-    path = os.readlink(b"/proc/self/fd/%d" % descriptor)
-    device = device_name(seen.device)
-    facts = FileFacts(path, device, seen.inode, seen.size, max(0, seen.mtime_ns), "regular")
-    return (seen.device, seen.inode, seen.made), facts
