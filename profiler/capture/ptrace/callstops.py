@@ -63,46 +63,49 @@ class CallStops:
         ptrace, tables, finish = program.ptrace, program.descriptors.tables, program.calls.finish
         head, result = stops.HEAD.unpack_from, stops.RESULT.unpack_from
         info, info_at, native = self._info, self._info_at, program.abis[0]
+        ours, our_filter, failed = native.audit, stops.OUR_FILTER, stops.FAILED
+        begins, returns, cont, syscall = stops.CALL_BEGINS, stops.CALL_RETURNED, stops.CONT, stops.SYSCALL
+        get_info, info_bytes = stops.GET_SYSCALL_INFO, stops.INFO_BYTES
+        arguments_at, result_at = stops.ARGUMENTS_AT, stops.RESULT_AT
         calls = {native.numbers[name]: (name, native.decode[name]) for name in _ON_DESCRIPTOR
                  if name in native.numbers}  # fmt: skip
 
         def deal(task: Task, tid: int, status: int, now: int) -> bool:
-            if status == stops.CALL_BEGINS:
-                if ptrace(stops.GET_SYSCALL_INFO, tid, stops.INFO_BYTES, info_at) == stops.FAILED:
+            if status == begins:
+                if ptrace(get_info, tid, info_bytes, info_at) == failed:
                     raise stops.last_error()
                 audit, number, descriptor, word = head(info)
                 known = calls.get(number)
-                ours = audit == native.audit and word == stops.OUR_FILTER
-                if known is None or not ours or not program.start_ns:
+                if known is None or audit != ours or word != our_filter or not program.start_ns:
                     entered(task, tid, now)
                     return True
                 opened = tables[tid].opens.get(descriptor)
                 followed = opened is None or opened.data
-                if ptrace(stops.SYSCALL if followed else stops.CONT, tid, 0, 0) == stops.FAILED:
+                if ptrace(syscall if followed else cont, tid, 0, 0) == failed:
                     raise stops.last_error()
                 task.call = None
                 if followed:
                     name, decode = known
-                    args = decode(info, stops.ARGUMENTS_AT)
+                    args = decode(info, arguments_at)
                     task.call = Call(now - program.start_ns, 0, task.pid, tid, name, args, 0)
                 return True
-            if status == stops.CALL_RETURNED:
+            if status == returns:
                 call = task.call
                 if call is None:
-                    resume(stops.CONT, tid)
+                    resume(cont, tid)
                     return True
                 task.call = None
-                if ptrace(stops.GET_SYSCALL_INFO, tid, stops.INFO_BYTES, info_at) == stops.FAILED:
+                if ptrace(get_info, tid, info_bytes, info_at) == failed:
                     raise stops.last_error()
                 call.duration_ns = now - program.start_ns - call.time_ns
-                (call.result,) = result(info, stops.RESULT_AT)
+                (call.result,) = result(info, result_at)
                 if call.name in _SELF_CONTAINED and call.args[0] in tables[tid].opens:
-                    if ptrace(stops.CONT, tid, 0, 0) == stops.FAILED:
+                    if ptrace(cont, tid, 0, 0) == failed:
                         raise stops.last_error()
                     finish(call)
                 else:
                     returned(call)
-                    resume(stops.CONT, tid)
+                    resume(cont, tid)
                 return True
             return False
 

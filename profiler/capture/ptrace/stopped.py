@@ -68,15 +68,15 @@ class Stopped:
         word = self._word_of(call.tid)
         count = min(call.result, _MOST_IOCBS)
         pointers = memory.read(call.tid, call.args[2], word * count)
-        found = []
+        iocbs = []
         for address in struct.unpack(f"<{count}{_WORDS[word]}", pointers) if pointers else ():
             raw = memory.read(call.tid, address, 64)
             if raw is not None:  # struct iocb of linux/aio_abi.h
                 opcode, _, descriptor, buffer, length, offset = struct.unpack_from("<HhIQQq", raw, 16)
                 if opcode in (7, 8):
                     length = self.vector_bytes(call, buffer, length)
-                found.append(Iocb(address, opcode, descriptor, length, offset))
-        return found
+                iocbs.append(Iocb(address, opcode, descriptor, length, offset))
+        return iocbs
 
     def io_events(self, call: Call) -> list[tuple[int, int]]:
         # io_getevents(context, least, most, events, timeout); struct io_event: data, obj, res, res2
@@ -87,12 +87,12 @@ class Stopped:
 
     def received(self, call: Call) -> list[int]:
         word = self._word_of(call.tid)
-        found = []
+        descriptors = []
         for header in self._messages(call):
             address, length = passed.room(header, word)
             control = memory.read(call.tid, address, length) if length else None
-            found += passed.descriptors(control or b"", word)
-        return found
+            descriptors += passed.descriptors(control or b"", word)
+        return descriptors
 
     def may_receive(self, call: Call) -> bool:
         """Whether a call that begins to receive messages leaves room for descriptors in them."""

@@ -157,8 +157,8 @@ class Answers:
 
     def value_at(self, call: Call, argument: int) -> int | None:
         if call.name == "openat2":
-            found = re.match(rb"\{flags=([^,}]*)", self.text.args[argument])
-            return number(found[1]) if found else None
+            flags = re.match(rb"\{flags=([^,}]*)", self.text.args[argument])
+            return number(flags[1]) if flags else None
         text = self.text.args[2 if call.name == "_llseek" else argument]
         values = grammar.pointed(text)
         if values is None:

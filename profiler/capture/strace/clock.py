@@ -40,16 +40,16 @@ class Clock:
         if not len(stamps):
             return stamps
         if not self.style:
-            made = np.arange(lines, lines + len(stamps), dtype=np.int64)
+            times = np.arange(lines, lines + len(stamps), dtype=np.int64)
         else:
-            made = np.full(len(stamps), self.last_ns)
+            times = np.full(len(stamps), self.last_ns)
             given = np.flatnonzero(stamps >= 0)
             if len(given):
-                made[given] = getattr(self, f"_{self.style}")(stamps[given])
+                times[given] = getattr(self, f"_{self.style}")(stamps[given])
                 latest = np.maximum.accumulate(np.where(stamps >= 0, np.arange(len(stamps)), -1))
-                made = np.where(latest >= 0, made[np.maximum(latest, 0)], self.last_ns)
-        self.last_ns = int(made[-1])
-        return made
+                times = np.where(latest >= 0, times[np.maximum(latest, 0)], self.last_ns)
+        self.last_ns = int(times[-1])
+        return times
 
     def _absolute(self, stamps: np.ndarray) -> np.ndarray:
         if self._first is None:

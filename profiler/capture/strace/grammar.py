@@ -96,11 +96,11 @@ _NS = (10**9, 10**8, 10**7, 10**6, 10**5, 10**4, 10**3, 100, 10, 1)
 
 def split_prefix(line: bytes) -> Prefix:
     """Whose line it is and when; raises UnreadableError for numbers that are no process ids or times."""
-    found = _PREFIX.match(line)
-    if found is None:  # every part is optional
+    head = _PREFIX.match(line)
+    if head is None:  # every part is optional
         raise UnreadableError
     task, stamp = None, None
-    bracket, bare, clock, clock_part, seconds, part, late_bracket, late = found.groups()
+    bracket, bare, clock, clock_part, seconds, part, late_bracket, late = head.groups()
     if (clock or seconds) and not bracket and (late_bracket or late):
         if bare:
             raise UnreadableError
@@ -119,7 +119,7 @@ def split_prefix(line: bytes) -> Prefix:
         if whole > _LARGEST_SECONDS:
             raise UnreadableError
         stamp = Stamp("absolute" if whole >= 10**8 else "relative", _ns(whole, part))
-    return Prefix(task, bracket is not None, stamp, found.end())
+    return Prefix(task, bracket is not None, stamp, head.end())
 
 
 def _ns(seconds: int, part: bytes | None) -> int:
@@ -155,53 +155,53 @@ def split_call(name: str, text: bytes, start: int) -> CallText:
 
     Raises UnreadableError if the text is not a whole call with a result.
     """
-    made = CallText(name, [], None, -1)
-    at = _split_args(text, start, made)
-    found = _RESULT.match(text, at)
-    if found is None:
+    call = CallText(name, [], None, -1)
+    place = _split_args(text, start, call)
+    result = _RESULT.match(text, place)
+    if result is None:
         raise UnreadableError
-    number = found["number"]
-    end = found.end()
+    number = result["number"]
+    end = result.end()
     if number is not None:
-        made.result = int(number, 16 if b"x" in number else 10)
-        if made.result == -1:
+        call.result = int(number, 16 if b"x" in number else 10)
+        if call.result == -1:
             error = _ERROR.match(text, end)
             if error is not None:
-                made.result = -_ERRORS.get(error[1], 22)
-        elif abs(made.result) > LIMIT and b"x" not in number:
+                call.result = -_ERRORS.get(error[1], 22)
+        elif abs(call.result) > LIMIT and b"x" not in number:
             raise UnreadableError
         if text[end : end + 1] == b"<":
             close = _annotation_end(text, end)
-            made.result_name = text[end + 1 : close]
+            call.result_name = text[end + 1 : close]
     duration = _DURATION.search(text, max(end, len(text) - 40))
     if duration is not None:
-        made.duration_ns = _ns(int(duration[1]), duration[2])
-    return made
+        call.duration_ns = _ns(int(duration[1]), duration[2])
+    return call
 
 
-def _split_args(text: bytes, at: int, made: CallText) -> int:
+def _split_args(text: bytes, place: int, call: CallText) -> int:
     """Fill in `args` and `names`; gives the place after the closing bracket."""
     depth = 0
-    begin = at
+    begin = place
     length = len(text)
-    while at < length:
-        piece = _PIECE.match(text, at)
+    while place < length:
+        piece = _PIECE.match(text, place)
         if piece is not None:
-            at = piece.end()
-            if at == length:
+            place = piece.end()
+            if place == length:
                 break
-        character = text[at : at + 1]
+        character = text[place : place + 1]
         if character == b"," and depth == 0:
-            made.args.append(text[begin:at].strip())
-            begin = at + 1
+            call.args.append(text[begin:place].strip())
+            begin = place + 1
         elif character == b"<":
-            close = _annotation_end(text, at)
-            number = _DESCRIPTOR.search(text, max(begin, at - 12), at)
+            close = _annotation_end(text, place)
+            number = _DESCRIPTOR.search(text, max(begin, place - 12), place)
             if number is not None:
-                made.names[int(number[0])] = text[at + 1 : close]
-            elif text[max(0, at - 8) : at] == b"AT_FDCWD":
-                made.names[-100] = text[at + 1 : close]
-            at = close
+                call.names[int(number[0])] = text[place + 1 : close]
+            elif text[max(0, place - 8) : place] == b"AT_FDCWD":
+                call.names[-100] = text[place + 1 : close]
+            place = close
             continue
         elif character in _OPENING:
             depth += 1
@@ -209,23 +209,25 @@ def _split_args(text: bytes, at: int, made: CallText) -> int:
             if depth == 0:
                 if character != b")":
                     raise UnreadableError
-                if at > begin or made.args:
-                    made.args.append(text[begin:at].strip())
-                made.args[:] = [_ARGUMENT_NAME.sub(b"", argument) for argument in made.args]
-                return at + 1
+                if place > begin or call.args:
+                    call.args.append(text[begin:place].strip())
+                call.args[:] = [_ARGUMENT_NAME.sub(b"", argument) for argument in call.args]
+                return place + 1
             depth -= 1
         elif character == b'"':
             raise UnreadableError  # a string that does not end
-        at += 1
+        place += 1
     raise UnreadableError
 
 
-def _annotation_end(text: bytes, at: int) -> int:
-    """The end of `<name>` or `<name>(deleted)` that begins at `at`."""
-    found = _PLAIN_NAME.match(text, at, at + _LONGEST_NAME) or _NAME_END.search(text, at, at + _LONGEST_NAME)
-    if found is None:
+def _annotation_end(text: bytes, place: int) -> int:
+    """The end of `<name>` or `<name>(deleted)` that begins at `place`."""
+    end = _PLAIN_NAME.match(text, place, place + _LONGEST_NAME) or _NAME_END.search(
+        text, place, place + _LONGEST_NAME
+    )
+    if end is None:
         raise UnreadableError
-    return found.end()
+    return end.end()
 
 
 # -- values ------------------------------------------------------------------------------------------------
@@ -270,9 +272,9 @@ def number(text: bytes) -> int:
         return 0
     value = 0
     for word in text.split(b" ", 1)[0].split(b"|"):
-        found = _NUMBER.match(word)
-        if found is not None:
-            sign, hexadecimal, octal, decimal = found.groups()
+        digits = _NUMBER.match(word)
+        if digits is not None:
+            sign, hexadecimal, octal, decimal = digits.groups()
             known = int(hexadecimal, 16) if hexadecimal else int(octal, 8) if octal else int(decimal)
             if known >= 2**64:
                 raise UnreadableError
@@ -303,7 +305,7 @@ def vector_bytes(text: bytes) -> int:
     """Sum of the lengths in `[{iov_base="..", iov_len=2}, ..]` or, from older versions, `[{"..", 2},
     ..]`.
     """
-    lengths = (found[1] or found[2] for found in _LENGTH.finditer(text))
+    lengths = (length_of[1] or length_of[2] for length_of in _LENGTH.finditer(text))
     return sum(int(length) for length in lengths if length)
 
 
@@ -314,10 +316,10 @@ def pointed(text: bytes) -> tuple[int, int | None] | None:
     """`[N]` or `[N] => [M]` (or `[N => M]`): the number pointed to before and, if printed, after; None:
     NULL.
     """
-    found = _POINTED.match(text)
-    if found is None:
+    values = _POINTED.match(text)
+    if values is None:
         return None
-    return int(found[1]), int(found[2]) if found[2] else None
+    return int(values[1]), int(values[2]) if values[2] else None
 
 
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
@@ -329,8 +331,8 @@ def unescape(text: bytes) -> bytes:
     return _ESCAPE.sub(_unescaped, text) if b"\\" in text else text
 
 
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    octal, hexadecimal, letter = found.groups()
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    octal, hexadecimal, letter = escape.groups()
     if octal:
         return bytes((int(octal, 8) & 255,))
     if hexadecimal:
@@ -352,5 +354,5 @@ def strings(text: bytes) -> list[bytes]:
 
 
 def _strings(text: bytes) -> Iterator[bytes]:
-    quoted = (found[1] for found in _WHOLE_STRING.finditer(text))
-    return (unescape(one) for one in quoted if one is not None)
+    quoted = (match[1] for match in _WHOLE_STRING.finditer(text))
+    return (unescape(shown) for shown in quoted if shown is not None)

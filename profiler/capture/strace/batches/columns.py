@@ -97,13 +97,13 @@ def layout_of(prefixes: Iterable[tuple[Prefix, bytes, bytes]]) -> Layout | None:
     for prefix, text, duration in prefixes:
         task = "" if prefix.task is None else "bracket" if prefix.bracketed else "bare"
         time = "" if prefix.stamp is None else prefix.stamp.style
-        found = Layout(
+        layout = Layout(
             task, time,
             len(text.rpartition(b".")[2].strip()) if time and b"." in text else 0,
             -1 if not duration else len(duration.strip(b"<>").partition(b".")[2]),
         )  # fmt: skip
-        if len(text.split()) == found.tokens:
-            counts[found] = counts.get(found, 0) + 1
+        if len(text.split()) == layout.tokens:
+            counts[layout] = counts.get(layout, 0) + 1
     return max(counts, key=counts.__getitem__) if counts else None
 
 
@@ -173,16 +173,16 @@ class Decoder:
             if layout.time:
                 stamp[ours] = _stamps(text, words[first[ours] + layout.tokens - 1], layout)
         chosen = np.flatnonzero(~skipped)
-        made = Columns(
+        columns = Columns(
             starts, ends, task, stamp, text_at, chosen, np.full(len(chosen), GENERAL, np.int8),
             np.zeros(len(chosen), np.int64), [], *np.zeros((4, len(chosen)), np.int64),
         )  # fmt: skip
         if hot.any():
-            at = np.flatnonzero(hot[chosen])
-            rows = chosen[at]
-            self._group(text, block, made, at, rows)
-            self._take_numbers(text, made, at, words, word_ends[rows] - 1)
-        return made
+            among = np.flatnonzero(hot[chosen])
+            rows = chosen[among]
+            self._group(text, block, columns, among, rows)
+            self._take_numbers(text, columns, among, words, word_ends[rows] - 1)
+        return columns
 
     def _sort(
         self, text: np.ndarray, block: bytes, starts: np.ndarray, begin: np.ndarray
@@ -209,18 +209,18 @@ class Decoder:
         return skipped, hot, matters | skipped
 
     def _group(
-        self, text: np.ndarray, block: bytes, made: Columns, at: np.ndarray, rows: np.ndarray
+        self, text: np.ndarray, block: bytes, columns: Columns, among: np.ndarray, rows: np.ndarray
     ) -> None:
-        """Fill in shape, group and keys of the hot lines `rows`, which are the lines `at` among the
+        """Fill in shape, group and keys of the hot lines `rows`, which are the lines `among` the
         chosen.
         """
-        begin, end, task = made.text_at[rows], made.ends[rows], np.maximum(made.task[rows], 0)
+        begin, end, task = columns.text_at[rows], columns.ends[rows], np.maximum(columns.task[rows], 0)
         started = (text[end - 2] == ord(">")) & (text[end - 3] == ord("."))
         shape = np.where(started, STARTED, np.where(text[begin] == ord("<"), RESUMED, FULL))
         commas = np.append(np.flatnonzero(text[: len(block)] == ord(",")), len(block))
         comma = commas[np.searchsorted(commas, begin)]
         length = np.where(started, end - _UNFINISHED, np.where(shape == FULL, comma, begin)) - begin
-        made.shape[at] = np.where(length > _LONGEST_KEY, GENERAL, shape)
+        columns.shape[among] = np.where(length > _LONGEST_KEY, GENERAL, shape)
         width = min(_LONGEST_KEY, int(length.max())) // 8 * 8 + 8
         bytes_of = np.lib.stride_tricks.sliding_window_view(text, width)[begin]
         bytes_of[np.arange(width) >= length[:, None]] = 0
@@ -228,43 +228,43 @@ class Decoder:
         hashes = numbers_of @ _FACTORS[: numbers_of.shape[1]]
         _, first, group = np.unique(hashes, return_index=True, return_inverse=True)
         same = (numbers_of == numbers_of[first[group]]).all(axis=1)
-        made.shape[at[~same]] = GENERAL  # two texts with one hash
-        made.group[at] = group
+        columns.shape[among[~same]] = GENERAL  # two texts with one hash
+        columns.group[among] = group
         places = zip(
             task[first].tolist(), begin[first].tolist(), (begin + length)[first].tolist(), strict=True
         )
-        made.keys = [(number, block[key_from:key_to]) for number, key_from, key_to in places]
+        columns.keys = [(number, block[key_from:key_to]) for number, key_from, key_to in places]
 
     def _take_numbers(
-        self, text: np.ndarray, made: Columns, at: np.ndarray, words: np.ndarray, tail: np.ndarray
+        self, text: np.ndarray, columns: Columns, among: np.ndarray, words: np.ndarray, tail: np.ndarray
     ) -> None:
         """Fill in the numbers of the hot lines, the last word of each being `tail` of `words`.
 
         Counted from the right: ..., BEFORE, LAST) = RESULT <DURATION>
         """
         assert self.layout is not None
-        whole = made.shape[at] != STARTED
-        at, tail = at[whole], tail[whole]
+        whole = columns.shape[among] != STARTED
+        among, tail = among[whole], tail[whole]
         if self.layout.duration >= 0:
             scale = 10 ** (9 - self.layout.duration)
-            made.duration_ns[at] = numbers(text, words[tail] + 1, 19, point=True) * scale
+            columns.duration_ns[among] = numbers(text, words[tail] + 1, 19, point=True) * scale
             tail = tail - 1
         else:
-            made.duration_ns[at] = -1
-        made.result[at] = numbers(text, words[tail], 18)
-        made.last[at] = numbers(text, words[tail - 2], 18)
-        made.before[at] = numbers(text, words[tail - 3], 18)
+            columns.duration_ns[among] = -1
+        columns.result[among] = numbers(text, words[tail], 18)
+        columns.last[among] = numbers(text, words[tail - 2], 18)
+        columns.before[among] = numbers(text, words[tail - 3], 18)
 
 
-def numbers(text: np.ndarray, at: np.ndarray, width: int, point: bool = False) -> np.ndarray:
-    """The decimal numbers that begin at the places `at`, of at most `width` characters; 0 where none does.
+def numbers(text: np.ndarray, places: np.ndarray, width: int, point: bool = False) -> np.ndarray:
+    """The decimal numbers that begin at `places`, of at most `width` characters; 0 where none does.
 
     point: 1.25 gives 125.
     """
-    value = np.zeros(len(at), np.int64)
-    alive = np.ones(len(at), bool)
+    value = np.zeros(len(places), np.int64)
+    alive = np.ones(len(places), bool)
     for place in range(width):
-        digit = text[at + place] - np.uint8(48)  # anything else wraps to 10 and more
+        digit = text[places + place] - np.uint8(48)  # anything else wraps to 10 and more
         is_digit = digit < 10
         alive &= (is_digit | (digit == 254)) if point else is_digit
         if not alive.any():
@@ -273,28 +273,28 @@ def numbers(text: np.ndarray, at: np.ndarray, width: int, point: bool = False) -
     return value
 
 
-def _stamps(text: np.ndarray, at: np.ndarray, layout: Layout) -> np.ndarray:
+def _stamps(text: np.ndarray, places: np.ndarray, layout: Layout) -> np.ndarray:
     """Times in ns."""
     scale = 10 ** (9 - layout.digits)
     if layout.time != "clock":
-        return np.asarray(numbers(text, at, 20, point=True) * scale)
-    hours, minutes, seconds = (numbers(text, at + place, 2) for place in (0, 3, 6))
-    part = numbers(text, at + 9, layout.digits) if layout.digits else 0
+        return np.asarray(numbers(text, places, 20, point=True) * scale)
+    hours, minutes, seconds = (numbers(text, places + place, 2) for place in (0, 3, 6))
+    part = numbers(text, places + 9, layout.digits) if layout.digits else 0
     return np.asarray((hours * 3600 + minutes * 60 + seconds) * 10**9 + part * scale)
 
 
-def _letters(text: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The two characters at each of the places `at` as one number below 2**16."""
-    return np.asarray(text[at] * np.uint16(256) + text[at + 1])
+def _letters(text: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The two characters at each of `places` as one number below 2**16."""
+    return np.asarray(text[places] * np.uint16(256) + text[places + 1])
 
 
 def _beginnings(names: Iterable[str]) -> np.ndarray:
     """Of each two characters, as `_letters` gives them, whether one of the names begins with them."""
-    found = np.zeros(1 << 16, bool)
-    found[[int.from_bytes(name[:2].encode(), "big") for name in names]] = True
-    return found
+    begins = np.zeros(1 << 16, bool)
+    begins[[int.from_bytes(name[:2].encode(), "big") for name in names]] = True
+    return begins
 
 
 def _matches(lines: pa.Array, pattern: str) -> np.ndarray:
-    found: np.ndarray = pc.match_substring_regex(lines, pattern).to_numpy(zero_copy_only=False)
-    return found
+    matches: np.ndarray = pc.match_substring_regex(lines, pattern).to_numpy(zero_copy_only=False)
+    return matches
