@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from profiler.errors import ColdseekError
+from profiler.errors import BaselineError
 from profiler.facts.values import Json, mapping, number, text, texts
 from profiler.files import json_values
 from profiler.units import show_path
@@ -115,7 +115,7 @@ def _part(part: Part, counts: tuple[int, int]) -> Json:
 
 def loads(content: bytes, name: str) -> Start:
     """A baseline of this content; it may come from anybody. name: of the file, for what is said of it.
-    Raises ColdseekError for what is none."""
+    Raises BaselineError for what is none."""
     try:
         values = json_values.loads(content)
     except (ValueError, RecursionError) as error:
@@ -185,5 +185,5 @@ def _images(rows: Any) -> tuple[Image, ...]:
     )
 
 
-def _bad(name: str, why: str) -> ColdseekError:
-    return ColdseekError(f"{show_path(name)}: {show_path(why)}; write it anew with coldseek check --update")
+def _bad(name: str, why: str) -> BaselineError:
+    return BaselineError(f"{show_path(name)}: {show_path(why)}; write it anew with coldseek check --update")

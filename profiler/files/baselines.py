@@ -13,8 +13,8 @@ from profiler.units import show_path
 
 
 def load(path: str) -> Start | None:
-    """A baseline; None where there is no file of this name. It may come from anybody. Raises ColdseekError
-    for what is no baseline or cannot be read."""
+    """A baseline; None where there is no file of this name. It may come from anybody. Raises BaselineError
+    for what is no baseline, ColdseekError for what cannot be read."""
     shown = show_path(path)
     try:
         with open_regular(path) as file:

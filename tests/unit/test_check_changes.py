@@ -34,6 +34,11 @@ def test_many_new_files_beside_known_ones_are_told_by_their_folder() -> None:
     assert (one.path, one.files, one.requests) == (b"/usr/lib/dist/numpy", 3, 3)
 
 
+def test_names_below_the_commands_folder_stay_so() -> None:
+    now = BASE | {(b"./new/%d/conf" % n, ""): (1, 1) for n in range(3)}
+    assert [one.path for one in changes(BASE, now)] == [b"./new"]
+
+
 def test_a_structure_of_an_image_grows_by_itself() -> None:
     before = {(b"./disk.qcow2", "L2 table"): (100, 409_600), (b"./disk.qcow2", "data cluster"): (50, 50)}
     now = {

@@ -64,8 +64,14 @@ def _whole(kind: str, these: Counts, others: Counts, sign: int) -> Iterable[Chan
     for paths in groups.values():
         for some in [paths] if len(paths) >= TOGETHER else [[path] for path in paths]:
             requests, size = (sum(only[path][place] for path in some) for place in (0, 1))
-            name = some[0] if len(some) == 1 else os.path.commonpath(some)
+            name = some[0] if len(some) == 1 else _common(some)
             yield Change(kind, name, "", len(some), sign * requests, sign * size)
+
+
+def _common(paths: list[bytes]) -> bytes:
+    """The folder that holds all of these."""
+    folders = [os.path.dirname(path).split(b"/") for path in paths]
+    return b"/".join(os.path.commonprefix(folders))  # of lists: whole names
 
 
 def _folders(path: bytes) -> list[bytes]:

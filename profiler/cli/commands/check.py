@@ -32,6 +32,7 @@ from profiler.cli.options import (
     finish_of,
 )
 from profiler.cli.output import Progress, can_be_made, command_line, find_devices, say, width
+from profiler.errors import BaselineError
 from profiler.units import show_path, show_plural
 
 if TYPE_CHECKING:
@@ -113,7 +114,13 @@ def check(
         can_be_made(output, baseline)
     if update:
         can_be_made(baseline)
-    former = baselines.load(baseline)
+    try:
+        former = baselines.load(baseline)
+    except BaselineError as error:
+        if not update:
+            raise
+        say(f"{error}: it is replaced")
+        former = None
     wanted.need_baseline(former, asked, baseline, update)
     step_below()
     with stoppable("") as kept, Progress(quiet) as progress:
