@@ -6,7 +6,7 @@ import shlex
 from xml.etree import ElementTree
 
 from profiler.analysis.check.held import REGRESSED, UNKNOWN, UNLIMITED, Held
-from profiler.report.check.words import change, changed, value, verdict, why_unknown
+from profiler.report.check.words import at_most, change, changed, value, verdict, why_unknown
 from profiler.units import show_path
 
 MAX_CHANGES = 100
@@ -29,7 +29,7 @@ def junit(held: Held) -> str:
         numbers = f"{value(line.name, line.before)} -> {value(line.name, line.now)}"
         shown = show_path(line.name)
         if line.state == REGRESSED:
-            message = f"{shown}: {numbers} ({change(line)}), at most {value(line.name, line.most)}"
+            message = f"{shown}: {numbers} ({change(line)}), at most {at_most(line)}"
             case(shown, "failure", message, different)
         elif line.state == UNKNOWN:
             case(shown, "error", f"{shown}: {numbers}")

@@ -15,8 +15,9 @@ MAX_CHANGES, MAX_LINES = 100, 40
 def markdown(held: Held) -> str:
     """In UTF-8 less than MAX_BYTES: what changed is cut short where that would be more."""
     head = [f"**{plain(verdict(held))}**", code(shlex.join(held.now.command)), plain(compared(held)) + "."]
-    head += [f"- warning: {code(words)}" for words in held.warnings[:MAX_LINES]]
-    head += [f"- not counted: {code(words)}" for words in list(dict.fromkeys(held.faults))[:MAX_LINES]]
+    told = [f"- warning: {code(words)}" for words in held.warnings[:MAX_LINES]]
+    told += [f"- not counted: {code(words)}" for words in list(dict.fromkeys(held.faults))[:MAX_LINES]]
+    head += ["\n".join(told)] if told else []
     if held.lines:
         rows = [list(HEADS), ["---", *["---:"] * 4, "---"]]
         rows += [[code(row[0]), *row[1:]] for row in map(cells, held.lines[:MAX_LINES])]

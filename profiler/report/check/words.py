@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from profiler.analysis.check.changes import GONE, NEW, Change
@@ -19,7 +20,7 @@ from profiler.units import (
 
 HEADS = ("quantity", "baseline", "now", "change", "at most", "")
 
-NOTES = {REGRESSED: "REGRESSED", BETTER: "better", UNKNOWN: "not known"}
+NOTES = {REGRESSED: "OVER", BETTER: "better", UNKNOWN: "not known"}
 """What the last column says; nothing of what is within its limit or has none."""
 
 
@@ -81,14 +82,24 @@ def change(line: Line) -> str:
         return ""
     if line.before == line.now:
         return "same"
-    return f"{line.now / line.before - 1:+.1%}" if line.before else f"+{value(line.name, line.now)}"
+    if not line.before:
+        return f"+{value(line.name, line.now)}"
+    share = line.now / line.before - 1
+    return f"{share:+.1%}" if share < 10 else f"{share:+,.0%}"
+
+
+def at_most(line: Line) -> str:
+    """A count's limit is a whole number: 1,011.01 requests are 1,011."""
+    if line.most is None:
+        return ""
+    counted = not line.name.startswith(SECONDS)
+    return value(line.name, math.floor(line.most) if counted else line.most)
 
 
 def cells(line: Line) -> list[str]:
     """A row under HEADS."""
-    most = "" if line.most is None else value(line.name, line.most)
     before, now = (value(line.name, amount) for amount in (line.before, line.now))
-    return [show_short(line.name, 32), before, now, change(line), most, NOTES.get(line.state, "")]
+    return [show_short(line.name, 32), before, now, change(line), at_most(line), NOTES.get(line.state, "")]
 
 
 def changed(one: Change) -> tuple[str, str, str]:
