@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from profiler.capture.recording import Recording
 from profiler.capture.tracer import NAMES, probe
 from profiler.capture.watch.choose import chosen
 from profiler.errors import ColdseekError
@@ -92,9 +93,8 @@ def cold_runs(
             tracer_of_run, _ = make()
             own = finish.again() if finish is not None else None
             with around.traced() as over:
-                trace = record_cold(
-                    tracer_of_run, command, files, silent=True, over=over, how=how, finish=own
-                )
+                recording = Recording(command, silent=True, over=over, finish=own)
+                trace = record_cold(tracer_of_run, recording, files, how=how)
             _go_on_after(trace, own)
             check()
             # what this run read and the first did not is dropped before the next one

@@ -66,7 +66,8 @@ def hostile() -> Held:
     before = Start(HOSTILE, 0, 3, {"requests": (1.0,)}, {}, Program(HOSTILE[0]), version=HOSTILE[1])
     now = Start(
         HOSTILE, 0, 3, {"requests": (900.0,), **{f"seconds.{name}": (1.0,) for name in HOSTILE}}, parts,
-        Program(HOSTILE[3]), tuple(Image(name, name) for name in HOSTILE), dict.fromkeys(HOSTILE, HOSTILE[0]),
+        Program(HOSTILE[3]), tuple(Image(name, name) for name in HOSTILE),
+        dict.fromkeys(HOSTILE, HOSTILE[0]),
     )  # fmt: skip
     return held(before, now, {}, wanted=3, faults=HOSTILE)
 

@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from profiler.facts.starts import Part
 
@@ -71,7 +72,8 @@ def _whole(kind: str, these: Counts, others: Counts, sign: int) -> Iterable[Chan
 def _common(paths: list[bytes]) -> bytes:
     """The folder that holds all of these."""
     folders = [os.path.dirname(path).split(b"/") for path in paths]
-    return b"/".join(os.path.commonprefix(folders))  # of lists: whole names
+    shared = takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+    return b"/".join(names[0] for names in shared)
 
 
 def _folders(path: bytes) -> list[bytes]:
