@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from profiler.analysis.check.held import Held
-from profiler.report.check.words import HEADS, cells, changed, compared, remedy, verdict
+from profiler.report.check.words import changed, compared, remedy, rows, verdict
 from profiler.report.markdown import code, plain
 
 MAX_BYTES = 60_000
@@ -19,9 +19,10 @@ def markdown(held: Held) -> str:
     told += [f"- not counted: {code(words)}" for words in list(dict.fromkeys(held.faults))[:MAX_LINES]]
     head += ["\n".join(told)] if told else []
     if held.lines:
-        rows = [list(HEADS), ["---", *["---:"] * 4, "---"]]
-        rows += [[code(row[0]), *row[1:]] for row in map(cells, held.lines[:MAX_LINES])]
-        head.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+        names, *values = rows(held, MAX_LINES)
+        marks = ["---", *["---:"] * (len(names) - 2), "---"]
+        table = [names, marks, *([code(name), *row] for name, *row in values)]
+        head.append("\n".join(f"| {' | '.join(row)} |" for row in table))
     if words := remedy(held):
         head.append(plain(words[0].upper() + words[1:]) + ".")
     made = "\n\n".join(head) + "\n"

@@ -7,11 +7,11 @@ import shlex
 from rich.text import Text
 
 from profiler.analysis.check.held import REGRESSED, UNKNOWN, Held
-from profiler.report.check.words import HEADS, cells, changed, compared, remedy, verdict
+from profiler.report.check.words import changed, compared, remedy, rows, verdict
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, WIDTH, Page
 from profiler.units import show_path
 
-MAX_CHANGES = 10
+MAX_CHANGES, MAX_LINES = 10, 100
 
 
 def text(held: Held, width: int = WIDTH) -> Text:
@@ -27,7 +27,8 @@ def text(held: Held, width: int = WIDTH) -> Text:
         page.row("" if number else "not counted", show_path(words), WARN)
     if held.lines:
         page.blank()
-        page.table("", [list(HEADS), *map(cells, held.lines)], right=(1, 2, 3, 4))
+        table = rows(held, MAX_LINES)
+        page.table("", table, right=tuple(range(1, len(table[0]) - 1)))
     if held.changes:
         page.blank()
     for number, one in enumerate(held.changes[:MAX_CHANGES]):

@@ -18,8 +18,6 @@ from profiler.units import (
     show_status,
 )
 
-HEADS = ("quantity", "baseline", "now", "change", "at most", "")
-
 NOTES = {REGRESSED: "OVER", BETTER: "better", UNKNOWN: "not known"}
 """What the last column says; nothing of what is within its limit or has none."""
 
@@ -38,7 +36,7 @@ def verdict(held: Held) -> str:
     if held.before is None and any(line.most is not None for line in held.lines):
         return "Within its limits."
     if held.before is None:
-        return "There is no baseline to compare with."
+        return "Measured; there is no baseline to compare with."
     better = [show_short(line.name, 32) for line in held.lines if line.state == BETTER]
     return f"Within its limits; better: {_listed(better)}." if better else "Within its limits."
 
@@ -96,10 +94,17 @@ def at_most(line: Line) -> str:
     return value(line.name, math.floor(line.most) if counted else line.most)
 
 
-def cells(line: Line) -> list[str]:
-    """A row under HEADS."""
-    before, now = (value(line.name, amount) for amount in (line.before, line.now))
-    return [show_short(line.name, 32), before, now, change(line), at_most(line), NOTES.get(line.state, "")]
+def rows(held: Held, most_lines: int) -> list[list[str]]:
+    """The table, its head first; without a baseline there is nothing of one in it."""
+    if held.before is None:
+        made = [["quantity", "now", "at most", ""]]
+    else:
+        made = [["quantity", "baseline", "now", "change", "at most", ""]]
+    for line in held.lines[:most_lines]:
+        before, now = (value(line.name, amount) for amount in (line.before, line.now))
+        compared = [now] if held.before is None else [before, now, change(line)]
+        made.append([show_short(line.name, 32), *compared, at_most(line), NOTES.get(line.state, "")])
+    return made
 
 
 def changed(one: Change) -> tuple[str, str, str]:
