@@ -27,6 +27,7 @@ from profiler.studies.check import cold_runs
 READ_ALL = ("sh", "-c", 'cat "$0"/*/*')
 """Reads the files of all folders in one; with that folder as the next word."""
 
+pytestmark = pytest.mark.alone  # others read the same libraries, and a start is not cold
 COULD_NOT_TELL = 3
 NOBODY = 65534
 

@@ -34,6 +34,9 @@ reads, bytes, unique_bytes, seeks: of the calls. files: of which something reach
 
 SECONDS = "seconds"
 
+UNPROVED = "NOT PROVED COLD"
+"""Begins the note of a run whose files were dropped from the page cache, and might not be looked at then."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -140,6 +143,7 @@ def _machine(trace: Trace) -> dict[str, str]:
         "read_ahead_kb": " ".join(map(str, ahead)),
         "max_sectors_kb": " ".join(map(str, largest)),
         "evicted": trace.meta.evicted,
+        "cold": "proved" if trace.meta.cache == "cold" else "not proved",
     }
     return {name: words for name, words in made.items() if words}
 

@@ -124,4 +124,5 @@ def compared(held: Held) -> str:
     before = (
         "" if held.before is None else f", against {show_plural(held.before.runs, 'run')} of the baseline"
     )
-    return f"{now}{before}; tracer {show_path(held.now.machine.get('tracer', 'not known'))}"
+    unproved = ", not proved cold (only root may look)" if held.now.machine.get("cold") == "not proved" else ""
+    return f"{now}{unproved}{before}; tracer {show_path(held.now.machine.get('tracer', 'not known'))}"
