@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from profiler.analysis.check.quantities import UNPROVED
 from profiler.capture.recording import Recording
 from profiler.capture.tracer import NAMES, probe
 from profiler.capture.watch.choose import chosen
@@ -120,7 +119,7 @@ def _fault(trace: Trace, ended: int | None, status: int | None, finish: Finish |
         return meta.partial or f"{show_plural(meta.lost_events, 'event')} lost"
     if ended != status:
         return f"exit status {show_status(ended)}, the first run's was {show_status(status)}"
-    if meta.cache == "cold" or any(note.startswith(UNPROVED) for note in meta.notes):
+    if meta.cache == "cold" or meta.not_proved_cold:
         return ""  # the numbers are those of the calls, which are the same
     return next((note for note in meta.notes if note.startswith("NOT COLD")), "not cold")
 

@@ -34,9 +34,6 @@ reads, bytes, unique_bytes, seeks: of the calls. files: of which something reach
 
 SECONDS = "seconds"
 
-UNPROVED = "NOT PROVED COLD"
-"""Begins the note of a run whose files were dropped from the page cache, and might not be looked at then."""
-
 
 @dataclass(frozen=True)
 class Measured:

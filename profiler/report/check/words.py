@@ -124,5 +124,5 @@ def compared(held: Held) -> str:
     before = (
         "" if held.before is None else f", against {show_plural(held.before.runs, 'run')} of the baseline"
     )
-    unproved = ", not proved cold (only root may look)" if held.now.machine.get("cold") == "not proved" else ""
-    return f"{now}{unproved}{before}; tracer {show_path(held.now.machine.get('tracer', 'not known'))}"
+    proved = held.now.machine.get("cold") != "not proved"
+    return f"{now}{'' if proved else ', not proved cold (only root may look)'}{before}; tracer {show_path(held.now.machine.get('tracer', 'not known'))}"
