@@ -124,5 +124,6 @@ def compared(held: Held) -> str:
     before = (
         "" if held.before is None else f", against {show_plural(held.before.runs, 'run')} of the baseline"
     )
-    proved = held.now.machine.get("cold") != "not proved"
-    return f"{now}{'' if proved else ', not proved cold (only root may look)'}{before}; tracer {show_path(held.now.machine.get('tracer', 'not known'))}"
+    machine = held.now.machine
+    proof = ", not proved cold (only root may look)" if machine.get("cold") == "not proved" else ""
+    return f"{now}{proof}{before}; tracer {show_path(machine.get('tracer', 'not known'))}"
