@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
-from profiler.errors import TraceFormatError
+from profiler.errors import TraceFormatError, UsageError
 from profiler.facts.copies import CopiesFacts
 from profiler.facts.host import Host
 from profiler.facts.images import Images
 from profiler.facts.runs import NOT_PROVED_COLD, Measured
+from profiler.facts.shown import Shown
 from profiler.facts.structures import ROLES
 from profiler.files.free_memory import available_bytes
+from profiler.units import show_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,8 +227,8 @@ UNSEEN: dict[str, str] = {
 """What may be unseen, key -> words. A trace may hold keys that are not here: they are shown as they are."""
 
 
-@dataclass(frozen=True)
-class Trace:
+@dataclass(frozen=True, repr=False)
+class Trace(Shown):
     """One observed run.
 
     meta: see `Meta`. events: EVENT_COLUMNS, sorted by time_ns, any number of rows. files, extents,
@@ -277,8 +279,9 @@ class Trace:
 
     def layer(self, name: str) -> pd.DataFrame:
         """The events of one of LAYERS, in time order: columns of `events` plus `path` (bytes; b"" where the
-        file is not known).
+        file is not known). Raises UsageError for another name.
         """
+        _check_layer(name)
         rows: pd.DataFrame = self.events[(self.events["layer"] == name).to_numpy(bool)]
         rows = rows.reset_index(drop=True)
         paths = np.append(self.files["path"].to_numpy(object), b"")  # file -1 -> the last
@@ -286,7 +289,9 @@ class Trace:
         return rows
 
     def saw(self, layer: str) -> bool:
-        """Whether the tracer looked at this layer: that nothing happened there is not that nobody looked."""
+        """Whether the tracer looked at this layer: that nothing happened there is not that nobody looked.
+        Raises UsageError for what is none of LAYERS."""
+        _check_layer(layer)
         watched = self.meta.tracer == "kernel" and "readahead" not in self.meta.unseen
         return watched or bool((self.events["layer"] == layer).any())
 
@@ -307,6 +312,11 @@ class Trace:
             & is_data[events["file"].to_numpy()]
         )
         return chosen
+
+
+def _check_layer(name: str) -> None:
+    if name not in LAYERS:
+        raise UsageError(f"no layer named {show_path(str(name))!r}; there are {', '.join(LAYERS)}")
 
 
 def read_bytes(trace: Trace) -> pd.Series:

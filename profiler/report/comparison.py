@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+from profiler.analysis.framed import Framed, plain
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.devices.model import Device
@@ -13,9 +14,10 @@ from profiler.report.summarise import slowdown, summarise
 from profiler.report.summary import Summary
 from profiler.report.verdict.failures import failed
 from profiler.trace import Trace
+from profiler.units import show_plural, show_seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Side:
     """One of the two. name: "cold", "warm", or "first", "second". runs: untraced, in this trace's cache
     state.
@@ -29,13 +31,18 @@ class Side:
     median_s: float | None
     slowdown: float | None
 
+    def __repr__(self) -> str:
+        runs = show_plural(len(self.runs), "run")
+        took = "not timed" if self.median_s is None else f"{show_seconds(self.median_s)}, of {runs}"
+        return f"<Side: {self.name}, {took}; {self.summary!r}>"
 
-@dataclass(frozen=True)
-class Comparison:
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Framed):
     """Two traces. is_pair: first is cold and second is warm, or was to be; the metas of their summaries say
     whether that was reached. ratio: median of the first through that of the
     second, None unless both were measured. failed: runs of either ended otherwise than the first.
-    only_first, only_second: paths read in one of them only.
+    only_first, only_second: paths read in one of them only. traces: the two, the first first.
     """
 
     first: Side
@@ -45,6 +52,17 @@ class Comparison:
     failed: bool
     only_first: tuple[bytes, ...]
     only_second: tuple[bytes, ...]
+    traces: tuple[Trace, ...] = field(default=(), compare=False)
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """A row for each side: its times, which are null where nobody measured, and what it read."""
+        for side in (self.first, self.second):
+            totals = plain(side.summary.totals)
+            yield {"name": side.name, "runs": len(side.runs), "median_s": side.median_s, **totals}
+
+    def __repr__(self) -> str:
+        ratio = "ratio not known" if self.ratio is None else f"{self.ratio:.2f} times"
+        return f"<Comparison: {self.first.name} / {self.second.name}: {ratio}>"
 
 
 def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | None = None) -> Comparison:
@@ -77,6 +95,7 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
         *sides,
         is_pair=is_pair,
         ratio=medians[0] / medians[1] if medians[0] is not None and medians[1] else None,
+        traces=(first, second),
         failed=failed(one) or failed(two),
         only_first=tuple(sorted(paths[0] - paths[1])),
         only_second=tuple(sorted(paths[1] - paths[0])),

@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass, field
 
 from profiler.report import figures
-from profiler.report.page import of_trace
+from profiler.report import page as pages
 from profiler.report.summarise import summarise
 from profiler.report.summary import Summary
 from profiler.report.text.facts import missing
@@ -34,9 +34,9 @@ class Frame:
         return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{source}"></iframe>'
 
 
-def page(trace: Trace, height: int = 900) -> Frame:
+def of_trace(trace: Trace, height: int = 900) -> Frame:
     """The page of a trace; shown where it is the last line of a cell."""
-    return Frame(of_trace(trace, summarise(trace)), int(height))
+    return Frame(pages.of_trace(trace, summarise(trace)), int(height))
 
 
 def short(trace: Trace) -> str:

@@ -16,6 +16,7 @@ from profiler.analysis.advice.rewriting import defragmented, on_layout
 from profiler.analysis.advice.traced_image import TracedImage, image_of, in_pieces, unread
 from profiler.analysis.cost.contributors import Contributor, contributors, projected_costs
 from profiler.analysis.cost.costs import Cost
+from profiler.analysis.framed import Framed, plain
 from profiler.analysis.reads.attribution import structure_of
 from profiler.analysis.simulation.page_cache import READ_AHEAD_KB
 from profiler.analysis.simulation.placement import place
@@ -64,8 +65,8 @@ class Option:
     setting: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Advice:
+@dataclass(frozen=True, repr=False)
+class Advice(Framed):
     """image: None: the start is of none. now: the start as it is. contributors: the dearest things of it.
     options: those that gain, most first. without: names of those that would gain nothing. notes: what could
     not be projected and why. taken: paths that no copy may have: the start or its image needs them.
@@ -78,6 +79,19 @@ class Advice:
     without: tuple[str, ...]
     notes: tuple[str, ...]
     taken: frozenset[bytes] = frozenset()
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """A row for each option on each device, the start as it is before them."""
+        for key, name, costs in [
+            ("", "as it is", self.now),
+            *((o.key, o.name, o.costs) for o in self.options),
+        ]:
+            for cost in costs:
+                yield {"key": key, "option": name, **plain(cost)}
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{option.key} saves {option.saves:.0%}" for option in self.options[:3])
+        return f"<Advice: {best or 'nothing helps'}>"
 
 
 LEAST_SAVED = 0.05
