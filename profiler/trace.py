@@ -168,7 +168,11 @@ class FileFacts:
 @dataclass(frozen=True)
 class Meta:
     """What is known of the run as a whole. Texts from outside are held as Python holds file names
-    (surrogateescape)."""
+    (surrogateescape).
+
+    >>> coldseek.Meta(command=("ls", "/"), cache="cold").complete
+    True
+    """
 
     command: tuple[str, ...] = ()
     cwd: str = ""
@@ -236,6 +240,17 @@ class Trace(Shown):
     WAIT_COLUMNS, CONTENT_COLUMNS; `files.file` equals the row number. A task that did something need not be
     in `tasks`. waits: by task and time. A task that has any was on a processor whenever none of them says
     that it was not, up to the end of the run; of one that has none it is not known when it ran.
+
+    >>> trace
+    <Trace: 64 reads, 256 KiB of 1 file; 64 events; import>
+    >>> trace.files[["path", "kind"]]
+                     path     kind
+    0  b'/vm/disk0.qcow2'  regular
+    >>> trace.reads()[["time_ns", "offset", "size"]].tail(1)
+        time_ns     offset  size
+    63       63  528482304  4096
+    >>> len(trace.writes()), len(trace.ends_of_file()), len(trace.layer("syscall")), trace.saw("device")
+    (0, 0, 64, False)
     """
 
     meta: Meta = field(default_factory=Meta)
@@ -316,7 +331,7 @@ class Trace(Shown):
 
 def _check_layer(name: str) -> None:
     if name not in LAYERS:
-        raise UsageError(f"no layer named {show_path(str(name))!r}; there are {', '.join(LAYERS)}")
+        raise UsageError(f"no layer named '{show_path(str(name))}'; there are {', '.join(LAYERS)}")
 
 
 def read_bytes(trace: Trace) -> pd.Series:

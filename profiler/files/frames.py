@@ -15,6 +15,7 @@ from profiler.errors import TraceFormatError
 from profiler.trace import (
     EVENT_COLUMNS,
     FILE_COLUMNS,
+    FILE_KINDS,
     LAYERS,
     TABLES,
     Meta,
@@ -72,7 +73,10 @@ def from_frame(frame: pd.DataFrame, meta: Meta | None = None) -> Trace:
     }
     unknown = sorted(set(pd.Series(events["op"]).astype(str)) - {*READ_OPS, *WRITE_OPS})
     if unknown:
-        raise TraceFormatError(f"op has {show_path(unknown[0])!r}, which is no call that reads or writes")
+        raise TraceFormatError(f"op has '{show_path(unknown[0])}', which is no call that reads or writes")
+    kinds = sorted(set(frame["kind"].dropna().astype(str)) - set(FILE_KINDS)) if "kind" in frame else []
+    if kinds:
+        raise TraceFormatError(f"kind has '{show_path(kinds[0])}', which is none of {', '.join(FILE_KINDS)}")
     firsts = frame.iloc[np.unique(numbers, return_index=True)[1]]
     files = {
         "file": np.arange(len(paths)),
@@ -117,7 +121,7 @@ def _path(value: object) -> bytes:
             path = os.fspath(value).encode("utf-8", "surrogatepass")  # type: ignore[union-attr]
         if path and b"\0" not in path:
             return path
-    raise TraceFormatError(f"path has {show_path(str(value)[:40])!r}, which is no name of a file")
+    raise TraceFormatError(f"path has '{show_path(str(value)[:40])}', which is no name of a file")
 
 
 def _whole(frame: pd.DataFrame, name: str, null: bool = False) -> pd.Series:
@@ -174,7 +178,7 @@ def to_frame(trace: Trace, view: str = "reads") -> pd.DataFrame:
     if view not in VIEWS:
         near = difflib.get_close_matches(view, VIEWS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VIEWS)}"
-        raise TraceFormatError(f"a trace has no table {show_path(view)!r}; {hint}")
+        raise TraceFormatError(f"a trace has no table '{show_path(view)}'; {hint}")
     if view in TABLES:
         return for_people(getattr(trace, view))
     if view in LAYERS:

@@ -90,7 +90,7 @@ def around_of(command: str | Sequence[Named], name: str) -> tuple[str, ...]:
         try:
             return tuple(shlex.split(command))
         except ValueError as error:
-            raise UsageError(f"{name} {show_path(command)!r}: {error}") from error
+            raise UsageError(f"{name} '{show_path(command)}': {error}") from error
     return tuple(command_of(command)) if command else ()
 
 

@@ -104,7 +104,7 @@ def project(
     >>> result.low_s < result.seconds < result.high_s
     True
     >>> several = coldseek.project(trace, ["sata-ssd", "nvme"])
-    >>> list(several.to_frame()["device"])
+    >>> several.to_frame()["device"].tolist()
     ['sata-ssd', 'nvme']
     """
     from profiler.analysis.simulation.projection import Cold, requests

@@ -32,7 +32,7 @@ def device(name: Device | Named, **changes: float) -> Device:
     bounds; ColdseekError for a file that cannot be read or is no device.
 
     >>> coldseek.device("hdd-7200").title
-    '7,200 rpm desktop hard disk (Seagate Barracuda, 2009)'
+    '7,200 rpm desktop disk of 2010'
     >>> coldseek.device("hdd-7200", rpm=-1)
     Traceback (most recent call last):
     profiler.errors.UsageError: hdd-7200: rpm = -1 is not a number from 300 to 100000

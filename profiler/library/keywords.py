@@ -8,38 +8,26 @@ from collections.abc import Iterator
 
 from profiler.errors import ColdseekError
 
-KEYWORDS = {
-    "--after": "after", "--as-root": "owner=None", "--baseline": "baseline", "--before": "before",
-    "--beside": "beside", "--budget": "budget", "--by": "by", "--cache": "cache", "--copies": "copies",
-    "--device": "device", "--evict": "evict", "--for": "seconds", "--grace": "grace", "--image": "image",
-    "--in": "least", "--layer": "layer", "--limit": "limits", "--on": "on", "--order": "order",
-    "--own": "own", "--runs": "runs", "--save": "save", "--stop": "stop=True", "--timeout": "timeout",
-    "--tracer": "tracer", "--until": "until", "--update": "update=True", "--with": "targets",
+SAME = {
+    "after", "baseline", "before", "beside", "budget", "by", "cache", "copies", "device", "evict", "grace",
+    "image", "layer", "on", "order", "own", "runs", "save", "scratch", "timeout", "tracer", "until",
 }  # fmt: skip
-"""Option of the command -> parameter of the library."""
+"""Options of the command whose parameters have their names."""
 
-VALUES = frozenset(
-    [
-        "all",
-        "auto",
-        "cold",
-        "device",
-        "files",
-        "info",
-        "kernel",
-        "keep",
-        "map",
-        "ptrace",
-        "strace",
-        "syscall",
-        "time",
-        "warm",
-    ]
-)
+OTHERS = {
+    "as-root": "owner=None", "existing": "existing=True", "for": "seconds", "in": "least", "limit": "limits",
+    "stop": "stop=True", "update": "update=True", "with": "targets",
+}  # fmt: skip
+"""The others, of which some are no words for parameters in Python."""
+
+VALUES = {
+    "all", "auto", "cold", "device", "files", "info", "kernel", "keep", "map", "ptrace", "strace", "syscall",
+    "time", "warm",
+}  # fmt: skip
 """Words that are values of such options, and so are in quotation marks in Python."""
 
 _COMMAND = re.compile(r"coldseek (check|record) (--[a-z-]+)")
-_OPTION = re.compile(r"(?<![\w-])(--[a-z-]+)(?![\w-])(?:(?: |=)([a-z]+)\b)?")
+_OPTION = re.compile(r"(?<![\w-])--([a-z-]+)(?![\w-])(?:(?: |=)([a-z]+)\b)?")
 
 
 def in_python(words: str) -> str:
@@ -53,12 +41,12 @@ def in_python(words: str) -> str:
 
 def _keyword(option: re.Match[str]) -> str:
     name, word = option[1], option[2] or ""
-    if name not in KEYWORDS:
+    keyword = name if name in SAME else OTHERS.get(name)
+    if keyword is None:
         return option[0]
-    keyword = KEYWORDS[name]
     if word in VALUES and "=" not in keyword:
         return f"{keyword}={word!r}"
-    return f"{keyword}{option[0].removeprefix(name)}"
+    return keyword + option[0].removeprefix(f"--{name}")
 
 
 @contextlib.contextmanager

@@ -23,6 +23,9 @@ class Side:
     state.
 
     median_s: of the runs' wall times. slowdown: the tracer's, None if not known.
+
+    >>> coldseek.compare(trace, trace).first
+    <Side: first, not timed; <Summary: 64 reads, 256 KiB of 1 file; 64 seeks>>
     """
 
     name: str
@@ -43,6 +46,12 @@ class Comparison(Framed):
     whether that was reached. ratio: median of the first through that of the
     second, None unless both were measured. failed: runs of either ended otherwise than the first.
     only_first, only_second: paths read in one of them only. traces: the two, the first first.
+
+    >>> both = coldseek.compare(trace, trace)
+    >>> both
+    <Comparison: first / second: ratio not known>
+    >>> both.to_frame()["reads"].tolist()
+    [64, 64]
     """
 
     first: Side

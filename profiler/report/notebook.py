@@ -22,7 +22,12 @@ DPI = 60
 
 @dataclass(frozen=True)
 class Frame:
-    """A page as a notebook shows it. height: in pixels."""
+    """A page as a notebook shows it. height: in pixels.
+
+    >>> frame = coldseek.page(trace, height=600)
+    >>> frame.height, frame._repr_html_()[:7]
+    (600, '<iframe')
+    """
 
     document: str = field(repr=False)
     height: int

@@ -79,6 +79,10 @@ class FileSummary:
     processes that read it, most reads first. role: what it is to the start, one of `roles.ROLES`. share: of
     all that the start costs, mapped pages included; None where that is not known. contents: what of the
     guest's disk the reads of an image were for, most bytes first, at most MAX_CONTENTS.
+
+    >>> file = coldseek.summarise(trace).files[0]
+    >>> file.path, file.reads, file.scattered_ratio
+    (b'/vm/disk0.qcow2', 64, 1.0)
     """
 
     path: bytes
@@ -180,6 +184,9 @@ class Summary(Framed):
     went, answer: whether a cold start is slow because of the disk. costs: what files and structures cost,
     the dearest first. picture: where in the files it reads, against time. chain: of the image, None where
     there is none. charged, cold_start: the requests that costs and projections are of.
+
+    >>> coldseek.summarise(trace)
+    <Summary: 64 reads, 256 KiB of 1 file; 64 seeks>
     """
 
     meta: Meta

@@ -40,7 +40,12 @@ _PREFETCHED = PIECE
 @dataclass(frozen=True)
 class Estimate:
     """What a start waits for a device, projected; seconds, with the band as of `Projection`. start_s: the
-    whole start, None where no warm run was timed."""
+    whole start, None where no warm run was timed.
+
+    >>> now = coldseek.advise(trace, "hdd-7200").now[0]
+    >>> now.device, now.low_s < now.seconds < now.high_s
+    ('hdd-7200', True)
+    """
 
     device: str
     requests: int
@@ -55,7 +60,12 @@ class Estimate:
 class Option:
     """Something that might be done. key: as in JSON. convert: of `Layout`, empty for what is no copy by it.
     costs: one a device. saves: share of the time on the first device that is saved. setting: a command that
-    sets something of the machine, in words; there may be none."""
+    sets something of the machine, in words; there may be none.
+
+    >>> option = coldseek.advise(trace, "hdd-7200").options[0]
+    >>> option.key, len(option.costs)
+    ('in-order', 1)
+    """
 
     key: str
     name: str
@@ -70,6 +80,9 @@ class Advice(Framed):
     """image: None: the start is of none. now: the start as it is. contributors: the dearest things of it.
     options: those that gain, most first. without: names of those that would gain nothing. notes: what could
     not be projected and why. taken: paths that no copy may have: the start or its image needs them.
+
+    >>> coldseek.advise(trace, "hdd-7200").to_frame()["option"].tolist()
+    ['as it is', 'in one piece', 'a faster device']
     """
 
     image: TracedImage | None

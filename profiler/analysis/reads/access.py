@@ -42,6 +42,9 @@ def classify(reads: pd.DataFrame) -> pd.DataFrame:
 
     A read of unknown offset is neither a seek nor sequential; the read after it is compared with the last
     end that is known, and counts as the file's first if there is none.
+
+    >>> coldseek.classify(trace.reads())["pattern"].value_counts()["strided"].item()
+    63
     """
     count = len(reads)
     known = np.flatnonzero(reads["offset"].notna().to_numpy(bool))
@@ -125,6 +128,10 @@ class Totals:
 
     unique_bytes counts every byte once, unique_page_bytes every page of 4 KiB; reread_bytes is what was
     read again. Both leave out the reads of unknown offset. A ratio is None where no offset is known.
+
+    >>> totals = coldseek.summarise(trace).totals
+    >>> totals.reads, totals.bytes, totals.patterns["strided"]
+    (64, 262144, 63)
     """
 
     reads: int

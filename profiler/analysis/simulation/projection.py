@@ -50,6 +50,10 @@ class Cold:
     start reads besides, in words, a reason each; with any the cost is at least that. measured_bytes: the
     median of what the untraced cold runs read from devices, None if that is not known. measured_copies: the
     untraced runs are of so many starts at once, warm_s is the slowest's. sharing: what several starts share.
+
+    >>> cold = coldseek.requests(trace)
+    >>> len(cold.requests), cold.placed, cold.warm_s
+    (64, 'none', None)
     """
 
     requests: pd.DataFrame
@@ -78,6 +82,10 @@ def requests(
     `pagecache.simulate`. lookups: with what the file systems read of their own (`metadata`), which several
     starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
     read_ahead_kb: of all devices; None: as the trace says. look: see `metadata.metadata`.
+
+    >>> cold = coldseek.requests(trace)
+    >>> [coldseek.project(cold, name).requests for name in ("hdd-7200", "nvme")]
+    [64, 64]
     """
     reads = trace.reads() if reads is None else reads
     known = [] if resident is None else resident["file"].unique().tolist()

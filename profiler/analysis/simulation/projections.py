@@ -32,6 +32,9 @@ class Projection(Framed):
     measured_bytes: as of `Cold`, None where that is of another number of copies. sharing: what of the files
     was taken as read once for all copies. times: float64, seconds that each request of one copy is waited
     for. reads: int64, the row of the reads' frame that caused each of these requests; -1: none of them.
+
+    >>> coldseek.project(trace, "hdd-7200")
+    <Projection on hdd-7200: 338 ms, 232 ms to 444 ms; 64 requests>
     """
 
     device: str
@@ -65,7 +68,12 @@ class Projection(Framed):
 
 
 class Projections(Framed, tuple[Projection, ...]):
-    """A projection for each device, in the order that was asked for; `to_frame` has a row for each."""
+    """A projection for each device, in the order that was asked for; `to_frame` has a row for each.
+
+    >>> several = coldseek.project(trace, ["hdd-7200", "nvme"])
+    >>> several.to_frame()["requests"].sum().item()
+    128
+    """
 
     __slots__ = ()
 
