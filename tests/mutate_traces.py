@@ -7,14 +7,11 @@ import dataclasses
 import io
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "unit"))
 
 import numpy as np
 import pyarrow as pa

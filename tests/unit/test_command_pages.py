@@ -126,6 +126,8 @@ def test_pages_of_made_results(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(tracer, "probe", lambda name: Probe(True, ALL_WORKS["tracers"][name]))
+    monkeypatch.setattr(tracer, "make_tracer", lambda *_: None)
     PAGES[name]()
     got = capsys.readouterr()
     shown = got.out.splitlines()

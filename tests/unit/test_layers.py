@@ -120,3 +120,45 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_commands_import_nothing_heavy_by_themselves(module: Path) -> None:
     heavy = {name for name in imports(module, top_level_only=True) if name.split(".")[0] in HEAVY}
     assert not heavy
+
+
+UNIT_TESTS = sorted((ROOT / "tests/unit").glob("*.py"))
+OF_THE_MACHINE = {
+    "subprocess",
+    "multiprocessing",
+    "pty",
+    "planted",
+    "small_programs",
+    "daemons",
+    "vm_images",
+}
+NEEDS = {"need", "need_root", "need_tool", "need_tracer", "run_patiently", "coldseek", "*"}
+PLACES = {"cache_directory", "disk_directory", "own_temporary", "seed_image", "small_image"}
+"""Fixtures that make images and folders on a real disk."""
+
+
+@pytest.mark.parametrize("module", UNIT_TESTS, ids=lambda module: module.name)
+def test_unit_tests_need_nothing_of_the_machine(module: Path) -> None:
+    """No process, no right, no tool, no disk; `conftest.py` sees to it that none is started on the way."""
+    tree = ast.parse(module.read_bytes())
+    for name in imports_of_test(tree):
+        assert name.split(".")[0] not in OF_THE_MACHINE, f"{name}: for tests/integration"
+        assert name.removeprefix("conftest.") not in NEEDS, f"{name}: for tests/integration"
+    asked = {
+        argument.arg for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in node.args
+    }
+    assert not asked & PLACES
+
+
+def imports_of_test(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports each by its name alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert len(names) == len(set(names))
