@@ -311,7 +311,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_device_file_of_any_other_value_is_refused() -> None:
     for text in ("[]", "7", "null", '"x"'):
-        with pytest.raises(ColdseekError, match="^x[.]json describes no device: it is no JSON object"):
+        with pytest.raises(ColdseekError, match=r"^x[.]json describes no device: it is no JSON object"):
             values_of(text, "JSON", "x.json")
 
 
