@@ -29,8 +29,9 @@ from profiler.errors import ColdseekError
 from profiler.files import packed
 from profiler.files.traces import load, save
 from profiler.plan import plan_of
-from profiler.report import advice, comparison, figures, summarise, text
+from profiler.report import comparison, figures, summarise, text
 from profiler.report import json as json_report
+from profiler.report.advice import page as advice
 from profiler.trace import CONTENT_COLUMNS, EVENT_COLUMNS, TASK_COLUMNS, FileFacts, Trace, table
 
 Number = Callable[[int], int]

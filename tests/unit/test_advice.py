@@ -19,8 +19,8 @@ from profiler.analysis.advice.findings import find
 from profiler.analysis.advice.options import Estimate, advise
 from profiler.analysis.simulation.projection import requests
 from profiler.errors import ColdseekError
-from profiler.report import advice as page
-from profiler.report.verified import Compared, Verification, by_measured, helped
+from profiler.report.advice import page
+from profiler.report.advice.verified import Compared, Verification, by_measured, helped
 from profiler.studies import substitution, verify
 from profiler.trace import FileFacts, Trace
 

@@ -123,15 +123,7 @@ def test_commands_import_nothing_heavy_by_themselves(module: Path) -> None:
 
 
 UNIT_TESTS = sorted((ROOT / "tests/unit").glob("*.py"))
-OF_THE_MACHINE = {
-    "subprocess",
-    "multiprocessing",
-    "pty",
-    "planted",
-    "small_programs",
-    "daemons",
-    "vm_images",
-}
+OF_THE_MACHINE = {"subprocess", "multiprocessing", "pty", "planted", "small_programs", "daemons"}
 NEEDS = {"need", "need_root", "need_tool", "need_tracer", "run_patiently", "coldseek", "*"}
 PLACES = {"cache_directory", "disk_directory", "own_temporary", "seed_image", "small_image"}
 """Fixtures that make images and folders on a real disk."""
@@ -142,12 +134,11 @@ def test_unit_tests_need_nothing_of_the_machine(module: Path) -> None:
     """No process, no right, no tool, no disk; `conftest.py` sees to it that none is started on the way."""
     tree = ast.parse(module.read_bytes())
     for name in imports_of_test(tree):
-        assert name.split(".")[0] not in OF_THE_MACHINE, f"{name}: for tests/integration"
-        assert name.removeprefix("conftest.") not in NEEDS, f"{name}: for tests/integration"
-    asked = {
-        argument.arg for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in node.args
-    }
-    assert not asked & PLACES
+        first, _, rest = name.partition(".")
+        assert first not in OF_THE_MACHINE, f"{name}: for tests/integration"
+        assert first != "conftest" or rest not in NEEDS, f"{name}: for tests/integration"
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.arguments))
+    assert not PLACES & {argument.arg for node in calls for argument in node.args}
 
 
 def imports_of_test(tree: ast.Module) -> Iterator[str]:
