@@ -15,9 +15,11 @@ from report_cases import RUNS, check
 from test_report_text import golden
 
 from profiler.capture import tracer
-from profiler.cli.commands import attach, calibrate, open_image, prefetch
+from profiler.cli.commands import attach, open_image
 from profiler.cli.commands.compare import write_page
-from profiler.cli.commands.doctor import answers
+from profiler.cli.commands.machine import calibrate
+from profiler.cli.commands.machine.doctor import answers
+from profiler.cli.commands.remedies import prefetch
 from profiler.cli.output import say, sum_up
 from profiler.devices.fitting.fit import Fitted
 from profiler.devices.flash import Flash
@@ -126,6 +128,8 @@ def test_pages_of_made_results(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(tracer, "probe", lambda name: Probe(True, ALL_WORKS["tracers"][name]))
+    monkeypatch.setattr(tracer, "make_tracer", lambda *_: None)
     PAGES[name]()
     got = capsys.readouterr()
     shown = got.out.splitlines()
