@@ -18,9 +18,9 @@ from profiler.report import advice as advised
 from profiler.report.page.marks import MAX_NAME, Kinds
 from profiler.report.summary import FileSummary, Summary
 from profiler.report.text.facts import about, is_loud, missing
+from profiler.report.verdict.doubts import doubts
 from profiler.report.verdict.failures import failures
 from profiler.report.verdict.sentences import first_line, second_line, why_line
-from profiler.report.verdict.unsteady import unsteady
 from profiler.trace import UNSEEN
 from profiler.units import show_path, show_short, show_status
 
@@ -41,7 +41,7 @@ def facts(summary: Summary, kinds: Kinds, which: str = "") -> Facts:
         "name": which,
         "about": [[label, _short(words)] for label, words in told],
         "warnings": [
-            *missing(meta, which), *failures(summary), *unsteady(summary),
+            *missing(meta, which), *failures(summary), *doubts(summary, alone=not which),
             *dict.fromkeys(show_short(note, MAX_NOTE) for note in meta.notes if is_loud(note)),
         ],
         "verdict": [
