@@ -17,7 +17,8 @@ from conftest import ROOT, coldseek, need, need_root, need_tool
 
 sys.path.insert(0, str(ROOT / "tests" / "unit"))
 from golden_pages import COLUMNS, LINES, Page
-from report_cases import check, image
+from made import MIB
+from report_cases import check, image, run
 
 from profiler.files.traces import save
 
@@ -30,13 +31,20 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "project": ("project", "check.trace.parquet"),
     "copies": ("project", "check.trace.parquet", "--copies", "4", "--device", "hdd-7200"),
     "compare": ("compare", "check.trace.parquet", "warm.trace.parquet"),
+    "compare_many": ("compare", "many.trace.parquet", "many-warm.trace.parquet"),
     "advise": ("advise", "image.trace.parquet"),
     "plot": ("plot", "check.trace.parquet"),
     "import": ("import", "strace", "seed.strace"),
     "devices": ("devices",),
 }
-LONG = {"full", "project", "compare", "advise", "devices"}
+LONG = {"full", "project", "compare", "compare_many", "advise", "devices"}
 """Pages that have more lines than a terminal: what they list has no end that fits."""
+
+MANY = {
+    "cold": [run(wall, 0, 41 * MIB) for wall in (1.23, 1.2, 1.26, 1.21, 1.79, 1.24, 1.22, 1.25)],
+    "warm": [run(wall, 41 * MIB, 0) for wall in (1.2, 1.19, 1.24, 1.22, 1.21, 1.25, 1.18, 1.23)],
+}
+"""Starts in which the disk makes little difference, and one was disturbed."""
 
 LOG = "\n".join(
     ['100 openat(AT_FDCWD, "disk0.qcow2", O_RDONLY) = 3']
@@ -49,6 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("golden")
     save(check(), str(place / "check.trace.parquet"))
     save(check(cache="warm", wall_s=3.0), str(place / "warm.trace.parquet"))
+    for name, cache in (("many", "cold"), ("many-warm", "warm")):
+        save(check(cache=cache, measured=MANY), str(place / f"{name}.trace.parquet"))
     save(image(), str(place / "image.trace.parquet"))
     (place / "seed.strace").write_text(LOG + "\n")
     return place

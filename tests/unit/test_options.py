@@ -14,7 +14,7 @@ OTHERS = {
     ("--copies", "project"), ("--for", "attach"), ("--for", "calibrate"), ("--runs", "advise"),
     ("--runs", "replay"),
     ("--quiet", "calibrate"),
-    ("--format", "report"), ("--format", "compare"),  # which make pages, too
+    ("--format", "report"), ("--format", "compare"),  # which make pages, too, and tables
     ("--format", "prefetch"),  # which lists ranges
 }  # fmt: skip
 """Options that mean another thing with this command than with the others."""

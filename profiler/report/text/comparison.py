@@ -107,7 +107,7 @@ def _sure(comparison: Comparison) -> str:
     counts = [sum(not run.failed for run in side.runs) for side in sides]
     medians = "medians of {} and {} untraced runs".format(*counts)
     if interval is not None:
-        return f"{times(interval)} with {CONFIDENCE:.0%}; {medians}"
+        return f"{CONFIDENCE:.0%}: {times(interval)}; {medians}"
     return f"{medians}; an interval takes {LEAST}" if min(counts) < LEAST else medians
 
 
@@ -140,9 +140,7 @@ def _run_table(page: Page, sides: Sequence[Side]) -> None:
         if side.median_s is not None:
             mean = mean_s(side.runs)
             means = [("" if mean is None else show_seconds(mean), wide)] if several else []
-            between = (
-                "" if side.interval_s is None else f", {seconds(side.interval_s)} with {CONFIDENCE:.0%}"
-            )
+            between = "" if side.interval_s is None else f", {CONFIDENCE:.0%}: {seconds(side.interval_s)}"
             page.cells(
                 "median", [(show_seconds(side.median_s), wide), *means, (side.name + between, 0)], HEAD
             )
