@@ -17,7 +17,7 @@ from conftest import ROOT, coldseek, need, need_root, need_tool
 
 sys.path.insert(0, str(ROOT / "tests" / "unit"))
 from golden_pages import COLUMNS, LINES, Page
-from made import MIB
+from made import MIB, trace
 from report_cases import check, image, run
 
 from profiler.files.traces import save
@@ -34,10 +34,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "compare_many": ("compare", "many.trace.parquet", "many-warm.trace.parquet"),
     "advise": ("advise", "image.trace.parquet"),
     "plot": ("plot", "check.trace.parquet"),
+    "export": ("export", "check.trace.parquet", "--to", "folded", "-o", "start.folded"),
+    "export_help": ("export", "--help"),
+    "replay_help": ("replay", "--help"),
     "import": ("import", "strace", "seed.strace"),
     "devices": ("devices",),
 }
-LONG = {"full", "project", "compare", "compare_many", "advise", "devices"}
+LONG = {"full", "project", "compare", "compare_many", "replay_help", "advise", "devices"}
 """Pages that have more lines than a terminal: what they list has no end that fits."""
 
 MANY = {
@@ -94,6 +97,14 @@ CALIBRATE = Page(
     optional=r"note|handed over|page cache|pauses",
 )
 
+REPLAY = Page(
+    alike={
+        r"on  /.*, # of scratch files .*": "on FOLDER",
+        r"^  (mine|sata-ssd)\b.*": "DEVICE",
+        r"fio-#": "FIO",
+    }
+)
+
 
 def compared(
     name: str, page: Page, done: subprocess.CompletedProcess[str], stderr: str | None = None
@@ -134,6 +145,16 @@ def test_prefetch_says_what_it_said(disk_directory: Path) -> None:
     )
     assert re.search(r"^projected +waits +cold +plan \+ start +beside$", pays, re.MULTILINE)
     compared("prefetch", page, shown, done.stderr)
+
+
+def test_replay_says_what_it_said(disk_directory: Path) -> None:
+    need_tool("fio")
+    save(trace([(0, 0, 65536), (0, 131072, 4096)], wall_s=1.0), disk_directory / "a.trace.parquet")
+    done = coldseek(
+        "replay", "a.trace.parquet", "--on", disk_directory, "--device", "sata-ssd", "--runs", 3,
+        cwd=disk_directory,
+    )  # fmt: skip
+    compared("replay", REPLAY, done)
 
 
 def test_open_prints_what_it_printed(disk_directory: Path) -> None:

@@ -53,7 +53,8 @@ FAILED = 1
 
 
 @app.command(
-    epilog='Example: coldseek compare -- python3 -c "import json, decimal, asyncio"',
+    epilog='Examples: coldseek compare -- python3 -c "import json, decimal, asyncio"; '
+    "coldseek compare --runs 10 --format csv -- git status",
 )
 def compare(
     command: Annotated[
@@ -99,6 +100,9 @@ def compare(
     stdin and outputs are /dev/null. Each run is over when the command itself has ended; what it leaves
     running then is ended. With --until a run is over, and timed, when it is ready, and is ended then. Exits
     with 1 if runs failed: ended with another exit status than the first, or were not ready in time.
+
+    With --runs 6 and more each median has an interval that holds the true one with 95%, and runs that stand
+    apart are named. It is said where cold and warm cannot be told apart.
 
     With --copies N start at once and all end before the next round; the traced runs are of the first alone.
     With {n} in its words, and in those of --before, --after and --until, each has its own image or port.
