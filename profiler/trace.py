@@ -201,6 +201,15 @@ class Meta:
         """True if nothing was lost and the program was observed to its end."""
         return self.lost_events == 0 and not self.partial
 
+    @property
+    def device_only(self) -> bool:
+        """True if nothing but requests of disks was observed."""
+        return DEVICE_ONLY in self.unseen
+
+
+DEVICE_ONLY = "above the device"
+"""Of what is unseen: everything but requests of disks. All there is in such a trace is of the device
+layer."""
 
 UNSEEN: dict[str, str] = {
     "mmap": "reads through memory mappings (page faults)",
@@ -216,6 +225,7 @@ UNSEEN: dict[str, str] = {
     "transfers": "sendfile, splice and copy_file_range",
     "aio": "reads by libaio, but for what they brought in and requested",
     "threads": "threads and child processes (the log was made without -f)",
+    DEVICE_ONLY: "calls, files and the page cache (the log is of the device layer only)",
 }
 """What may be unseen, key -> words. A trace may hold keys that are not here: they are shown as they are."""
 

@@ -30,9 +30,9 @@ USUAL_DEVICE = "hdd-7200"
 """The disk on which simulated requests take their time: the one of the presets on which places matter most,
 and on which the structures of an image are weighed too."""
 
-HOWS = ("read", "mapped", "metadata")
+HOWS = ("read", "mapped", "metadata", "device")
 """How it came in: by a call that reads or advises; by a page fault on a mapped file, or the start of a
-program; what the file system reads of its own."""
+program; what the file system reads of its own; it is a request of a disk, and no more is known."""
 
 COLUMNS = {
     "time_ns": "int64", "file": "int64", "of": "object", "offset": "int64", "size": "int64",
@@ -94,6 +94,7 @@ def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
     by_advice = pd.MultiIndex.from_frame(frame[["file", "time_ns"]].astype("int64")).isin(moments)
     by_call = (frame["read"].to_numpy(np.int64) >= 0) | by_advice
     names = _names_of_file_systems(trace)
+    otherwise = "device" if trace.meta.device_only else "mapped"
     return pd.DataFrame(
         {
             "time_ns": frame["time_ns"].to_numpy(np.int64),
@@ -101,7 +102,7 @@ def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
             "of": np.where(own, [names.get(device, _name("", device)) for device in frame["device"]], ""),
             "offset": np.where(own, frame["device_offset"], frame["offset"]),
             "size": frame["size"].to_numpy(np.int64),
-            "how": np.select([own, by_call], ["metadata", "read"], "mapped"),
+            "how": np.select([own, by_call], ["metadata", "read"], otherwise),
         }
     )
 
