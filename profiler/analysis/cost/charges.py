@@ -110,7 +110,25 @@ def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
 # ---- observed ---------------------------------------------------------------------------------------------
 
 
-def _observed(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Linked:
+    """What the requests that reached disks were for.
+
+    requests: rows of the layer `device`, in their order. stretches: what was brought in, pages that follow
+    each other as one: time_ns, tid, file, offset, size, how (one of HOWS) and `of` of the first page.
+    stretch: of each request the row of `stretches`, -1: not known. offset: where in its file the request
+    begins, -1: not known.
+    """
+
+    requests: pd.DataFrame
+    stretches: pd.DataFrame
+    stretch: Ints
+    offset: Ints
+
+
+def linked(trace: Trace, reads: pd.DataFrame) -> Linked:
+    """Requests and what they were for: by the place on the disk, else by task and time. For a trace with the
+    layers `cache` and `device`."""
     stretches = _stretches(trace, reads)
     disk_requests = trace.layer("device")
     disk_requests = disk_requests[disk_requests["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
@@ -120,7 +138,13 @@ def _observed(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
     nowhere[placed] = False
     rest = np.flatnonzero(stretch < 0)
     stretch[rest] = _by_time(disk_requests.iloc[rest], stretches, np.flatnonzero(nowhere))
-    of_stretch = stretch >= 0
+    return Linked(disk_requests, stretches, stretch, offset)
+
+
+def _observed(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
+    found = linked(trace, reads)
+    disk_requests, stretches, stretch = found.requests, found.stretches, found.stretch
+    of_stretch, offset = stretch >= 0, found.offset
     offset = np.where(
         of_stretch & (offset < 0), stretches["offset"].to_numpy(np.int64)[stretch] if len(stretches) else 0,
         offset,
