@@ -1,6 +1,6 @@
 """What blkparse prints without -f: `8,0 3 1 0.000000000 697 D R 223490 + 8 [kjournald]`, and its totals.
 
-The actions and the summary are those of blkparse_fmt.c and blkparse.c (blktrace 1.3).
+The actions and the summary are those of blkparse_fmt.c and blkparse.c (blktrace 1.2).
 """
 
 from __future__ import annotations

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from profiler.capture.block_logs import biosnoop, blkparse, ftrace, perf
 from profiler.capture.block_logs.events import Events
+from profiler.capture.strace.logs.packing import text_of
+from profiler.errors import ColdseekError
+from profiler.files.reading import open_log
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,24 @@ FORMATS: dict[str, Format] = {
 }  # fmt: skip
 """Word of `coldseek import` -> its log."""
 
-_LINES = 2000
-"""Of a log that are looked at to see what it is: perf prints the addresses of callers between its lines."""
+HEAD = 1 << 17
+"""Bytes of a log that are looked at to see what it is: perf prints addresses of callers between lines."""
 
 
 def format_of(head: bytes) -> str | None:
     """Which of FORMATS a log is, by its first lines; None: none of them, or more than one."""
-    lines = [line[:400] for line in head.split(b"\n")[:_LINES]]
+    lines = [line[:400] for line in head[:HEAD].split(b"\n")]
     names = [name for name, log in FORMATS.items() if any(map(log.looks.match, lines))]
     return names[0] if len(names) == 1 else None
+
+
+def kind_of(path: str) -> str:
+    """The word of `coldseek import` for a log: one of FORMATS, or "strace", which says by itself what it is
+    that it cannot read. Nothing is raised: whoever reads the log then says why."""
+    head = b""
+    with suppress(OSError, ColdseekError), open_log(path) as stream:
+        for piece in text_of(stream, lambda _: None, lambda _: None, path):
+            head += piece
+            if len(head) >= HEAD:
+                break
+    return format_of(head) or "strace"

@@ -9,7 +9,7 @@ import numpy as np
 
 from profiler.capture.block_logs.events import Events
 from profiler.capture.block_logs.foreign import refused
-from profiler.capture.block_logs.formats import FORMATS, Format, format_of
+from profiler.capture.block_logs.formats import FORMATS, HEAD, Format, format_of
 from profiler.capture.block_logs.requests import Found, found
 from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN, Recorder, TaskFacts
 from profiler.capture.strace.logs.packing import text_of
@@ -22,7 +22,6 @@ from profiler.units import show_bytes, show_path, show_plural
 MOST_LINE = 4096
 """Bytes of a line that are read; no tool writes as many."""
 
-_HEAD = 1 << 17
 _SHOWN_LENGTH = 80
 _EVENT_BYTES = 400
 """Of memory that an event takes, at the peak."""
@@ -71,8 +70,8 @@ class _Lines:
         """Take in the log, in pieces of any length. Raises NoMemoryError."""
         left = b""
         for piece in pieces:
-            if len(self._head) < _HEAD:
-                self._head += piece[: _HEAD - len(self._head)]
+            if len(self._head) < HEAD:
+                self._head += piece[: HEAD - len(self._head)]
             first, *lines = piece.split(b"\n")
             if len(left) <= MOST_LINE:
                 left += first[: MOST_LINE + 1]

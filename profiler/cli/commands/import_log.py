@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,11 +13,30 @@ from profiler.cli.output import can_be_made, keep, reading, say, sum_up
 
 _ENDING = re.compile(r"(?:\.strace)?(?:\.(?:gz|xz|zst|bz2))?\Z")
 _PLAIN = re.compile(r"(?:\.(?:log|txt|blktrace|perf|ftrace|biosnoop))?(?:\.(?:gz|xz|zst|bz2))?\Z")
+
+
+class Importers(Commands):
+    """The kinds of logs. A log in place of a kind is told by its lines."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As of every group."""
+        if args and self.get_command(ctx, args[0]) is None and os.path.isfile(args[0]):
+            args = [_kind_of(args[0]), *args]
+        return super().resolve_command(ctx, args)
+
+
+def _kind_of(log: str) -> str:
+    from profiler.capture.block_logs.formats import kind_of
+
+    return kind_of(log)
+
+
 importers = typer.Typer(
-    cls=Commands,
+    cls=Importers,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make a trace of a log of another program.",
+    help="Make a trace of a log of another program. Without a kind, the lines of the log tell it.",
+    epilog="Examples: coldseek import start.log; coldseek import strace boot.log",
 )
 app.add_typer(importers, name="import")
 
@@ -135,4 +154,4 @@ def _of_block_layer(kind: str, log: str, output: str) -> None:
 
 @importers.callback()
 def _group() -> None:
-    """Make a trace of a log of another program."""
+    """Make a trace of a log of another program. Without a kind, the lines of the log tell it."""

@@ -203,13 +203,13 @@ def _slices(trace: Trace, rows: Ints, names: bool) -> Iterator[tuple[_Slice, int
         yield _Slice(called, begin, until if is_known else None, where, words), row
 
 
-# -- protobuf ------------------------------------------------------------------------------------------
+# -- protobuf ----------------------------------------------------------------------------------------
 
 
 @dataclass
 class _Slice:
-    """end_ns: None where it is not known. leaves, arrives: numbers of the arrows that go on from here, and of
-    those that end."""
+    """end_ns: None where it is not known. leaves, arrives: numbers of the arrows that go on from here, and
+    of those that end."""
 
     name: str
     begin_ns: int
