@@ -206,6 +206,15 @@ class Meta:
         """Whether the files of the run were dropped, and might not be looked at then."""
         return any(note.startswith(NOT_PROVED_COLD) for note in self.notes)
 
+    @property
+    def device_only(self) -> bool:
+        """True if nothing but requests of disks was observed."""
+        return DEVICE_ONLY in self.unseen
+
+
+DEVICE_ONLY = "above the device"
+"""Of what is unseen: everything but requests of disks. All there is in such a trace is of the device
+layer."""
 
 UNSEEN: dict[str, str] = {
     "mmap": "reads through memory mappings (page faults)",
@@ -221,6 +230,7 @@ UNSEEN: dict[str, str] = {
     "transfers": "sendfile, splice and copy_file_range",
     "aio": "reads by libaio, but for what they brought in and requested",
     "threads": "threads and child processes (the log was made without -f)",
+    DEVICE_ONLY: "calls, files and the page cache (the log is of the device layer only)",
 }
 """What may be unseen, key -> words. A trace may hold keys that are not here: they are shown as they are."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import mutate_block_logs
 import mutate_logs
 import pytest
 
@@ -13,6 +14,13 @@ def test_a_changed_log_is_read_without_harm(part: int) -> None:
     for number in range(12):
         case = mutate_logs.mutated(random.Random(f"unit {part} {number}").randrange)
         mutate_logs.check(case, thorough=number % 5 == 0)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_changed_log_of_a_block_layer_is_read_without_harm(part: int) -> None:
+    for number in range(40):
+        case = mutate_block_logs.mutated(random.Random(f"unit {part} {number}").randrange)
+        mutate_block_logs.check(case, thorough=number % 5 == 0)
 
 
 @pytest.mark.parametrize("name", mutate_logs.NAMES)
