@@ -41,9 +41,21 @@ def test_whoever_asked_for_it_gets_no_trace_without() -> None:
         choose.chosen(["true"], ["all"])
 
 
-def test_nobody_is_missing_where_nobody_is_wanted() -> None:
-    found = choose.chosen(["true"], ["none"])
-    assert (found.watched, found.notes) == ((), ())
+def test_nobody_is_missing_where_nobody_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    found = choose.chosen(["true"], ["none"], say=said.append)
+    assert (found.watched, said) == ((), [])
+    assert found.notes == ("not watched: unit:demo.service, who do the work, as asked",)
+    monkeypatch.setattr(choose, "daemons_of", lambda _: ([], ""))
+    assert choose.chosen(["true"], ["none"]).notes == ()
+
+
+@pytest.mark.parametrize("asked", [(), ("none",)])
+def test_a_cold_start_of_others_is_not_proved(asked: tuple[str, ...]) -> None:
+    """The files of the client were dropped; those of whoever does its work may all be cached."""
+    found = record(["cat", "/etc/hostname"], "ptrace", "cold", evict="files", targets=asked)
+    assert (found.meta.cache, found.meta.cache_asked) == ("unknown", "cold")
+    assert found.meta.notes[-1].startswith("NOT PROVED COLD: another process did work for the command")
 
 
 def test_what_works_is_tried_once_for_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
