@@ -19,7 +19,7 @@ from profiler.errors import TraceFormatError
 from profiler.facts.copies import CopiesFacts
 from profiler.facts.host import Host
 from profiler.facts.images import Images
-from profiler.facts.runs import Measured
+from profiler.facts.runs import NOT_PROVED_COLD, Measured
 from profiler.facts.structures import ROLES
 from profiler.files.free_memory import available_bytes
 
@@ -201,6 +201,20 @@ class Meta:
         """True if nothing was lost and the program was observed to its end."""
         return self.lost_events == 0 and not self.partial
 
+    @property
+    def not_proved_cold(self) -> bool:
+        """Whether the files of the run were dropped, and might not be looked at then."""
+        return any(note.startswith(NOT_PROVED_COLD) for note in self.notes)
+
+    @property
+    def device_only(self) -> bool:
+        """True if nothing but requests of disks was observed."""
+        return DEVICE_ONLY in self.unseen
+
+
+DEVICE_ONLY = "above the device"
+"""Of what is unseen: everything but requests of disks. All there is in such a trace is of the device
+layer."""
 
 UNSEEN: dict[str, str] = {
     "mmap": "reads through memory mappings (page faults)",
@@ -216,6 +230,7 @@ UNSEEN: dict[str, str] = {
     "transfers": "sendfile, splice and copy_file_range",
     "aio": "reads by libaio, but for what they brought in and requested",
     "threads": "threads and child processes (the log was made without -f)",
+    DEVICE_ONLY: "calls, files and the page cache (the log is of the device layer only)",
 }
 """What may be unseen, key -> words. A trace may hold keys that are not here: they are shown as they are."""
 

@@ -150,7 +150,11 @@ def sum_up(trace: Trace, path: str) -> None:
             say(show_path(note))
     if trace.meta.partial:
         say(f"PARTIAL: {trace.meta.partial}")
-    say(f"{show_plural(reads, 'read')}, {show_bytes(size)}; see coldseek report {show_path(path)}")
+    noun = "read"
+    if trace.meta.device_only:
+        asked = trace.layer("device")
+        noun, reads, size = "request", len(asked), int(asked["size"].sum())
+    say(f"{show_plural(reads, noun)}, {show_bytes(size)}; see coldseek report {show_path(path)}")
 
 
 def find_devices(names: Sequence[str]) -> list[Device] | None:

@@ -17,9 +17,11 @@ from test_report_text import golden
 
 from profiler.analysis.replayed import Expected, Replayed
 from profiler.capture import tracer
-from profiler.cli.commands import attach, calibrate, open_image, prefetch
+from profiler.cli.commands import attach, open_image
 from profiler.cli.commands.compare import write_page
-from profiler.cli.commands.doctor import answers
+from profiler.cli.commands.machine import calibrate
+from profiler.cli.commands.machine.doctor import answers
+from profiler.cli.commands.remedies import prefetch
 from profiler.cli.output import say, sum_up
 from profiler.devices.fitting.fit import Fitted
 from profiler.devices.flash import Flash
@@ -75,7 +77,7 @@ def prefetched() -> None:
     prefetch.show(plan)
     denied = Changed(b"/dev/sda", "cannot be read (Permission denied)")
     got = Prefetched(2 * MIB + 65536 + 4096, 2 * MIB, (denied,))
-    for line in prefetch.done(plan, got, 0.0573):
+    for line in prefetch.done(plan, got, 0.0573, of_trace=True):
         say(line)
 
 
@@ -101,7 +103,8 @@ def calibrated() -> None:
         {MIB << 2 * number: 0.06 for number in range(4)}, 1152.0, 1302.0, 5, 4.7,
         ("the kernel calls it rotational, yet its latency does not depend on distance: taken as flash",
          "a virtual disk and a new file: its host may still have it in memory, so that older files may be "
-         "slower. A large file that nobody has read for long shows that."),
+         "slower. --existing measures old ones."),
+        ((0, 0), (10_000, 109)),
     )  # fmt: skip
     where = "a new file of 256 MiB on vda (256 GiB, virtual), ext4, Linux 6.18.44; 5 rounds in 3.28 s"
     print(calibration(found, where).plain)
@@ -147,6 +150,8 @@ def test_pages_of_made_results(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(tracer, "probe", lambda name: Probe(True, ALL_WORKS["tracers"][name]))
+    monkeypatch.setattr(tracer, "make_tracer", lambda *_: None)
     PAGES[name]()
     got = capsys.readouterr()
     shown = got.out.splitlines()

@@ -19,7 +19,8 @@ from profiler.analysis.simulation.page_cache import NEVER
 from profiler.trace import DEVICE_OPS, UNSEEN, Trace
 from profiler.units import show_path
 
-SOURCES = ("observed", "modelled", "none")
+SOURCES = ("observed", "modelled", "none", "among")
+"""Where they come from. none: they are left out. among: they are among the requests, unmarked."""
 
 COLUMNS = ("file", "device", "device_offset", "size", "time_ns", "needed_ns")
 """Of `Metadata.requests`: file, int32, row of the trace's files (-1: not known); device, "major:minor", and
@@ -50,9 +51,10 @@ class Metadata:
     spread: float = 0.0
 
 
-def metadata(trace: Trace, known: Collection[int] = ()) -> Metadata:
-    """What a cold start of the traced program reads besides its files. known: see `lookups`."""
-    if trace.meta.cache == "cold" and trace.saw("cache"):
+def metadata(trace: Trace, known: Collection[int] = (), look: bool = True) -> Metadata:
+    """What a cold start of the traced program reads besides its files. known: see `lookups`. look: take what
+    was observed, where it was; False: work it out, so that it is alike in all runs of a start."""
+    if look and trace.meta.cache == "cold" and trace.saw("cache"):
         found = observed(trace)
         if found is not None:
             return Metadata(found, "observed", cached=trace.meta.evicted == "files")
@@ -67,7 +69,9 @@ def unseen(trace: Trace) -> list[str]:
     meta = trace.meta
     keys = [key for key in meta.unseen if key != "readahead"]  # which is simulated
     words = [UNSEEN.get(key, show_path(key)) for key in keys]
-    if meta.cache != "cold" and "mmap" not in keys and not _all_looked_at(trace):
+    if meta.device_only:
+        words = ["what was in memory before the log begins"]
+    elif meta.cache != "cold" and "mmap" not in keys and not _all_looked_at(trace):
         words.append("what was in memory and mapped without a page fault")
     return [*words, *(["events that were lost"] if meta.lost_events else [])]
 

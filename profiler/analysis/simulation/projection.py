@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import PAGE, Ints, exact_sum
+from profiler.analysis.intervals import PAGE, Ints, exact_sum, spans
 from profiler.analysis.reads.untraced_runs import median_bytes, median_s
 from profiler.analysis.simulation.metadata import Metadata, metadata, unseen
 from profiler.analysis.simulation.page_cache import simulate
@@ -114,17 +114,22 @@ def requests(
     lookups: bool = True,
     own: Sequence[str] | None = None,
     read_ahead_kb: int | None = None,
+    look: bool = True,
 ) -> Cold:
     """What reaches the device in a cold start, where it lies there, and when it is made.
 
     reads: trace.reads() if at hand. resident: what is in the page cache all the same, see
     `pagecache.simulate`. lookups: with what the file systems read of their own (`metadata`), which several
     starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
-    read_ahead_kb: of all devices; None: as the trace says.
+    read_ahead_kb: of all devices; None: as the trace says. look: see `metadata.metadata`.
+
+    Of a trace that has nothing but requests of disks these are taken as they are.
     """
+    if trace.meta.device_only:
+        return _as_given(trace)
     reads = trace.reads() if reads is None else reads
     known = [] if resident is None else resident["file"].unique().tolist()
-    found = metadata(trace, known)
+    found = metadata(trace, known, look)
     placement = _placed(trace, simulate(trace, resident=resident, read_ahead_kb=read_ahead_kb), found)
     frame, source, missing = placement.requests.assign(own=False), "none", list(unseen(trace))
     spread = 0.0
@@ -156,6 +161,37 @@ def requests(
         trace.meta.copies.count,
         sharing(made[of_files], trace.files),
     )
+
+
+def _as_given(trace: Trace) -> Cold:
+    """The requests that were observed, where they were; what of the log's time none was under way in, the
+    programs computed. Requests that were under way at the same time did not wait for each other; that all
+    are waited for is taken for granted, as no log tells which of them nobody waits for."""
+    asked = trace.layer("device")
+    asked = asked[asked["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
+    size = asked["size"].to_numpy(np.int64, na_value=0)
+    offset, _ = spans(asked["offset"].to_numpy(np.int64, na_value=0), size)
+    apart = asked.assign(tid=-1 - np.arange(len(asked)))  # whoever asked: overlapping ones go together
+    time = asked["time_ns"].to_numpy(np.int64)
+    file = asked["file"].to_numpy(np.int64)
+    made = pd.DataFrame(
+        {
+            "read": np.full(len(asked), -1),
+            "file": file,
+            "offset": offset,
+            "size": size,
+            "time_ns": time,
+            "needed_ns": time,
+            "folio": np.full(len(asked), PAGE),
+            "device": np.append(trace.files["device"].to_numpy(object), "")[file],
+            "device_offset": offset % SPACE,
+            "own": np.zeros(len(asked), bool),
+            "group": overlapping(apart),
+            "handed": np.zeros(len(asked), bool),
+        }
+    )
+    made = made.assign(**_clocked(made, clock(trace, asked)), each=np.ones(len(asked), bool))
+    return Cold(made, "all", None, "among", 0.0, tuple(unseen(trace)), sharing=sharing(made, trace.files))
 
 
 def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
@@ -241,7 +277,7 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
         },
         placed=cold.placed,
         shares={name: float(part.sum()) / busy for name, part in service.parts.items()} if busy else {},
-        metadata_requests=None if cold.metadata == "none" else int(own.sum()),
+        metadata_requests=None if cold.metadata in ("none", "among") else int(own.sum()),
         metadata_source=cold.metadata,
         missing=cold.missing,
         measured_bytes=cold.measured_bytes if cold.measured_copies == copies else None,

@@ -15,7 +15,7 @@ from profiler.analysis.cost.costs import Cost
 from profiler.analysis.reads.spread import CONFIDENCE, median_interval, outliers
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.facts.runs import Run
-from profiler.report import advice as advised
+from profiler.report.advice import page as advised
 from profiler.report.page.marks import MAX_NAME, Kinds
 from profiler.report.summary import FileSummary, Summary
 from profiler.report.text.facts import about, is_loud, missing

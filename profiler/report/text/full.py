@@ -59,8 +59,9 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     verdict(page, answer(summary))
     page.blank()
     _run(page, summary)
-    page.blank()
-    _reads(page, summary)
+    if not summary.meta.device_only:
+        page.blank()
+        _reads(page, summary)
     _observed(page, summary)
     page.blank()
     _measured(page, summary)
@@ -71,7 +72,10 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     unseen(page, [summary.meta], None)
     page.blank()
     _read_by(page, summary)
-    _files(page, summary.files)
+    if summary.meta.device_only:
+        _disks(page, summary)
+    else:
+        _files(page, summary.files)
     return page.text()
 
 
@@ -88,7 +92,9 @@ def _run(page: Page, summary: Summary) -> None:
     page.row("trace", f"{state}; tracer {tracer}", "" if meta.complete else LOUD)
     if meta.wall_s is not None:
         cost = tracing(summary.slowdown, " as untraced")
-        page.row("", f"took {show_seconds(meta.wall_s)} while traced{cost}", DIM)
+        took = "covers" if meta.device_only else "took"
+        traced = "" if meta.device_only else f" while traced{cost}"
+        page.row("", f"{took} {show_seconds(meta.wall_s)}{traced}", DIM)
 
 
 def _cache(meta: Meta) -> str:
@@ -182,17 +188,25 @@ def _read_by(page: Page, summary: Summary) -> None:
     if len(found) < 2 and not any(one.threads for one in found):
         return
     for number, one in enumerate(summary.readers):
-        page.row("read by" if number == 0 else "", _reader(one), lines=None)
+        noun = "request" if summary.meta.device_only else "read"
+        page.row("read by" if number == 0 else "", _reader(one, noun), lines=None)
 
 
-def _reader(one: Reader) -> str:
+def _disks(page: Page, summary: Summary) -> None:
+    """The disks that were asked."""
+    for number, cost in enumerate(summary.costs):
+        much = f"{show_plural(cost.requests, 'request')}, {show_bytes(cost.bytes)}"
+        page.row("disks" if number == 0 else "", f"{show_path(cost.path)} {much}")
+
+
+def _reader(one: Reader, noun: str) -> str:
     """Who read, and how much."""
     of = [f"{one.processes:,} processes"] if one.processes > 1 else []
     if one.threads:
         of.append(", ".join(map(show_path, one.threads)))
     words = show_path(reader_label(one.name, one.program)) + (f" ({'; '.join(of)})" if of else "")
     inside = f" in {show_path(one.container)}" if one.container else ""
-    return f"{words or 'not known'}{inside} {show_plural(one.reads, 'read')}, {show_bytes(one.bytes)}"
+    return f"{words or 'not known'}{inside} {show_plural(one.reads, noun)}, {show_bytes(one.bytes)}"
 
 
 def _files(page: Page, files: Sequence[FileSummary]) -> None:
