@@ -45,14 +45,6 @@ def test_nobody_is_missing_where_nobody_is_wanted(monkeypatch: pytest.MonkeyPatc
     assert choose.chosen(["true"], ["none"]).notes == ()
 
 
-@pytest.mark.parametrize("asked", [(), ("none",)])
-def test_a_cold_start_of_others_is_not_proved(asked: tuple[str, ...]) -> None:
-    """The files of the client were dropped; those of whoever does its work may all be cached."""
-    found = record(["cat", "/etc/hostname"], "ptrace", "cold", evict="files", targets=asked)
-    assert (found.meta.cache, found.meta.cache_asked) == ("unknown", "cold")
-    assert found.meta.notes[-1].startswith("NOT PROVED COLD: another process did work for the command")
-
-
 def test_what_works_is_tried_once_for_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
     monkeypatch.setattr(
