@@ -35,8 +35,7 @@ reset a zone."""
 _ROW = struct.Struct("<bqiqibi")
 _DTYPE = np.dtype(
     [("kind", "i1"), ("time_ns", "<i8"), ("disk", "<i4"), ("sector", "<i8"), ("sectors", "<i4"),
-     ("does", "i1"),
-     ("tid", "<i4")]
+     ("does", "i1"), ("tid", "<i4")]
 )  # fmt: skip
 
 
