@@ -19,7 +19,7 @@ from profiler.errors import TraceFormatError
 from profiler.facts.copies import CopiesFacts
 from profiler.facts.host import Host
 from profiler.facts.images import Images
-from profiler.facts.runs import Measured
+from profiler.facts.runs import NOT_PROVED_COLD, Measured
 from profiler.facts.structures import ROLES
 from profiler.files.free_memory import available_bytes
 
@@ -205,6 +205,11 @@ class Meta:
     def device_only(self) -> bool:
         """True if nothing but requests of disks was observed."""
         return DEVICE_ONLY in self.unseen
+
+    @property
+    def not_proved_cold(self) -> bool:
+        """Whether the files of the run were dropped, and might not be looked at then."""
+        return any(note.startswith(NOT_PROVED_COLD) for note in self.notes)
 
 
 DEVICE_ONLY = "above the device"
