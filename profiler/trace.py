@@ -202,14 +202,14 @@ class Meta:
         return self.lost_events == 0 and not self.partial
 
     @property
-    def device_only(self) -> bool:
-        """True if nothing but requests of disks was observed."""
-        return DEVICE_ONLY in self.unseen
-
-    @property
     def not_proved_cold(self) -> bool:
         """Whether the files of the run were dropped, and might not be looked at then."""
         return any(note.startswith(NOT_PROVED_COLD) for note in self.notes)
+
+    @property
+    def device_only(self) -> bool:
+        """True if nothing but requests of disks was observed."""
+        return DEVICE_ONLY in self.unseen
 
 
 DEVICE_ONLY = "above the device"

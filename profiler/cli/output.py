@@ -41,6 +41,16 @@ class ReportFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
+class CompareFormat(StrEnum):
+    """What a comparison can be printed as; csv: a row a quantity, a column a side."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
 def say(words: str) -> None:
     """A line of coldseek's own, on stderr: stdout belongs to results and to the traced program."""
     with suppress(OSError):  # a full disk or a closed pipe behind stderr is no reason not to go on

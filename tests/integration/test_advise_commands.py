@@ -19,7 +19,7 @@ from profiler.analysis.advice.options import Advice, advise
 from profiler.files.traces import save
 from profiler.images import formats
 from profiler.images.source import Held
-from profiler.report.advice import command
+from profiler.report.advice.page import command
 from profiler.studies.record import record
 from profiler.trace import Trace
 

@@ -218,7 +218,8 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
         raise UsageError(f"{copies} copies make no sense; give a number from 1")
     if copies > 1 and len(frame) * copies > MAX_SERVED:
         raise ColdseekError(
-            f"{copies} copies of {len(frame)} requests are too many; at most {MAX_SERVED} are modelled"
+            f"{copies:,} starts of {len(frame):,} requests are too many to model; "
+            f"give --copies {max(MAX_SERVED // len(frame), 1)} or fewer"
         )
     sizes = frame["size"].to_numpy(np.int64)
     offsets, span = _on_one_device(frame)

@@ -23,7 +23,12 @@ KINDS = ("csv", "parquet", "folded", "fio", "fio-job", "vmtouch", "nydus", "star
 def export(
     kind: Annotated[
         str,
-        typer.Option("--to", help="; ".join(KINDS), metavar="KIND", autocompletion=values(*KINDS)),
+        typer.Option(
+            "--to",
+            help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.",
+            metavar="KIND",
+            autocompletion=values(*KINDS),
+        ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The file to write.", metavar="FILE")],
     trace: TRACE = "",

@@ -12,12 +12,14 @@ from profiler.analysis.cost.below_the_program import DeviceRequests, FileBrought
 from profiler.analysis.reads.access import PATTERNS
 from profiler.analysis.reads.readers import Reader
 from profiler.analysis.reads.readers import label as reader_label
+from profiler.analysis.reads.spread import CONFIDENCE, median_interval
 from profiler.analysis.reads.untraced_runs import mean_s, median_s
 from profiler.report.contents import tables
 from profiler.report.summary import FileSummary, Others, StructureSummary, Summary
 from profiler.report.text.facts import about, resident, runs_facts, tracing, unseen, verdict, warnings
 from profiler.report.text.page import DIM, GAP, HEAD, LOUD, WARN, WIDTH, Page
 from profiler.report.text.project import projected
+from profiler.report.verdict.doubts import seconds
 from profiler.report.verdict.sentences import answer, name
 from profiler.trace import Meta
 from profiler.units import (
@@ -316,7 +318,9 @@ def _measured(page: Page, summary: Summary) -> None:
     for state, runs in (("cold", summary.cold), ("warm", summary.warm)):
         if runs:
             walls = [run.wall_s for run in runs if not run.failed] or [0]
-            spread = f" (median of {len(walls)}, {show_seconds(min(walls))} to {show_seconds(max(walls))})"
+            sure = median_interval(runs)
+            sure_of = "" if sure is None else f"; {CONFIDENCE:.0%}: {seconds(sure)}"
+            spread = f" (median of {len(walls)}, {seconds((min(walls), max(walls)))}{sure_of})"
             middle = median_s(runs)
             time = "all failed" if middle is None else show_seconds(middle)
             mean = mean_s(runs)
