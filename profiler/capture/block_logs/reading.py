@@ -14,9 +14,10 @@ from profiler.capture.block_logs.requests import Found, found
 from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN, Recorder, TaskFacts
 from profiler.capture.strace.logs.packing import text_of
 from profiler.errors import ColdseekError, NoMemoryError
+from profiler.facts.unseen import DEVICE_ONLY
 from profiler.files.free_memory import available_bytes
 from profiler.files.reading import open_log
-from profiler.trace import DEVICE_ONLY, FileFacts, Meta, Trace
+from profiler.trace import FileFacts, Meta, Trace
 from profiler.units import show_bytes, show_path, show_plural
 
 MOST_LINE = 4096
