@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 from profiler.errors import UsageError
 from profiler.library.arguments import Named
 from profiler.library.keywords import words_of_python
+from profiler.units import show_path
 
 if TYPE_CHECKING:
     from profiler.trace import Trace
 
-KINDS = ("strace",)
+KINDS = ("strace", "blktrace", "biosnoop", "perf", "ftrace")
 
 
 @words_of_python()
-def import_log(*logs: Named, kind: str = "strace") -> Trace:
+def import_log(*logs: Named, kind: str | None = None) -> Trace:
     """Make a trace of a log that another program wrote, as `coldseek import` does.
 
-    logs: names of files, compressed too; those of strace -ff make one trace. kind: who wrote it. What was
-    taken off the lines, and what the log does not tell, is in `trace.meta.notes`.
+    logs: names of files, compressed too; those of strace -ff make one trace, of another kind there is one.
+    kind: who wrote it, "strace", "blktrace", "biosnoop", "perf" or "ftrace"; None: its lines tell. All but
+    strace's are of the device layer only. What was taken off the lines, and what the log does not tell, is
+    in `trace.meta.notes`.
 
     Raises UsageError for another kind, ColdseekError for what cannot be read or is no such log.
 
@@ -30,10 +33,21 @@ def import_log(*logs: Named, kind: str = "strace") -> Trace:
                   path  offset  size
     0  /etc/os-release       0   267
     """
-    from profiler.capture.strace.logs.reading import parse
-
-    if kind not in KINDS:
-        raise UsageError(f"no logs of {kind!r} can be read; there are {', '.join(KINDS)}")
     if not logs:
         raise UsageError("there is no log; give the name of its file")
-    return parse(*(os.fspath(log) for log in logs))
+    if kind not in (*KINDS, None):
+        raise UsageError(f"no logs of '{show_path(str(kind))}' can be read; there are {', '.join(KINDS)}")
+    names = [os.fspath(log) for log in logs]
+    if kind is None:
+        from profiler.capture.block_logs.formats import kind_of
+
+        kind = kind_of(names[0])
+    if kind == "strace":
+        from profiler.capture.strace.logs.reading import parse as of_strace
+
+        return of_strace(*names)
+    if len(names) > 1:
+        raise UsageError(f"a trace is of one log of {kind}, and there are {len(names)}")
+    from profiler.capture.block_logs.reading import parse
+
+    return parse(kind, names[0])

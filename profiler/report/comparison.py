@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from profiler.analysis.framed import Framed, plain
 from profiler.analysis.host import MEMORY_FILESYSTEMS
+from profiler.analysis.reads.spread import Interval, median_interval, outliers, ratio_interval, told_apart
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.devices.model import Device
 from profiler.facts.runs import Run
@@ -22,7 +23,9 @@ class Side:
     """One of the two. name: "cold", "warm", or "first", "second". runs: untraced, in this trace's cache
     state.
 
-    median_s: of the runs' wall times. slowdown: the tracer's, None if not known.
+    median_s: of the runs' wall times; interval_s: between which the true one lies. outliers: the numbers,
+    from 1, of the runs that stand apart. Both as in `analysis.reads.spread`, None: too few runs to say.
+    slowdown: the tracer's, None if not known.
 
     >>> coldseek.compare(trace, trace).first
     <Side: first, not timed; <Summary: 64 reads, 256 KiB of 1 file; 64 seeks>>
@@ -33,6 +36,8 @@ class Side:
     runs: tuple[Run, ...]
     median_s: float | None
     slowdown: float | None
+    interval_s: Interval | None = None
+    outliers: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         runs = show_plural(len(self.runs), "run")
@@ -43,8 +48,9 @@ class Side:
 @dataclass(frozen=True, repr=False)
 class Comparison(Framed):
     """Two traces. is_pair: first is cold and second is warm, or was to be; the metas of their summaries say
-    whether that was reached. ratio: median of the first through that of the
-    second, None unless both were measured. failed: runs of either ended otherwise than the first.
+    whether that was reached. ratio: median of the first through that of the second, None unless both were
+    measured; ratio_interval: between which the true one lies. told_apart: whether the runs prove that the
+    two take different times, None: too few to say. failed: runs of either ended otherwise than the first.
     only_first, only_second: paths read in one of them only. traces: the two, the first first.
 
     >>> both = coldseek.compare(trace, trace)
@@ -61,16 +67,21 @@ class Comparison(Framed):
     failed: bool
     only_first: tuple[bytes, ...]
     only_second: tuple[bytes, ...]
+    ratio_interval: Interval | None = None
+    told_apart: bool | None = None
     traces: tuple[Trace, ...] = field(default=(), compare=False)
 
     def rows(self) -> Iterator[dict[str, object]]:
         """A row for each side: its times, which are null where nobody measured, and what it read."""
         for side in (self.first, self.second):
-            totals = plain(side.summary.totals)
-            yield {"name": side.name, "runs": len(side.runs), "median_s": side.median_s, **totals}
+            low, high = side.interval_s or (None, None)
+            took = {"median_s": side.median_s, "median_low_s": low, "median_high_s": high}
+            yield {"name": side.name, "runs": len(side.runs), **took, **plain(side.summary.totals)}
 
     def __repr__(self) -> str:
         ratio = "ratio not known" if self.ratio is None else f"{self.ratio:.2f} times"
+        if self.ratio_interval is not None:
+            ratio += " ({:.2f} to {:.2f})".format(*self.ratio_interval)
         return f"<Comparison: {self.first.name} / {self.second.name}: {ratio}>"
 
 
@@ -108,6 +119,8 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
         failed=failed(one) or failed(two),
         only_first=tuple(sorted(paths[0] - paths[1])),
         only_second=tuple(sorted(paths[1] - paths[0])),
+        ratio_interval=ratio_interval(sides[0].runs, sides[1].runs),
+        told_apart=told_apart(sides[0].runs, sides[1].runs),
     )
 
 
@@ -116,7 +129,15 @@ def _state(trace: Trace) -> str:
 
 
 def _side(name: str, summary: Summary, runs: tuple[Run, ...]) -> Side:
-    return Side(name, summary, runs, median_s(runs), slowdown(summary.meta, runs))
+    return Side(
+        name,
+        summary,
+        runs,
+        median_s(runs),
+        slowdown(summary.meta, runs),
+        median_interval(runs),
+        outliers(runs),
+    )
 
 
 def _own_runs(summary: Summary) -> tuple[Run, ...]:

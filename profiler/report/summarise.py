@@ -88,7 +88,9 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
             for device in (device_models.usual() if devices is None else devices)
         ),
         findings=findings.find(trace, reads, cold_start, ranked),
-        readers=readers.readers(trace.tasks, classified),
+        readers=readers.requesters(trace)
+        if trace.meta.device_only
+        else readers.readers(trace.tasks, classified),
         tasks=_tasks(trace.tasks),
         time=time,
         answer=walltime.answer(trace, time),

@@ -64,6 +64,16 @@ def test_a_number_of_a_device_can_be_another(start: coldseek.Trace) -> None:
     assert slow.title.endswith(", with rpm 5400")
 
 
+@pytest.mark.parametrize(("file", "kind"), [("blkparse.log", "blktrace"), ("perf.log", "perf")])
+def test_a_log_tells_what_it_is(file: str, kind: str) -> None:
+    log = ROOT / "tests" / "data" / "block_logs" / file
+    by_itself, named = coldseek.import_log(log), coldseek.import_log(str(log), kind=kind)
+    assert len(by_itself.layer("device")) == len(named.layer("device")) > 0
+    assert coldseek.project(by_itself, "nvme").requests > 0
+    with pytest.raises(coldseek.UsageError, match="one log of"):
+        coldseek.import_log(log, log)
+
+
 # ---- what is wrong is told in one line, with the remedy --------------------------------------------------
 
 FAULTS: dict[str, tuple[Callable[[coldseek.Trace], object], str]] = {

@@ -30,9 +30,9 @@ USUAL_DEVICE = "hdd-7200"
 """The disk on which simulated requests take their time: the one of the presets on which places matter most,
 and on which the structures of an image are weighed too."""
 
-HOWS = ("read", "mapped", "metadata")
+HOWS = ("read", "mapped", "metadata", "device")
 """How it came in: by a call that reads or advises; by a page fault on a mapped file, or the start of a
-program; what the file system reads of its own."""
+program; what the file system reads of its own; it is a request of a disk, and no more is known."""
 
 COLUMNS = {
     "time_ns": "int64", "file": "int64", "of": "object", "offset": "int64", "size": "int64",
@@ -94,6 +94,7 @@ def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
     by_advice = pd.MultiIndex.from_frame(frame[["file", "time_ns"]].astype("int64")).isin(moments)
     by_call = (frame["read"].to_numpy(np.int64) >= 0) | by_advice
     names = _names_of_file_systems(trace)
+    otherwise = "device" if trace.meta.device_only else "mapped"
     return pd.DataFrame(
         {
             "time_ns": frame["time_ns"].to_numpy(np.int64),
@@ -101,7 +102,7 @@ def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
             "of": np.where(own, [names.get(device, _name("", device)) for device in frame["device"]], ""),
             "offset": np.where(own, frame["device_offset"], frame["offset"]),
             "size": frame["size"].to_numpy(np.int64),
-            "how": np.select([own, by_call], ["metadata", "read"], "mapped"),
+            "how": np.select([own, by_call], ["metadata", "read"], otherwise),
         }
     )
 
@@ -109,7 +110,25 @@ def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
 # ---- observed ---------------------------------------------------------------------------------------------
 
 
-def _observed(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Linked:
+    """What the requests that reached disks were for.
+
+    requests: rows of the layer `device`, in their order. stretches: what was brought in, pages that follow
+    each other as one: time_ns, tid, file, offset, size, how (one of HOWS) and `of` of the first page.
+    stretch: of each request the row of `stretches`, -1: not known. offset: where in its file the request
+    begins, -1: not known.
+    """
+
+    requests: pd.DataFrame
+    stretches: pd.DataFrame
+    stretch: Ints
+    offset: Ints
+
+
+def linked(trace: Trace, reads: pd.DataFrame) -> Linked:
+    """Requests and what they were for: by the place on the disk, else by task and time. For a trace with the
+    layers `cache` and `device`."""
     stretches = _stretches(trace, reads)
     disk_requests = trace.layer("device")
     disk_requests = disk_requests[disk_requests["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
@@ -119,7 +138,13 @@ def _observed(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
     nowhere[placed] = False
     rest = np.flatnonzero(stretch < 0)
     stretch[rest] = _by_time(disk_requests.iloc[rest], stretches, np.flatnonzero(nowhere))
-    of_stretch = stretch >= 0
+    return Linked(disk_requests, stretches, stretch, offset)
+
+
+def _observed(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
+    found = linked(trace, reads)
+    disk_requests, stretches, stretch = found.requests, found.stretches, found.stretch
+    of_stretch, offset = stretch >= 0, found.offset
     offset = np.where(
         of_stretch & (offset < 0), stretches["offset"].to_numpy(np.int64)[stretch] if len(stretches) else 0,
         offset,
