@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from profiler.library.comparing import compare
     from profiler.library.costs import advise, project, simulate, summarise
     from profiler.library.devices import calibrate, device
+    from profiler.library.exporting import export
     from profiler.library.logs import import_log
     from profiler.library.pictures import page, plot
     from profiler.library.prefetching import prefetch, prefetch_plan
@@ -60,7 +61,7 @@ __all__ = [
     "Comparison", "Device", "Estimate", "FileSummary", "Frame", "Held", "InterruptedRunError",
     "Measured", "Meta", "NoMemoryError", "Option", "Plan", "Prefetched", "Projection", "Projections",
     "Run", "Service", "Side", "Summary", "Totals", "Trace", "TraceFormatError", "UsageError",
-    "__version__", "advise", "attach", "calibrate", "check", "classify", "compare", "device",
+    "__version__", "advise", "attach", "calibrate", "check", "classify", "compare", "device", "export",
     "first_touches", "import_log", "import_strace", "load", "page", "plot", "prefetch", "prefetch_plan",
     "presets", "project", "record", "requests", "save", "simulate", "summarise",
 ]  # fmt: skip
@@ -85,6 +86,7 @@ _HOMES = {
     "library.comparing": ("compare",),
     "library.costs": ("advise", "project", "simulate", "summarise"),
     "library.devices": ("calibrate", "device"),
+    "library.exporting": ("export",),
     "library.logs": ("import_log",),
     "library.pictures": ("page", "plot"),
     "library.prefetching": ("prefetch", "prefetch_plan"),

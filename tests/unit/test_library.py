@@ -118,6 +118,7 @@ FAULTS: dict[str, tuple[Callable[[coldseek.Trace], object], str]] = {
     "budget": (lambda t: coldseek.prefetch(t, budget="much"), "budget='much'"),
     "a baseline": (lambda _: coldseek.check(["true"], baseline="no.json"), "check(..., update=True)"),
     "a limit": (lambda _: coldseek.check(["true"], limits={"reeds": "+5%"}), "cannot read the limit"),
+    "an export": (lambda t: coldseek.export(t, to="pdf", output="a.pdf"), "no export named 'pdf'"),
     "a log": (lambda _: coldseek.import_log("a.log", kind="dtrace"), "there are "),
     "no log": (lambda _: coldseek.import_log(), "no log"),
     "a table": (lambda t: t.to_frame("eventz"), "did you mean events?"),
