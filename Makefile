@@ -1,7 +1,7 @@
 # Everything a developer or a first-time user needs; `make help` lists it.
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full check format bench clean
+.PHONY: help setup demo test test-full check format bench docs clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-9s  %s\n", $$1, $$2 }'
@@ -34,6 +34,12 @@ format: setup ## reformat the code in place
 bench: setup ## measure the tracers' slow-down, the log importer, start-up, open and the plots (minutes)
 	@.venv/bin/python scripts/bench
 
+docs: setup ## build the book into site/: README, docs and examples as web pages
+	@.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt mkdocs-material
+	@rm -rf build/book && mkdir -p build/book && cp -r *.md docs examples build/book/
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo "the book: site/index.html"
+
 clean: ## remove what was built; .venv and demo/ too
-	rm -rf .venv demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
