@@ -203,7 +203,7 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
     latency[served], occupied[served] = service.latency, service.occupied
     waited = waits(
         issued[request], needed[request], turn[request], copy, latency, occupied,
-        _served_as(request, copy, served), held,
+        None if served.all() else _served_as(request, copy, served), held,
     )  # fmt: skip
     if device.handoff_us:
         waited += np.where(

@@ -108,18 +108,23 @@ def overlapping(reads: pd.DataFrame) -> Ints:
     """
     start = reads["time_ns"].to_numpy(np.int64)
     _, end = spans(start, reads["duration_ns"].to_numpy(np.int64, na_value=0))
-    if not (start[1:] < np.maximum.accumulate(end)[:-1]).any():
+    alone = np.ones(len(reads), bool)  # begins when all before it have ended: a group begins there
+    alone[1:] = start[1:] >= np.maximum.accumulate(end)[:-1]
+    if alone.all():
         return np.arange(len(reads))
-    task = reads["tid"].to_numpy(np.int64).copy()
-    alone = reads["op"].isin(ASYNCHRONOUS).to_numpy(bool)
-    task[alone] = -1 - np.flatnonzero(alone)
-    groups, group, until, tasks = np.empty(len(reads), np.int64), -1, -1, set[int]()
-    for row, (begin, stop, who) in enumerate(zip(start.tolist(), end.tolist(), task.tolist(), strict=True)):
+    first = alone.copy()
+    rows = np.flatnonzero(~(alone & np.append(alone[1:], True)))  # all others are alone in their groups
+    task = reads["tid"].to_numpy(np.int64)[rows]
+    many = reads["op"].isin(ASYNCHRONOUS).to_numpy(bool)[rows]
+    task[many] = -1 - np.flatnonzero(many)
+    until, tasks = -1, set[int]()
+    for row, begin, stop, who in _rows(rows, start[rows], end[rows], task):
         if begin >= until or who in tasks:
-            group, until, tasks = group + 1, stop, set()
-        tasks.add(who)
-        groups[row] = group
-    return groups
+            first[row] = True
+            until, tasks = stop, {who}
+        else:
+            tasks.add(who)
+    return np.cumsum(first) - 1
 
 
 def waits(
@@ -147,6 +152,8 @@ def waits(
         return np.zeros(0)
     if held is None and (needed <= issued).all() and not chain.any() and (np.diff(group) != 0).all():
         return _one_by_one(issued, latency, occupied)
+    if held is None and served_as is None and not chain.any():
+        return _of_one_program(issued, needed, group, latency, occupied)
     waited = np.zeros(len(issued))
     chains = int(chain.max()) + 1
     lag, base, last = [0.0] * chains, [0.0] * chains, [-1] * chains
@@ -194,6 +201,48 @@ def _settle(
         if late > 0:
             waited[row] = late
             lag[who] += late
+
+
+def _of_one_program(
+    issued: Floats, needed: Floats, group: Ints, latency: Floats, occupied: Floats
+) -> Floats:
+    """`waits` of one program, each request brought in by itself: the same step by step, with less to do in
+    each."""
+    waited = array("d", bytes(8 * len(issued)))
+    pending: list[tuple[float, float, int]] = []
+    lag, base, free, last = 0.0, 0.0, 0.0, -1
+    never = math.inf
+    rows = _rows(np.arange(len(issued)), issued, needed, group, latency, occupied)
+    for row, issue, need, number, takes, blocks in rows:
+        if number != last:
+            last = number
+            while pending and pending[0][0] <= issue:
+                lag = _settled(pending, lag, waited)
+            base = lag
+        start = issue + base
+        if free > start:
+            start = free
+        free, done = start + blocks, start + takes
+        if need <= issue:
+            late = done - issue
+            if late > lag:
+                waited[row] = late - lag
+                lag = late
+        elif need < never:
+            heapq.heappush(pending, (need, done, row))
+    while pending:
+        lag = _settled(pending, lag, waited)
+    return np.frombuffer(waited)
+
+
+def _settled(pending: list[tuple[float, float, int]], lag: float, waited: array[float]) -> float:
+    """Wait for the first of these; how far behind the program is then."""
+    need, done, row = heapq.heappop(pending)
+    late = done - need - lag
+    if late > 0:
+        waited[row] = late
+        lag += late
+    return lag
 
 
 def _one_by_one(issued: Floats, latency: Floats, occupied: Floats) -> Floats:
