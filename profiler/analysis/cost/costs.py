@@ -37,7 +37,9 @@ class Cost:
     observed: bool
 
 
-def costs(trace: Trace, reads: pd.DataFrame, cold_start: Cold | None = None) -> tuple[Cost, ...]:
+def costs(
+    trace: Trace, reads: pd.DataFrame | None = None, cold_start: Cold | None = None
+) -> tuple[Cost, ...]:
     """The costs of a start, the dearest first. Each request and each byte is in one of them.
 
     They are ranked by the seconds that are waited for them, or by bytes where that is not known of all.
