@@ -76,27 +76,41 @@ class Clock:
         return np.where(times_ns >= NEVER, np.inf, seconds)
 
 
-def clock(trace: Trace, reads: pd.DataFrame) -> Clock:
+def clock(trace: Trace, reads: pd.DataFrame | None = None) -> Clock:
     """The program's clock of this run: the time in which no read was under way.
 
     What a tracer adds to it is taken out by an untraced warm run where there is one: the clock then runs
-    slower, to end when that did. reads: trace.reads().
+    slower, to end when that did. reads: trace.reads() if at hand.
     """
-    known = reads[reads["duration_ns"].notna().to_numpy(bool)]
-    start, end = spans(*(known[name].to_numpy(np.int64) for name in ("time_ns", "duration_ns")))
-    reached = np.maximum.accumulate(end)
-    begins = np.append(True, start[1:] > reached[:-1])[: len(start)]
-    start, end = start[begins], reached[np.append(begins[1:], True)[: len(start)]]
+    reads = trace.reads(("time_ns", "duration_ns")) if reads is None else reads
+    known = reads["duration_ns"].notna().to_numpy(bool)
+    start = reads["time_ns"].to_numpy(np.int64)
+    duration = reads["duration_ns"].to_numpy(np.int64, na_value=0)
+    del reads
+    if not known.all():
+        start, duration = start[known], duration[known]
+    start, end = spans(start, duration)
+    del duration
+    np.maximum.accumulate(end, out=end)
+    begins = np.append(True, start[1:] > end[:-1])[: len(start)]
+    start, end = start[begins], end[np.append(begins[1:], True)[: len(start)]]
     last = int(trace.events["time_ns"].max()) if len(trace.events) else 0
     last = max(last, round((trace.meta.wall_s or 0) * 1e9), int(end[-1]) if len(end) else 0)
-    knots = np.concatenate([[0], np.column_stack([start, end]).ravel(), [last]]).astype(np.int64)
-    steps = np.diff(knots)
-    steps[1::2] = 0  # between the start and the end of a read
-    seconds = np.concatenate([[0], np.cumsum(steps, dtype=np.float64)]) / 1e9
+    knots = np.empty(2 * len(start) + 2, np.int64)
+    knots[0], knots[1:-1:2], knots[2:-1:2], knots[-1] = 0, start, end, last
+    del start, end
+    seconds = np.zeros(len(knots))
+    seconds[1::2] = np.diff(knots)[::2]  # between the start and the end of a read it stands still
+    np.cumsum(seconds, out=seconds)
+    seconds /= 1e9
     warm = median_s(trace.meta.measured.warm)
     if warm is not None and seconds[-1] > warm:
         seconds *= warm / seconds[-1]
     return Clock(knots, seconds)
+
+
+OVERLAPPING_COLUMNS = ("time_ns", "duration_ns", "tid", "op")
+"""Of the reads, for `overlapping`."""
 
 
 def overlapping(reads: pd.DataFrame) -> Ints:
