@@ -51,7 +51,7 @@ def costs(
 def ranking(trace: Trace, charged: Charges) -> tuple[Cost, ...]:
     """`costs` of requests that are at hand."""
     table = charged.requests
-    groups = table.groupby(["file", "of", "structure", "how"], sort=False)
+    groups = table.groupby(["file", "of", "structure", "how"], sort=False, observed=True)
     group = groups.ngroup().to_numpy(np.int64)
     count = groups.ngroups
     requests = np.bincount(group, minlength=count).tolist()
