@@ -19,7 +19,7 @@ from profiler.errors import TraceFormatError
 from profiler.facts.copies import CopiesFacts
 from profiler.facts.host import Host
 from profiler.facts.images import Images
-from profiler.facts.runs import Measured
+from profiler.facts.runs import NOT_PROVED_COLD, Measured
 from profiler.facts.structures import ROLES
 from profiler.files.free_memory import available_bytes
 
@@ -200,6 +200,11 @@ class Meta:
     def complete(self) -> bool:
         """True if nothing was lost and the program was observed to its end."""
         return self.lost_events == 0 and not self.partial
+
+    @property
+    def not_proved_cold(self) -> bool:
+        """Whether the files of the run were dropped, and might not be looked at then."""
+        return any(note.startswith(NOT_PROVED_COLD) for note in self.notes)
 
 
 UNSEEN: dict[str, str] = {

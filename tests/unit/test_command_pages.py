@@ -72,7 +72,7 @@ def prefetched() -> None:
     prefetch.show(plan)
     denied = Changed(b"/dev/sda", "cannot be read (Permission denied)")
     got = Prefetched(2 * MIB + 65536 + 4096, 2 * MIB, (denied,))
-    for line in prefetch.done(plan, got, 0.0573):
+    for line in prefetch.done(plan, got, 0.0573, of_trace=True):
         say(line)
 
 
@@ -98,7 +98,8 @@ def calibrated() -> None:
         {MIB << 2 * number: 0.06 for number in range(4)}, 1152.0, 1302.0, 5, 4.7,
         ("the kernel calls it rotational, yet its latency does not depend on distance: taken as flash",
          "a virtual disk and a new file: its host may still have it in memory, so that older files may be "
-         "slower. A large file that nobody has read for long shows that."),
+         "slower. --existing measures old ones."),
+        ((0, 0), (10_000, 109)),
     )  # fmt: skip
     where = "a new file of 256 MiB on vda (256 GiB, virtual), ext4, Linux 6.18.44; 5 rounds in 3.28 s"
     print(calibration(found, where).plain)

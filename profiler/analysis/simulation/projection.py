@@ -122,16 +122,17 @@ def requests(
     lookups: bool = True,
     own: Sequence[str] | None = None,
     read_ahead_kb: int | None = None,
+    look: bool = True,
 ) -> Cold:
     """What reaches the device in a cold start, where it lies there, and when it is made.
 
     reads: trace.reads() if at hand. resident: what is in the page cache all the same, see
     `pagecache.simulate`. lookups: with what the file systems read of their own (`metadata`), which several
     starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
-    read_ahead_kb: of all devices; None: as the trace says.
+    read_ahead_kb: of all devices; None: as the trace says. look: see `metadata.metadata`.
     """
     known = [] if resident is None else resident["file"].unique().tolist()
-    found = metadata(trace, known)
+    found = metadata(trace, known, look)
     placement = _placed(trace, simulate(trace, resident=resident, read_ahead_kb=read_ahead_kb), found)
     frame, source, missing = placement.requests.assign(own=False), "none", list(unseen(trace))
     placed = placement.known
