@@ -25,6 +25,10 @@ RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
 )  # fmt: skip
 
 
+COLUMNS = ("time_ns", "pid", "file", "handle", "offset", "size")
+"""Of the reads, for the rules."""
+
+
 def find(trace: Trace, reads: pd.DataFrame, cold: Cold, costs: Sequence[Cost] = ()) -> tuple[Finding, ...]:
     """What the rules find, in their order: the image's structure first. reads: trace.reads(). costs:
     what its files cost; empty: by the bytes that reach the device."""

@@ -18,6 +18,9 @@ COLUMNS, ROWS = 512, 128
 """The grid. A terminal of 99 columns has 172 dots of Braille side by side, a picture of 12 lines 48 above
 each other."""
 
+READ_COLUMNS = ("time_ns", "file", "offset", "size")
+"""Of the reads, for `picture`."""
+
 MOST_GROUPS = 4
 """Kinds of marks that are told apart; the rest are one more."""
 
