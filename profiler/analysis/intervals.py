@@ -206,16 +206,24 @@ def first_covering(first: Ints, last: Ints, segments: int) -> npt.NDArray[np.int
     return table
 
 
+_AT_ONCE = 1 << 20
+"""Values that are added at a time: their halves, of all of them at once, would take much memory."""
+
+
 def exact_sum(values: Ints) -> int:
     """The sum as a Python integer: a million claimed reads of 2**60 bytes do not fit in 64 bits."""
-    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFF_FFFF).sum())
+    pieces = (values[begin : begin + _AT_ONCE] for begin in range(0, len(values), _AT_ONCE))
+    return sum((int((some >> 32).sum()) << 32) + int((some & 0xFFFF_FFFF).sum()) for some in pieces)
 
 
 def group_sums(values: Ints, group: npt.NDArray[np.integer], groups: int) -> Ints:
     """Sums of non-negative `values` for each group 0..groups-1, held at 2**63 - 1 where they are larger."""
     high, low = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
-    np.add.at(high, group, values >> 32)
-    np.add.at(low, group, values & 0xFFFF_FFFF)
+    for begin in range(0, len(values), _AT_ONCE):
+        some, which = values[begin : begin + _AT_ONCE], group[begin : begin + _AT_ONCE]
+        if (some >> 32).any():
+            np.add.at(high, which, some >> 32)
+        np.add.at(low, which, some & 0xFFFF_FFFF)
     high += low >> 32
     fitting = (np.minimum(high, 2**31 - 1) << 32) | (low & 0xFFFF_FFFF)
     return np.where(high < 2**31, fitting, np.int64(2**63 - 1))

@@ -32,6 +32,7 @@ from profiler.report.focus import focus as focus_of
 from profiler.report.summary import (
     MAX_CONTENTS,
     MAX_TASKS,
+    MOST_KEPT,
     USUAL_SHARE,
     Bin,
     ContentSummary,
@@ -104,7 +105,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         pseudo=read.pseudo,
         chain=None if traced is None else traced.chain,
         charged=charged,
-        cold_start=cold_start,
+        cold_start=cold_start if read.totals.reads <= MOST_KEPT else None,
     )
 
 

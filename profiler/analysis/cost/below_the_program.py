@@ -95,15 +95,18 @@ def brought_in(trace: Trace, reads: pd.DataFrame | None = None) -> pd.DataFrame:
     """
     reads = trace.reads(CALL_COLUMNS) if reads is None else reads
     rows = trace.layer("cache", ("miss",), ("time_ns", "tid", "file", "size"))
-    calls = pd.concat([reads[list(CALL_COLUMNS)], _other_calls(trace)])
+    calls, others = reads[list(CALL_COLUMNS)], _other_calls(trace)
+    if len(others):  # else there is nothing to be copied
+        calls = pd.concat([calls, others])
+    del others
     caller = _callers(rows, calls)
     del calls
     is_metadata = np.append(trace.files["kind"].isin(METADATA_KINDS).to_numpy(bool), False)
-    part = np.select(
-        [is_metadata[rows["file"].to_numpy()], caller >= 0, _callers(rows, trace.writes()) >= 0],
-        [PARTS.index(name) for name in ("metadata", "read", "written")],
-        PARTS.index("mapped"),
-    )
+    code = {name: np.int8(number) for number, name in enumerate(PARTS)}
+    part = np.full(len(rows), code["mapped"], np.int8)
+    part[_callers(rows, trace.writes()) >= 0] = code["written"]
+    part[caller >= 0] = code["read"]
+    part[is_metadata[rows["file"].to_numpy()]] = code["metadata"]
     return pd.DataFrame(
         {
             "file": rows["file"].to_numpy(),
@@ -207,13 +210,14 @@ def _callers(rows: pd.DataFrame, calls: pd.DataFrame) -> Ints:
     Of calls of one task that overlap, as asynchronous ones do, it is the one that began last.
     """
     found = np.full(len(rows), -1, np.int64)
-    ended = np.flatnonzero(calls["duration_ns"].notna().to_numpy(bool))
+    ended = np.flatnonzero(calls["duration_ns"].notna().to_numpy(bool)).astype(np.int32)
     if not len(ended) or not len(rows):
         return found
     time, when = (frame["time_ns"].to_numpy(np.int64) for frame in (calls, rows))
     duration = calls["duration_ns"].to_numpy(np.int64, na_value=0)
     callers = _by_task(calls["tid"].to_numpy(), ended)
-    for task, asked in _by_task(rows["tid"].to_numpy(), np.arange(len(rows))).items():
+    del ended
+    for task, asked in _by_task(rows["tid"].to_numpy(), np.arange(len(rows), dtype=np.int32)).items():
         mine = callers.get(task)
         if mine is None:
             continue
@@ -226,13 +230,13 @@ def _callers(rows: pd.DataFrame, calls: pd.DataFrame) -> Ints:
     return found
 
 
-def _by_task(tid: npt.NDArray[np.int32], rows: npt.NDArray[np.intp]) -> dict[int, npt.NDArray[np.intp]]:
+def _by_task(tid: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]) -> dict[int, npt.NDArray[np.int32]]:
     """Task -> those of these rows that are its, in their order."""
     codes, tasks = pd.factorize(tid[rows])
-    # numbers of 16 bits are sorted much faster
-    order = np.argsort(codes.astype(np.int16) if len(tasks) < 2**15 else codes, kind="stable")
     bounds = np.cumsum(np.bincount(codes, minlength=len(tasks)))[:-1]
-    return dict(zip(tasks.tolist(), np.split(rows[order], bounds), strict=True))
+    if len(tasks) < 2**15:
+        codes = codes.astype(np.int16)  # these are sorted much faster
+    return dict(zip(tasks.tolist(), np.split(rows[np.argsort(codes, kind="stable")], bounds), strict=True))
 
 
 def _files(trace: Trace, brought: pd.DataFrame) -> tuple[FileBroughtIn, ...]:

@@ -183,9 +183,12 @@ def per_file(classified: pd.DataFrame) -> pd.DataFrame:
     reread_bytes, seeks, unknown_offsets, scattered_ratio, sequential_ratio (null where no offset is known),
     and a column for each of PATTERNS. Sums are held at 2**63 - 1.
     """
-    files, which = np.unique(_ints(classified["file"]), return_inverse=True)
+    which = classified["file"].to_numpy()
+    files = np.flatnonzero(np.bincount(which))
     count = len(files)
-    which = which.reshape(-1)
+    place = np.zeros(int(files.max(initial=0)) + 1, np.int64)
+    place[files] = np.arange(count)
+    which = place[which]
     known = classified["offset"].notna().to_numpy(bool)
     size = _ints(classified["size"])
     reads = np.bincount(which, minlength=count)
@@ -193,7 +196,7 @@ def per_file(classified: pd.DataFrame) -> pd.DataFrame:
     seeks = np.bincount(which[classified["seek"].to_numpy(bool)], minlength=count)
     unique = group_sums(_ints(classified["new_bytes"]), which, count)
     ratio = np.divide(seeks, offsets, out=np.zeros(count), where=offsets > 0)
-    codes = classified["pattern"].cat.codes.to_numpy().astype(np.int64)
+    codes = classified["pattern"].cat.codes.to_numpy()
     by_pattern = np.bincount(which * len(PATTERNS) + codes, minlength=count * len(PATTERNS))
     return pd.DataFrame(
         {

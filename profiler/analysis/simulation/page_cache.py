@@ -425,6 +425,8 @@ def _covering(maps: Sequence[_Map], page: int) -> _Map | None:
     return next((one for one in reversed(maps) if one.start <= page < one.stop), None)
 
 
+_SOUGHT_AT_ONCE = 1 << 20
+
 _AT_ONCE = 1 << 16
 """Accesses that are Python's numbers at a time: all of them at once would take five times the columns."""
 
@@ -522,28 +524,38 @@ def _needed(made: Mapping[str, Any], event: Ints, accesses: Accesses) -> Ints:
     time: Ints = made["time_ns"]
     file = made["file"]
     start, end = spans(made["offset"], made["size"])
-    touches = np.isin(accesses.kind, TOUCHING)
-    own = touches[event] & (accesses.start[event] < end) & (accesses.end[event] > start)
+    touches = np.zeros(MADVISED + 3, bool)
+    touches[list(TOUCHING)] = True
+    own = touches[accesses.kind[event]] & (accesses.start[event] < end) & (accesses.end[event] > start)
     ahead = np.flatnonzero(~own)
-    access = np.flatnonzero(touches & ~accesses.direct)
     needed = time.copy()
     if not len(ahead):
         return needed
     needed[ahead] = NEVER
-    access = access[np.isin(accesses.file[access], file[ahead])]
-    if not len(access):
-        return needed
-    first, last = to_pages(accesses.start[access], accesses.end[access])
-    which = np.concatenate([file[ahead], file[ahead], accesses.file[access], accesses.file[access]])
-    keys, _, _ = joined(which, np.concatenate([start[ahead], end[ahead], first, last]))
-    begins, ends, first, last = np.split(keys, np.cumsum([len(ahead), len(ahead), len(access)]))
-    order = np.argsort(begins, kind="stable")
-    low = np.searchsorted(np.maximum.accumulate(ends[order]), first, side="right")
-    high = np.searchsorted(begins[order], last, side="left")
-    met = np.flatnonzero(low < high)
-    if len(met):
+    file, start, end = file[ahead], start[ahead], end[ahead]
+    read_ahead = np.zeros(int(accesses.file.max(initial=0)) + 1, bool)
+    read_ahead[file] = True
+    # a piece of the accesses at a time, none of them much smaller than what was read ahead
+    at_once = max(_SOUGHT_AT_ONCE, len(ahead))
+    for begin in range(0, len(accesses), at_once):
+        some = slice(begin, begin + at_once)
+        access = np.flatnonzero(
+            touches[accesses.kind[some]] & ~accesses.direct[some] & read_ahead[accesses.file[some]]
+        )
+        access += begin
+        first, last = to_pages(accesses.start[access], accesses.end[access])
+        which = np.concatenate([file, file, accesses.file[access], accesses.file[access]])
+        keys, _, _ = joined(which, np.concatenate([start, end, first, last]))
+        begins, ends, first, last = np.split(keys, np.cumsum([len(ahead), len(ahead), len(access)]))
+        order = np.argsort(begins, kind="stable")
+        low = np.searchsorted(np.maximum.accumulate(ends[order]), first, side="right")
+        high = np.searchsorted(begins[order], last, side="left")
+        met = np.flatnonzero(low < high)
+        if not len(met):
+            continue
         found = first_covering(low[met], high[met], len(order))
         by = np.flatnonzero(found < len(met))
+        by = by[needed[ahead[order[by]]] == NEVER]  # those before it have no earlier piece
         rows = ahead[order[by]]
         needed[rows] = np.maximum(accesses.time[access[met[found[by]]]], time[rows])
     return needed
