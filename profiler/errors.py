@@ -35,6 +35,10 @@ class TraceFormatError(ColdseekError):
     """A file is no trace of ours, is damaged, or is of a newer version."""
 
 
+class BaselineError(ColdseekError):
+    """A file is no baseline of ours, or is damaged."""
+
+
 class InterruptedRunError(ColdseekError):
     """A run was interrupted, and nothing of it is kept. why: words of `Meta.partial`; the exit status is
     that of a program that dies by the signal."""

@@ -7,7 +7,7 @@ are never stored. How it is a file is in `files.traces`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from profiler.errors import TraceFormatError
 from profiler.facts.copies import CopiesFacts
 from profiler.facts.host import Host
 from profiler.facts.images import Images
-from profiler.facts.runs import Measured
+from profiler.facts.runs import NOT_PROVED_COLD, Measured
 from profiler.facts.structures import ROLES
 from profiler.files.free_memory import available_bytes
 
@@ -201,6 +201,11 @@ class Meta:
         """True if nothing was lost and the program was observed to its end."""
         return self.lost_events == 0 and not self.partial
 
+    @property
+    def not_proved_cold(self) -> bool:
+        """Whether the files of the run were dropped, and might not be looked at then."""
+        return any(note.startswith(NOT_PROVED_COLD) for note in self.notes)
+
 
 UNSEEN: dict[str, str] = {
     "mmap": "reads through memory mappings (page faults)",
@@ -240,27 +245,30 @@ class Trace:
     waits: pd.DataFrame = field(default_factory=lambda: empty_table(WAIT_COLUMNS))
     contents: pd.DataFrame = field(default_factory=lambda: empty_table(CONTENT_COLUMNS))
 
-    def reads(self) -> pd.DataFrame:
+    def reads(self, columns: Collection[str] = (*EVENT_COLUMNS, "path")) -> pd.DataFrame:
         """The reads: syscall-layer events that got more than 0 bytes from a regular file or block device.
 
         One row a read in time order, columns of `events` (times in ns, offsets and sizes in bytes) plus
         `path` (bytes). `offset` is null where the position in the file is not known; `size` never is.
+        columns: no more than these; all of them take 75 bytes of memory a read.
         """
-        return self._data_events(READ_OPS, self.events["size"].gt(0).fillna(False))
+        return self._rows(self._are_data(READ_OPS, self._moved()), columns)
 
     def read_rows(self) -> npt.NDArray[np.int64]:
         """The rows of `events` that `reads` gives, in their order."""
-        return np.flatnonzero(self._are_data(READ_OPS, self.events["size"].gt(0).fillna(False)))
+        return np.flatnonzero(self._are_data(READ_OPS, self._moved()))
 
     def writes(self) -> pd.DataFrame:
         """The writes to regular files and block devices that moved more than 0 bytes; columns as in
         `reads`."""
-        return self._data_events(WRITE_OPS, self.events["size"].gt(0).fillna(False))
+        return self._rows(self._are_data(WRITE_OPS, self._moved()))
 
     def ends_of_file(self) -> pd.DataFrame:
         """The reads that got 0 bytes because the file had ended; columns as in `reads`."""
-        asked = (self.events["requested"] > 0) & (self.events["errno"] == 0)
-        return self._data_events(READ_OPS, asked & self.events["size"].eq(0).fillna(False))
+        events = self.events
+        got_nothing = events["size"].eq(0).fillna(False).to_numpy(bool)
+        asked = (events["requested"].to_numpy() > 0) & (events["errno"].to_numpy() == 0)
+        return self._rows(self._are_data(READ_OPS, got_nothing & asked))
 
     def pieces(self) -> Iterator[Trace]:
         """The same trace a bounded number of events at a time, in order, one piece at least: for what can be
@@ -270,33 +278,46 @@ class Trace:
         for start in range(0, max(1, len(self.events)), rows):
             yield dataclasses.replace(self, events=self.events.iloc[start : start + rows])
 
-    def layer(self, name: str) -> pd.DataFrame:
+    def layer(
+        self, name: str, ops: Collection[str] = (), columns: Collection[str] = (*EVENT_COLUMNS, "path")
+    ) -> pd.DataFrame:
         """The events of one of LAYERS, in time order: columns of `events` plus `path` (bytes; b"" where the
-        file is not known).
+        file is not known). ops: no others than these. columns: no more than these.
         """
-        rows: pd.DataFrame = self.events[(self.events["layer"] == name).to_numpy(bool)]
-        rows = rows.reset_index(drop=True)
-        paths = np.append(self.files["path"].to_numpy(object), b"")  # file -1 -> the last
-        rows["path"] = paths[rows["file"].to_numpy()]
-        return rows
+        chosen = (self.events["layer"] == name).to_numpy(bool)
+        if ops:
+            chosen = chosen & self.events["op"].isin(ops).to_numpy(bool)
+        return self._rows(chosen, columns)
 
     def saw(self, layer: str) -> bool:
         """Whether the tracer looked at this layer: that nothing happened there is not that nobody looked."""
         watched = self.meta.tracer == "kernel" and "readahead" not in self.meta.unseen
         return watched or bool((self.events["layer"] == layer).any())
 
-    def _data_events(self, ops: tuple[str, ...], wanted: pd.Series) -> pd.DataFrame:
-        rows: pd.DataFrame = self.events[self._are_data(ops, wanted)].reset_index(drop=True)
-        rows["path"] = self.files["path"].to_numpy()[rows["file"].to_numpy()]
+    def _rows(
+        self, chosen: npt.NDArray[np.bool_], columns: Collection[str] = (*EVENT_COLUMNS, "path")
+    ) -> pd.DataFrame:
+        """These events, as a table of its own."""
+        rows: pd.DataFrame = self.events[[name for name in columns if name != "path"]]
+        if not chosen.all():
+            rows = rows[chosen]
+        rows = rows.reset_index(drop=True)
+        if "path" in columns:
+            paths = np.append(self.files["path"].to_numpy(object), b"")  # file -1 -> the last
+            rows["path"] = paths[rows["file"].to_numpy()]
         return rows
 
-    def _are_data(self, ops: tuple[str, ...], wanted: pd.Series) -> npt.NDArray[np.bool_]:
+    def _moved(self) -> npt.NDArray[np.bool_]:
+        """Which events got or wrote more than 0 bytes."""
+        return self.events["size"].gt(0).fillna(False).to_numpy(bool)
+
+    def _are_data(self, ops: tuple[str, ...], wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Which events are such calls on regular files and block devices."""
         events = self.events
         is_data = self.files["kind"].isin(DATA_KINDS).to_numpy(bool)
         is_data = np.append(is_data, False)  # file -1 -> the last: False
         chosen: npt.NDArray[np.bool_] = (
-            wanted.to_numpy(bool)
+            wanted
             & events["op"].isin(ops).to_numpy(bool)
             & (events["layer"] == "syscall").to_numpy(bool)
             & is_data[events["file"].to_numpy()]
@@ -308,7 +329,9 @@ def read_bytes(trace: Trace) -> pd.Series:
     """Bytes read of each file that was read: by the file's number, the most first."""
     import pandas as pd
 
-    sizes = pd.concat([piece.reads().groupby("file")["size"].sum() for piece in trace.pieces()])
+    sizes = pd.concat(
+        [piece.reads(("file", "size")).groupby("file")["size"].sum() for piece in trace.pieces()]
+    )
     found: pd.Series = sizes.groupby(level=0).sum().sort_values(ascending=False, kind="stable")
     return found
 

@@ -26,6 +26,7 @@ _COMMANDS = (
     "report",
     "plot",
     "compare",
+    "check",
     "project",
     "remedies.replay",
     "export",

@@ -15,6 +15,9 @@ MOST_SECONDS = 2**62 / 1e9
 MOST_COPIES = 10_000
 """More starts at once than this are believed of no trace."""
 
+NOT_PROVED_COLD = "NOT PROVED COLD"
+"""Begins the note of a run whose files were dropped from the page cache, and might not be looked at then."""
+
 _SHORTEST = 1e-9
 """Seconds: no clock that times a run tells less. What is divided by less may be infinite."""
 

@@ -121,6 +121,21 @@ def replacing(path: str | os.PathLike[str], follow: bool = True, mode: int = 0o6
         raise _cannot_write(os.fspath(path), error) from error
 
 
+def append(path: str, data: bytes) -> None:
+    """Add to the end of a regular file, which is made where there is none, in one write. No link is followed
+    as the last part of the name. Raises ColdseekError, naming `path`."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with place_of(path, follow=False) as (place, name, user), reaching_as(user):
+            handle = os.open(name, flags, 0o666, dir_fd=place)
+        with open(handle, "ab", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ColdseekError(f"{show_path(path)} is no regular file; nothing is added to it")
+            file.write(data)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def _made(place: int, name: str) -> tuple[int, str]:
     """A new file in a folder, open, and what it is called until it is whole; "": nothing."""
     with contextlib.suppress(OSError):

@@ -59,7 +59,7 @@ def test_the_page_has_the_times_the_bands_and_the_commands() -> None:
     assert {"raw", "cluster-64k", "prefetch"} <= {one["option"] for one in made["options"]}
     assert made["options"][0]["saves"] > 0.5
     assert "qemu-img convert -f qcow2 -O raw /vm/disk0.qcow2 /vm/disk0.raw" in joined
-    assert "coldseek prefetch cold.trace.parquet && vm /vm/disk0.qcow2" in joined
+    assert "prefetch cold.trace.parquet --save cold.plan && ./cold.plan && vm /vm/disk0.qcow2" in joined
     assert json.loads(json.dumps(made, allow_nan=False))["schema"] == "coldseek.advise/1"
     assert [one["device"] for one in made["now"]] == ["hdd-7200", "sata-ssd", "nvme"]
     assert made["findings"][0]["kind"] == "metadata"
@@ -199,7 +199,8 @@ def test_any_program_is_advised() -> None:
     assert sum(one["share"] for one in made["contributors"]) <= 1 + 1e-9
     assert made["contributors"][0]["share"] > 0.5
     assert "libbig.so.1 (shared library): " in shown and "Python modules of json, 2 files: " in shown
-    assert "coldseek prefetch cold.trace.parquet && python3 -c 'import json'" in shown
+    joined = " ".join(shown.replace("\\\n", " ").split())
+    assert "cold.trace.parquet --save cold.plan && ./cold.plan && python3 -c 'import json'" in joined
     assert json.loads(json.dumps(made, allow_nan=False))["schema"] == "coldseek.advise/1"
     in_order = next(one for one in made["options"] if one["option"] == "in-order")
     assert in_order["command"] is None

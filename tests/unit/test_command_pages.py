@@ -74,7 +74,7 @@ def prefetched() -> None:
     prefetch.show(plan)
     denied = Changed(b"/dev/sda", "cannot be read (Permission denied)")
     got = Prefetched(2 * MIB + 65536 + 4096, 2 * MIB, (denied,))
-    for line in prefetch.done(plan, got, 0.0573):
+    for line in prefetch.done(plan, got, 0.0573, of_trace=True):
         say(line)
 
 

@@ -40,6 +40,7 @@ MAY_IMPORT = {
         "cli", "machine", "capture", "calibration", "studies", "images", "devices", "analysis", "report",
     },
     "__main__": {"cli"},
+    "pytest_plugin": set(),
     "__init__": {"capture", "studies", "images", "devices", "analysis", "report"},
 }  # fmt: skip
 HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib"}

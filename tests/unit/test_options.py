@@ -12,10 +12,11 @@ from profiler.cli import _register, app
 
 OTHERS = {
     ("--copies", "project"), ("--for", "attach"), ("--for", "calibrate"), ("--runs", "advise"),
-    ("--runs", "replay"),
+    ("--runs", "replay"), ("--runs", "check"),  # there no warm ones
     ("--quiet", "calibrate"),
     ("--format", "report"), ("--format", "compare"),  # which make pages, too
     ("--format", "prefetch"),  # which lists ranges
+    ("--format", "check"),  # JUnit XML, too
 }  # fmt: skip
 """Options that mean another thing with this command than with the others."""
 
@@ -39,7 +40,7 @@ def declared() -> dict[str, dict[int, list[str]]]:
 
 def test_an_option_of_several_commands_is_declared_once() -> None:
     found = declared()
-    assert len(found["--with"]) == 1 and len(*found["--with"].values()) == 3  # these are read rightly
+    assert len(found["--with"]) == 1 and len(*found["--with"].values()) == 4  # these are read rightly
     for option, uses in found.items():
         if option == "--output":  # what it is that is written differs with each
             continue

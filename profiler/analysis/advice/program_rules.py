@@ -51,7 +51,7 @@ def mapped(seen: Evidence) -> Finding | None:
         "mapped",
         f"{show_percent(share)} of what comes in are mapped pages (program and libraries)",
         {"requests": count, "bytes": int(brought), "share": share},
-        "coldseek prefetch TRACE",
+        "coldseek prefetch TRACE --save PLAN",
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 import re
-from array import array
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -39,6 +39,7 @@ from profiler.analysis.simulation.accesses import (
     WILLNEED,
     WRITE,
     Accesses,
+    Rows,
     accesses_of,
     first_touched,
     overlaps_of,
@@ -130,50 +131,40 @@ def simulate(
     )
     asked = _through_the_cache(trace, accesses, resident, read_ahead_kb)
     made = pd.concat([asked, passing], ignore_index=True) if len(passing) else asked
-    made = made.iloc[np.argsort(made["event"].to_numpy(), kind="stable")]
+    del asked
     event = made["event"].to_numpy(np.int64)
-    time = accesses.time[event]
-    made = made.assign(read=accesses.read[event], time_ns=time, needed_ns=time)
-    made = made.astype(REQUEST_COLUMNS)[list(REQUEST_COLUMNS)].reset_index(drop=True)
-    return made.assign(needed_ns=_needed(made, event, accesses))
+    if (event[1:] < event[:-1]).any():
+        order = np.argsort(event, kind="stable")
+        event, made = event[order], made.iloc[order]
+    columns: dict[str, Any] = {name: made[name].to_numpy() for name in ("file", "offset", "size", "folio")}
+    del made
+    columns["read"], columns["time_ns"] = accesses.read[event], accesses.time[event]
+    columns["needed_ns"] = _needed(columns, event, accesses)
+    return pd.DataFrame(
+        {name: columns[name].astype(dtype, copy=False) for name, dtype in REQUEST_COLUMNS.items()},
+        copy=False,
+    )
 
 
 def _through_the_cache(
     trace: Trace, accesses: Accesses, resident: pd.DataFrame | None, read_ahead_kb: int | None
 ) -> pd.DataFrame:
     """What the page caches of all files ask for: event (row of `accesses`), file, offset, size, folio."""
-    cached = np.flatnonzero(~accesses.direct)
-    order = cached[np.argsort(accesses.file[cached], kind="stable")]
+    order = _by_their_files(accesses)
     file = accesses.file[order]
     begins = np.flatnonzero(np.append(True, file[1:] != file[:-1])[: len(file)])
-    bounds = [*begins.tolist(), len(order)]
-    ends = _file_ends(trace, accesses)
-    start, end = to_pages(accesses.start[order], accesses.end[order])
-    huge = np.zeros(len(trace.files) + 1, bool)
-    big = np.isin(accesses.kind, TOUCHING) & (accesses.end - accesses.start > _MAX_CALL)
-    huge[accesses.file[big]] = True
-    touched = np.where(np.isin(accesses.kind[order], TOUCHING), end - start, 0) // (CHUNK * PAGE)
-    huge |= np.bincount(file, weights=touched, minlength=len(huge)) > MAX_CHUNKS
-    columns = _Columns(
-        kind=_numbers(accesses.kind[order]),
-        start=_numbers(start // PAGE),
-        stop=_numbers(end // PAGE),
-        after=_numbers(accesses.end[order] // PAGE),
-        wanted=_numbers(np.maximum(to_pages(end, accesses.wanted[order])[1], end) // PAGE),
-        handle=_numbers(accesses.handle[order]),
-        event=_numbers(order),
-        overlaps=overlaps_of(accesses, order),
-    )
+    numbers, bounds = file[begins].tolist(), [*begins.tolist(), len(order)]
+    del file
+    overlaps = overlaps_of(accesses, order)
+    ends, huge = _file_ends(trace, accesses), _huge(accesses, len(trace.files))
     settings = _Settings(trace, read_ahead_kb)
     held = _by_file(resident)
-    coarse: list[Ints] = []
+    coarse: list[Rows] = []
     cache = FileCache()
-    run = _Run(cache, columns, accesses)
+    run = _Run(cache, accesses)
     asked = cache.asked
-    for low, high in pairwise(bounds):
-        number = int(file[low])
+    for number, (low, high) in zip(numbers, pairwise(bounds), strict=True):
         most, largest, max_order = settings.of(number)
-        mixed = bool(columns.overlaps[low:high].any())
         before = len(asked)
         cache.of_another(ends[number], largest, max_order)
         try:
@@ -181,20 +172,21 @@ def _through_the_cache(
                 raise TooMuchError
             for begin, stop in held.get(number, ()):
                 cache.keep(begin, stop)
-            run.go(low, high, most, mixed)
+            run.go(order[low:high], most, mixed=bool(overlaps[low:high].any()))
         except TooMuchError:
             del asked[before:]
             coarse.append(order[low:high])
-    table = np.frombuffer(asked, np.int64).reshape(-1, 4)
+    event, first, last, folio = np.frombuffer(asked, np.int64).reshape(-1, 4).T
     parts = [
         pd.DataFrame(
             {
-                "event": table[:, 0],
-                "file": accesses.file[table[:, 0]],
-                "offset": table[:, 1] * PAGE,
-                "size": (table[:, 2] - table[:, 1]) * PAGE,
-                "folio": table[:, 3] * PAGE,
-            }
+                "event": event.astype(np.int32),  # as in `Accesses.row`
+                "file": accesses.file[event],
+                "offset": first * PAGE,
+                "size": (last - first) * PAGE,
+                "folio": folio * PAGE,
+            },
+            copy=False,
         )
     ]
     for rows in coarse:
@@ -202,12 +194,34 @@ def _through_the_cache(
     return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
 
 
-class _Run:
-    """The accesses to one file after another. columns: see `_Columns`."""
+def _by_their_files(accesses: Accesses) -> Rows:
+    """The accesses that go through the page cache, those of one file after another, in the order of time."""
+    cached = np.flatnonzero(~accesses.direct).astype(np.int32)
+    file = accesses.file[cached]
+    # numbers of 16 bits are sorted much faster, and few traces have more files
+    small = len(file) > 0 and file.max() < 2**15
+    found: Rows = cached[np.argsort(file.astype(np.int16) if small else file, kind="stable")]
+    return found
 
-    def __init__(self, cache: FileCache, columns: _Columns, accesses: Accesses) -> None:
+
+def _huge(accesses: Accesses, files: int) -> npt.NDArray[np.bool_]:
+    """The files of which a trace claims more than a machine could do."""
+    size = accesses.end - accesses.start
+    large = np.flatnonzero(size > (CHUNK - 2) * PAGE)  # in whole pages they may cover a chunk
+    large = large[np.isin(accesses.kind[large], TOUCHING)]
+    found = np.zeros(files, bool)
+    found[accesses.file[large[size[large] > _MAX_CALL]]] = True
+    cached = large[~accesses.direct[large]]
+    start, end = to_pages(accesses.start[cached], accesses.end[cached])
+    chunks = np.bincount(accesses.file[cached], (end - start) // (CHUNK * PAGE), files)
+    return found | (chunks > MAX_CHUNKS)
+
+
+class _Run:
+    """The accesses to one file after another."""
+
+    def __init__(self, cache: FileCache, accesses: Accesses) -> None:
         self._cache = cache
-        self._columns = columns
         self._accesses = accesses
         self._most = 0
         free = available_bytes()
@@ -219,76 +233,81 @@ class _Run:
         self._row, self._row_end = 0, -1  # stretches found mapped without a gap; where the last one ends
         self._missed: dict[int, int] = {}  # task -> the page at which it last missed
 
-    def go(self, low: int, high: int, most: int, mixed: bool) -> None:
-        """Take the rows [low, high) of the columns, those of one file whose opens read ahead up to `most`
-        pages. mixed: some of its reads overlap. Raises TooMuchError."""
+    def go(self, rows: Rows, most: int, mixed: bool) -> None:
+        """Take these rows of the accesses, those of one file whose opens read ahead up to `most` pages.
+        mixed: some of its reads overlap. Raises TooMuchError."""
         self._most = most
         windows, cache = self._windows, self._cache
         self._row, self._row_end = 0, -1
         for kept in (windows, self._maps, self._last_maps, self._advice, self._missed):
             kept.clear()
         if mixed:
-            self._go_mixed(low, high)
+            self._go_mixed(rows)
             return
         plain, present, asked, read = cache.plain, cache.present, cache.asked, cache.read
         end, room = cache.end, self._room
         last, window = -2, Window(most)
-        columns = self._columns
-        for at, kind, start, stop, after, handle in zip(
-            range(low, high), columns.kind[low:high], columns.start[low:high], columns.stop[low:high],
-            columns.after[low:high], columns.handle[low:high], strict=True,
-        ):  # fmt: skip
-            if kind != READ:
-                self._other(kind, at)
-                continue
-            if handle != last:
-                window, last = self._window(handle), handle
-            chunk, bit = start >> SHIFT, start & _IN_CHUNK
-            one = stop - start == 1
-            if one and plain.get(chunk, 0) >> bit & 1:
-                pass  # it is there: nearly all of a sequential stream
-            elif (
-                one and bit > 1 and present.get(chunk, 0) >> (bit - 2) & 7 < 3 and start < end and most
-                and columns.wanted[at] == stop and not 0 <= start - window.previous <= 1
-                and not window.random and len(present) < MAX_CHUNKS
-            ):  # fmt: skip
-                # A page alone that follows at most one that is there, as `read` would find out: nearly all
-                # of random reads.
-                present[chunk] = present.get(chunk, 0) | 1 << bit
-                plain[chunk] = plain.get(chunk, 0) | 1 << bit
-                asked.extend((columns.event[at], start, stop, 1))
-            else:
-                read(window, start, stop, columns.wanted[at], columns.event[at])
-                if (len(asked) >> 2) + len(present) > room:
-                    raise self._too_many()
-            window.previous = after
+        for few in _pieces(self._accesses, rows):
+            at, count = 0, len(few.kind)
+            while at < count:
+                start, stop, handle = few.start[at], few.stop[at], few.handle[at]
+                if few.kind[at] != READ:
+                    self._other(few, at)
+                    at += 1
+                    continue
+                if handle != last:
+                    window, last = self._window(handle), handle
+                chunk, bit = start >> SHIFT, start & _IN_CHUNK
+                one = stop - start == 1
+                if one and (there := plain.get(chunk, 0) >> bit) & 1:
+                    # it is there, and so is what is read next: nearly all of a sequential stream
+                    if few.until[at] > at + 1:
+                        behind = start + (~there & (there + 1)).bit_length() - 1
+                        at = bisect_left(few.start, behind, at + 1, few.until[at]) - 1
+                elif (
+                    one and bit > 1 and present.get(chunk, 0) >> (bit - 2) & 7 < 3 and start < end and most
+                    and few.wanted[at] == stop and not 0 <= start - window.previous <= 1
+                    and not window.random and len(present) < MAX_CHUNKS
+                ):  # fmt: skip
+                    # A page alone that follows at most one that is there, as `read` would find out: nearly
+                    # all of random reads.
+                    present[chunk] = present.get(chunk, 0) | 1 << bit
+                    plain[chunk] = plain.get(chunk, 0) | 1 << bit
+                    asked.extend((few.event[at], start, stop, 1))
+                else:
+                    read(window, start, stop, few.wanted[at], few.event[at])
+                    if (len(asked) >> 2) + len(present) > room:
+                        raise self._too_many()
+                window.previous = few.after[at]
+                at += 1
 
-    def _go_mixed(self, low: int, high: int) -> None:
+    def _go_mixed(self, rows: Rows) -> None:
         """`go` where tasks read the file at the same time: a read goes as far as to the first page that it
         has to wait for when it begins, and on from there when it ends, with others in between."""
-        columns, accesses = self._columns, self._accesses
-        waiting: list[tuple[int, int, Iterator[None], Window]] = []  # by their ends
+        accesses = self._accesses
+        waiting: list[tuple[int, int, Iterator[None], Window, int]] = []  # by their ends
 
         def go_on(until: int) -> None:
             while waiting and waiting[0][0] <= until:
-                _, at, steps, window = heapq.heappop(waiting)
+                _, _, steps, window, after = heapq.heappop(waiting)
                 for _ in steps:
                     self._check()
-                window.previous = columns.after[at]
+                window.previous = after
 
-        for at in range(low, high):
-            kind, event = columns.kind[at], columns.event[at]
-            go_on(int(accesses.time[event]))
-            if kind != READ:
-                self._other(kind, at)
-                continue
-            window = self._window(columns.handle[at])
-            steps = self._cache.reading(
-                window, columns.start[at], columns.stop[at], columns.wanted[at], event
-            )
-            next(steps, None)
-            self._check()
-            heapq.heappush(waiting, (int(accesses.until[event]), at, steps, window))
+        for few in _pieces(accesses, rows):
+            times, ends = accesses.time[few.event].tolist(), accesses.until(np.array(few.event)).tolist()
+            for at, (kind, event, time, until) in enumerate(
+                zip(few.kind, few.event, times, ends, strict=True)
+            ):
+                go_on(time)
+                if kind != READ:
+                    self._other(few, at)
+                    continue
+                window = self._window(few.handle[at])
+                steps = self._cache.reading(window, few.start[at], few.stop[at], few.wanted[at], event)
+                next(steps, None)
+                self._check()
+                heapq.heappush(waiting, (until, event, steps, window, few.after[at]))
         go_on(LAST)
 
     def _check(self) -> None:
@@ -308,18 +327,18 @@ class _Run:
             window = self._windows[handle] = Window(self._most)
         return window
 
-    def _other(self, kind: int, at: int) -> None:
+    def _other(self, few: _Piece, at: int) -> None:
         """Whatever is no plain read."""
         self._check()
-        columns, cache = self._columns, self._cache
-        start, stop, event = columns.start[at], columns.stop[at], columns.event[at]
+        cache, kind = self._cache, few.kind[at]
+        start, stop, event = few.start[at], few.stop[at], few.event[at]
         if kind == FAULT:
             self._fault(start, event)
         elif kind == PRESENT:
             self._found_present(start, stop, event)
         elif kind in (MAP, CODE):
-            made = _Map(start, stop, columns.handle[at], kind == CODE)
-            self._maps.setdefault(int(self._accesses.pid[event]), []).append(made)
+            made = _Map(start, stop, few.handle[at], kind == CODE)
+            self._maps.setdefault(self._number("pid", event), []).append(made)
             self._last_maps.append(made)
         elif kind == WRITE:
             cache.keep(start, stop)
@@ -330,17 +349,22 @@ class _Run:
                 cache.drop(first, last)
         elif kind >= MADVISED:
             said = (start, stop, ADVICE[kind - MADVISED])
-            self._advice.setdefault(int(self._accesses.pid[event]), []).append(said)
+            self._advice.setdefault(self._number("pid", event), []).append(said)
         else:
-            self._on_open(kind, at, self._window(columns.handle[at]))
+            self._on_open(few, at, self._window(few.handle[at]))
 
-    def _on_open(self, kind: int, at: int, window: Window) -> None:
+    def _number(self, name: str, event: int) -> int:
+        """Of an access, a column of its event."""
+        accesses = self._accesses
+        return int(accesses.events[name].to_numpy()[accesses.row[event]])
+
+    def _on_open(self, few: _Piece, at: int, window: Window) -> None:
         """Reads that the kernel makes in pieces, and advice on an open."""
-        columns, event = self._columns, self._columns.event[at]
-        start, stop = columns.start[at], columns.stop[at]
+        kind, event = few.kind[at], few.event[at]
+        start, stop = few.start[at], few.stop[at]
         if kind == HEAD:
             self._cache.read(window, start, stop, stop, event)
-            window.previous = columns.after[at]
+            window.previous = few.after[at]
         elif kind == SPLICED:
             begin, end = int(self._accesses.start[event]), int(self._accesses.end[event])
             while begin < end:
@@ -374,7 +398,7 @@ class _Run:
                 page = next_of(page + 1, end)
 
     def _fault(self, page: int, event: int) -> None:
-        pid, tid = int(self._accesses.pid[event]), int(self._accesses.tid[event])
+        pid, tid = self._number("pid", event), self._number("tid", event)
         if self._missed.pop(tid, None) == page:
             return  # the same once more, now that it is there: it had let go of its locks to wait
         mapping = _covering(self._maps.get(pid, ()), page) or _covering(self._last_maps, page)
@@ -401,24 +425,39 @@ def _covering(maps: Sequence[_Map], page: int) -> _Map | None:
     return next((one for one in reversed(maps) if one.start <= page < one.stop), None)
 
 
-def _numbers(column: npt.NDArray[np.integer[Any]]) -> array[int]:
-    return array("q", column.astype(np.int64).tobytes())
+_AT_ONCE = 1 << 16
+"""Accesses that are Python's numbers at a time: all of them at once would take five times the columns."""
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Accesses in the order in which they are taken, in pages; of arrays because lists of Python's numbers
-    take five times the memory. after: where the position is then. event: row of `Accesses`. overlaps: it is
-    a read, and another task begins one of that file before it ends."""
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Accesses to one file, in pages. after: where the position is then. event: row of `Accesses`. until: of
+    reads of one page each, of one open, that go on from page to page, where in the piece that ends."""
 
-    kind: array[int]
-    start: array[int]
-    stop: array[int]
-    after: array[int]
-    wanted: array[int]
-    handle: array[int]
-    event: array[int]
-    overlaps: npt.NDArray[np.bool_]
+    kind: list[int]
+    start: list[int]
+    stop: list[int]
+    after: list[int]
+    wanted: list[int]
+    handle: list[int]
+    event: list[int]
+    until: list[int]
+
+
+def _pieces(accesses: Accesses, rows: Rows) -> Iterator[_Piece]:
+    """These accesses, never more than _AT_ONCE of them as Python's numbers."""
+    for begin in range(0, len(rows), _AT_ONCE):
+        event = rows[begin : begin + _AT_ONCE]
+        kind, handle, ends = accesses.kind[event], accesses.of_event("handle", event), accesses.end[event]
+        start, end = to_pages(accesses.start[event], ends)
+        wanted = np.maximum(to_pages(end, accesses.wanted[event])[1], end) // PAGE
+        start, stop = start // PAGE, end // PAGE
+        alone = (kind == READ) & (stop - start == 1)
+        goes_on = alone[1:] & alone[:-1] & (handle[1:] == handle[:-1]) & (np.diff(start) >> 1 == 0)
+        last = np.append(np.where(goes_on, len(event), np.arange(1, len(event))), len(event))
+        until = np.minimum.accumulate(last[::-1])[::-1]
+        columns = (kind, start, stop, ends // PAGE, wanted, handle, event, until)
+        yield _Piece(*(column.tolist() for column in columns))
 
 
 class _Settings:
@@ -453,13 +492,14 @@ class _Settings:
 
 def _file_ends(trace: Trace, accesses: Accesses) -> list[int]:
     """Pages of each file. Of a file of unknown size, those that are known to be there."""
-    seen = np.zeros(len(trace.files) + 1, np.int64)
-    touched = np.isin(accesses.kind, TOUCHING)
-    np.maximum.at(seen, accesses.file[touched], accesses.end[touched])
     size = trace.files["size"].to_numpy(np.int64, na_value=-1).copy()
     for file in np.flatnonzero((trace.files["kind"] == "block").to_numpy(bool) & (size < 0)).tolist():
         size[file] = known(trace.meta.host.device(trace.files["device"][file]).size_bytes, -1)
-    size = np.where(size < 0, seen[:-1], np.minimum(size, LAST))
+    seen = np.zeros(len(trace.files), np.int64)
+    touched = np.flatnonzero((size < 0)[accesses.file])
+    touched = touched[np.isin(accesses.kind[touched], TOUCHING)]
+    np.maximum.at(seen, accesses.file[touched], accesses.end[touched])
+    size = np.where(size < 0, seen, np.minimum(size, LAST))
     ends: list[int] = (-(-size // PAGE)).tolist()
     return ends
 
@@ -477,11 +517,11 @@ def _by_file(resident: pd.DataFrame | None) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
-def _needed(made: pd.DataFrame, event: Ints, accesses: Accesses) -> Ints:
+def _needed(made: Mapping[str, Any], event: Ints, accesses: Accesses) -> Ints:
     """When each request is first needed; see `simulate`. event: the access that caused it."""
-    time = made["time_ns"].to_numpy(np.int64)
-    file = made["file"].to_numpy(np.int64)
-    start, end = spans(made["offset"].to_numpy(np.int64), made["size"].to_numpy(np.int64))
+    time: Ints = made["time_ns"]
+    file = made["file"]
+    start, end = spans(made["offset"], made["size"])
     touches = np.isin(accesses.kind, TOUCHING)
     own = touches[event] & (accesses.start[event] < end) & (accesses.end[event] > start)
     ahead = np.flatnonzero(~own)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.errors import ColdseekError
+from profiler.facts.runs import NOT_PROVED_COLD
 from profiler.machine.mounts import MEMORY_FILESYSTEMS, filesystem_of
 from profiler.machine.page_cache.residency import (
     FileResidency,
@@ -59,7 +60,7 @@ class Coldness:
     @property
     def fault(self) -> str:
         """What to say loudly of a start that is not known to be cold; "" for one that is."""
-        return "" if self.cold else f"{'NOT COLD' if self.proved else 'NOT PROVED COLD'}: {self.why}"
+        return "" if self.cold else f"{'NOT COLD' if self.proved else NOT_PROVED_COLD}: {self.why}"
 
 
 def drop_all() -> None:

@@ -58,7 +58,10 @@ def command(option: Option, advice: Advice, path: bytes, trace: str, meta: Meta)
     if option.setting:
         return [*map(_quoted, option.setting)]
     if option.key == "prefetch":
-        words = ["coldseek", "prefetch", _quoted(trace)]
+        plan = f"{trace.removesuffix('.parquet').removesuffix('.trace')}.plan"
+        runs = plan if "/" in plan else f"./{plan}"
+        # a plan, which starts in a fraction of the time that coldseek takes
+        words = ["coldseek", "prefetch", _quoted(trace), "--save", _quoted(plan), "&&", _quoted(runs)]
         return [*words, "&&", *map(_quoted, meta.command)] if meta.command else words
     if option.key == "defragmented":
         copy = _free(f"{stem}-copy", suffix, advice.taken)

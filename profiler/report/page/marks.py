@@ -44,8 +44,9 @@ class Names:
         return self._numbers[key]
 
     def codes(self, values: Iterable[object]) -> Ints:
-        """The number of each of these texts (str or bytes)."""
-        codes, kinds = pd.factorize(np.asarray(values, object))
+        """The number of each of these texts (str or bytes, or categories of str)."""
+        texts = values if isinstance(values, pd.Categorical) else np.asarray(values, object)
+        codes, kinds = pd.factorize(texts)
         known = [self.number(kind, show_short(kind, MAX_NAME)) for kind in kinds]
         return np.append(np.array(known, np.int64), UNKNOWN)[codes]
 
@@ -169,10 +170,10 @@ def of_requests(charged: Charges, trace: Trace, kinds: Kinds) -> Marks:
         offset=rows["offset"].to_numpy(np.int64),
         size=rows["size"].to_numpy(np.int64),
         took_ns=np.minimum(took, 2.0**62).astype(np.int64),
-        structure=kinds.structures.codes(rows["structure"].to_numpy(object)),
+        structure=kinds.structures.codes(rows["structure"].array),
         answer=nothing + below_the_program.ANSWERS.index("miss"),
         thread=nothing + kinds.threads.number(None, "not known"),
-        op=kinds.ops.codes(rows["how"].to_numpy(object)),
+        op=kinds.ops.codes(rows["how"].array),
         seek=nothing,
     )
 
@@ -184,10 +185,10 @@ def _marks(trace: Trace, rows: pd.DataFrame, kinds: Kinds, op: pd.Series, answer
         offset=rows["offset"].to_numpy(np.int64, na_value=UNKNOWN),
         size=rows["size"].to_numpy(np.int64, na_value=0),
         took_ns=rows["duration_ns"].to_numpy(np.int64, na_value=UNKNOWN),
-        structure=kinds.structures.codes(attribution.structure_of(rows, trace.structures)),
+        structure=kinds.structures.codes(attribution.structures_of(rows, trace.structures)),
         answer=answer,
         thread=_threads(trace, rows, kinds),
-        op=kinds.ops.codes(op.to_numpy(object)),
+        op=kinds.ops.codes(op.array),
         seek=seek,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
-from profiler.facts.runs import Run
+from profiler.facts.runs import NOT_PROVED_COLD, Run
 from profiler.report.summary import Summary
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, Page
 from profiler.report.verdict.failures import LOUD as FAILED
@@ -67,7 +67,7 @@ def loud_notes(page: Page, metas: Iterable[Meta]) -> None:
 
 def is_loud(note: str) -> bool:
     """Whether a note says that something is missing, or that the cache was not as the page calls it."""
-    return note.startswith(("INCOMPLETE", "NOT COLD", "NOT PROVED COLD", "NOT WARM", "NOT PROVED WARM"))
+    return note.startswith(("INCOMPLETE", "NOT COLD", NOT_PROVED_COLD, "NOT WARM", "NOT PROVED WARM"))
 
 
 def about(meta: Meta) -> list[tuple[str, str]]:

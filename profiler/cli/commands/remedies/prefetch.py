@@ -145,7 +145,7 @@ def prefetch(
             _project(starts[0], device)
     elif not save and (not beside or runner.step_aside()):
         got = read(wanted, budget=limit, beside=beside)
-        for line in done(wanted, got, runner.age()):
+        for line in done(wanted, got, runner.age(), bool(starts)):
             say(line)
 
 
@@ -259,8 +259,8 @@ def _total(plan: Plan) -> str:
     return f"{show_bytes(plan.size)} in {show_plural(len(plan.stretches), 'piece')}"
 
 
-def done(plan: Plan, got: Prefetched, seconds: float) -> Iterator[str]:
-    """What is said of a prefetch. seconds: since coldseek was started."""
+def done(plan: Plan, got: Prefetched, seconds: float, of_trace: bool) -> Iterator[str]:
+    """What is said of a prefetch. seconds: since coldseek was started. of_trace: it was planned now."""
     for device in got.left_out:
         yield f"{show_path(device.path)}: {device.why}; without the file system's own blocks on it"
     yield from _of_changed(got.changed)
@@ -268,6 +268,8 @@ def done(plan: Plan, got: Prefetched, seconds: float) -> Iterator[str]:
     disk = "" if got.from_disk is None else f", {show_bytes(got.from_disk)} from the disk"
     took = f"in {show_seconds(seconds)} with its own start"
     yield f"prefetched {show_bytes(got.bytes)} of {files}{disk}, {took}"
+    if of_trace:
+        yield "a plan starts in a fraction of that time: coldseek prefetch TRACE --save PLAN"
 
 
 def show(plan: Plan) -> None:

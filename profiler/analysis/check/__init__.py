@@ -1,0 +1,1 @@
+"""A start held against its baseline, in numbers that hardly vary."""
