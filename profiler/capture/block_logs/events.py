@@ -25,7 +25,8 @@ LAST_SECTOR = 2**54
 MOST_SECTORS = 2**23
 """No request is of more: its length in bytes has 32 bits (linux/blk_types.h: bvec_iter.bi_size)."""
 
-LAST_NS = 2**62
+LAST_NS = 2**61
+"""From one such time to another a trace may take (docs/trace.md)."""
 
 READ, WRITE, OTHER = range(3)
 """What a request does: of the letters of a tool the first that is R or W. OTHER: to discard, to flush, to
@@ -83,6 +84,10 @@ class Events:
         """What the log calls a task."""
         if name and (tid in self.names or len(self.names) < MOST_ROWS["tasks"]):
             self.names[tid] = name[:_MOST_NAME]
+
+    def lose(self, count: int) -> None:
+        """The tool has lost so many events more."""
+        self.lost = min(self.lost + max(count, 0), LAST_NS)
 
     def cache(self, file: bytes, pages: int) -> None:
         """So many pages of a file, known by device and inode, came into the page cache."""
