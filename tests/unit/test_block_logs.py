@@ -190,6 +190,15 @@ def test_requests_that_overlap_do_not_wait_for_each_other(tmp_path: Path) -> Non
     assert groups[0].nunique() == 4 and groups[1].nunique() == 1
 
 
+def test_numbers_that_no_task_can_have(tmp_path: Path) -> None:
+    log = "".join(
+        f"a-{tid} ({process}) [000] d..1. 1.00{n}: block_rq_issue: 8,0 R 4096 () {n} + 8 [a]\n"
+        for n, (tid, process) in enumerate([(7, 2**31), (8, 0), (9, 4), (2**31, 4)])
+    )
+    trace = parsed("ftrace", log.encode(), tmp_path)
+    assert trace.events["pid"].tolist() == [7, 8, 4] and "1 line could not be read" in trace.meta.notes[0]
+
+
 def test_who_asked_is_not_who_issued(tmp_path: Path) -> None:
     log = (
         line("1.000000", "block_bio_queue: 8,0 RA 800 + 16 [a]", 7, "qemu img")

@@ -32,7 +32,7 @@ def read_line(events: Events, line: bytes) -> bool | None:
         return False
     events.name(number, comm)
     if process is not None and process.isdigit():
-        events.processes[number] = int(process)
+        events.belongs(number, int(process))
     return True
 
 

@@ -33,5 +33,5 @@ def read_line(events: Events, line: bytes) -> bool | None:
         return False
     events.name(number, comm)
     if second is not None:
-        events.processes[number] = max(int(first), 0)
+        events.belongs(number, int(first))
     return True
