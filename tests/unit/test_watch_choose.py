@@ -36,9 +36,13 @@ def test_whoever_asked_for_it_gets_no_trace_without() -> None:
         choose.chosen(["true"], ["all"])
 
 
-def test_nobody_is_missing_where_nobody_is_wanted() -> None:
-    found = choose.chosen(["true"], ["none"])
-    assert (found.watched, found.notes) == ((), ())
+def test_nobody_is_missing_where_nobody_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    found = choose.chosen(["true"], ["none"], say=said.append)
+    assert (found.watched, said) == ((), [])
+    assert found.notes == ("not watched: unit:demo.service, who do the work, as asked",)
+    monkeypatch.setattr(choose, "daemons_of", lambda _: ([], ""))
+    assert choose.chosen(["true"], ["none"]).notes == ()
 
 
 def test_what_works_is_tried_once_for_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
