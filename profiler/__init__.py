@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from profiler.library.comparing import compare
     from profiler.library.costs import advise, project, simulate, summarise
     from profiler.library.devices import calibrate, device
-    from profiler.library.exporting import export
-    from profiler.library.logs import import_log
+    from profiler.library.exchange import export, import_log
     from profiler.library.pictures import page, plot
     from profiler.library.prefetching import prefetch, prefetch_plan
     from profiler.library.recording import attach, record
@@ -86,8 +85,7 @@ _HOMES = {
     "library.comparing": ("compare",),
     "library.costs": ("advise", "project", "simulate", "summarise"),
     "library.devices": ("calibrate", "device"),
-    "library.exporting": ("export",),
-    "library.logs": ("import_log",),
+    "library.exchange": ("export", "import_log"),
     "library.pictures": ("page", "plot"),
     "library.prefetching": ("prefetch", "prefetch_plan"),
     "library.recording": ("attach", "record"),

@@ -20,9 +20,9 @@ from profiler.trace import (
     TABLES,
     Meta,
     Trace,
-    validate,
 )
 from profiler.units import show_path
+from profiler.validity import validate
 
 if TYPE_CHECKING:
     import pandas as pd

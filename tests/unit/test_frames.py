@@ -16,7 +16,8 @@ from made import seed_2010, trace
 import coldseek
 from profiler.calls import LARGEST
 from profiler.files.frames import COLUMNS, NO_TIMES, VIEWS
-from profiler.trace import TABLES, Trace, validate
+from profiler.trace import TABLES, Trace
+from profiler.validity import validate
 
 PATHS = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=8) | st.binary(
     min_size=1, max_size=8

@@ -18,7 +18,7 @@ from profiler.analysis.cost.contributors import Contributor, contributors, proje
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.framed import Framed, plain
 from profiler.analysis.reads.attribution import structure_of
-from profiler.analysis.simulation.page_cache import READ_AHEAD_KB
+from profiler.analysis.simulation.kernel.settings import READ_AHEAD_KB
 from profiler.analysis.simulation.placement import place
 from profiler.analysis.simulation.prefetch import plan
 from profiler.analysis.simulation.projection import Cold, Projection, project, requests
