@@ -21,7 +21,7 @@ class CannotRunError(ColdseekError):
 
     >>> coldseek.record(["/etc/passwd"])
     Traceback (most recent call last):
-    profiler.errors.CannotRunError: /etc/passwd: ...
+    profiler.errors.CannotRunError: cannot run /etc/passwd: ...
     """
 
     exit_code = 126
