@@ -32,6 +32,7 @@ from profiler.report.summary import (
     Bin,
     ContentSummary,
     FileSummary,
+    Late,
     Others,
     Part,
     Pseudo,
@@ -41,6 +42,10 @@ from profiler.report.summary import (
     Task,
 )
 from profiler.trace import TASK_COLUMNS, Meta, Trace
+
+SLACK_S = 0.01
+"""A read so much later than the end of the command is still of its own: who waits for it hears of that end
+with another clock than its reads have."""
 
 
 def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 0) -> Summary:
@@ -98,6 +103,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         image=None if image is None else summaries.get(image),
         parts=_parts(trace, ranked),
         picture=picture(charged.requests, reads, -1 if in_focus is None else in_focus),
+        late=_late(classified, trace.meta),
         pseudo=_pseudo(every[is_pseudo[every["file"].to_numpy(np.int64)]]),
         chain=None if traced is None else traced.chain,
         charged=charged,
@@ -107,6 +113,12 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
 
 def _of_disks(rows: pd.DataFrame, is_pseudo: npt.NDArray[np.bool_]) -> int:
     return int((~is_pseudo[rows["file"].to_numpy(np.int64)]).sum())
+
+
+def _late(classified: pd.DataFrame, meta: Meta) -> Late:
+    ends = np.inf if meta.wall_s is None else (meta.wall_s + SLACK_S) * 1e9
+    size = classified["size"].to_numpy(np.int64)[classified["time_ns"].to_numpy(np.int64) > ends]
+    return Late(len(size), exact_sum(size))
 
 
 def _pseudo(classified: pd.DataFrame) -> Pseudo:
