@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from profiler.analysis.advice.program_rules import CONTRIBUTORS
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import WallTime
+from profiler.facts.unseen import UNSEEN
 from profiler.report.comparison import Comparison
 from profiler.report.summary import Summary
 from profiler.report.text.comparison import compared
@@ -19,7 +20,6 @@ from profiler.report.text.facts import about, is_loud, missing
 from profiler.report.verdict.doubts import doubts
 from profiler.report.verdict.failures import failures
 from profiler.report.verdict.sentences import first_line, second_line, why_line
-from profiler.trace import UNSEEN
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_seconds, show_short
 
 MAX_FILES, MAX_COSTS = 20, 10

@@ -21,6 +21,7 @@ from profiler.files.traces import load, save
 from profiler.report import text as report_text
 from profiler.report.summarise import summarise
 from profiler.trace import Trace, validate
+from profiler.units import show_plural
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "block_logs"
 LOGS = {
@@ -198,6 +199,20 @@ def test_who_asked_is_not_who_issued(tmp_path: Path) -> None:
     assert trace.events["op"].tolist() == ["kernel_request", "request"]
     (reader,) = summarise(trace).readers
     assert (reader.name, reader.reads, reader.bytes) == (b"qemu img", 2, 8192)
+
+
+def test_of_those_who_are_named_alone(tmp_path: Path) -> None:
+    log = "".join(
+        line(f"1.00{n}", f"block_rq_issue: 8,0 R 4096 () {n * 80} + 8 [a]", tid, name)
+        for n, (tid, name) in enumerate([(7, "qemu img"), (8, "fio"), (7, "qemu img"), (9, "fio")])
+    )
+    (tmp_path / "log").write_text(log)
+    for of, count in ((["qemu img"], 2), (["fio"], 2), (["9"], 1), (["7", "8"], 3)):
+        trace = parse("perf", tmp_path / "log", of)
+        assert len(trace.events) == count and trace.meta.targets == tuple(of)
+        assert f"others asked for them: {show_plural(4 - count, 'request')}" in trace.meta.notes[-1]
+    with pytest.raises(ColdseekError, match="no request of python; there are those of qemu img, fio"):
+        parse("perf", tmp_path / "log", ["python"])
 
 
 def test_a_request_that_goes_back_into_the_queue_counts_once(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ EVENT = pb2.TrackEvent
 
 
 class Read:
-    """What a file of Perfetto's holds. slices: (begin, end, event) of each track, by the track's number;
-    every begin has its end, and on a track none overlap."""
+    """What a file of Perfetto's holds. slices: (begin, end, event) of each track, by the track's number, as
+    its page reads them: by time, an end closing the newest. Every begin has its end, and what overlaps on a
+    track lies within each other."""
 
     def __init__(self, of: Trace) -> None:
         file = io.BytesIO()
@@ -37,8 +38,8 @@ class Read:
         self.slices: dict[int, list[tuple[int, int, Any]]] = defaultdict(list)
         self.counters: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self.instants: list[Any] = []
-        open_: dict[int, tuple[int, Any]] = {}
-        for packet in found.packet:
+        open_: dict[int, list[tuple[int, Any]]] = defaultdict(list)
+        for packet in sorted(found.packet, key=lambda packet: packet.timestamp):
             assert packet.trusted_packet_sequence_id == 1
             if packet.HasField("track_descriptor"):
                 assert packet.track_descriptor.uuid not in self.tracks
@@ -47,20 +48,17 @@ class Read:
             event, track = packet.track_event, packet.track_event.track_uuid
             assert track in self.tracks
             if event.type == EVENT.TYPE_SLICE_BEGIN:
-                assert track not in open_, "what overlaps is on another lane"
-                open_[track] = packet.timestamp, event
+                open_[track].append((packet.timestamp, event))
             elif event.type == EVENT.TYPE_SLICE_END:
-                begin, begun = open_.pop(track)
-                assert begin <= packet.timestamp
-                if self.slices[track]:
-                    assert self.slices[track][-1][1] <= begin
+                begin, begun = open_[track].pop()
+                assert not open_[track] or open_[track][-1][0] == begin, "what overlaps is on another lane"
                 self.slices[track].append((begin, packet.timestamp, begun))
             elif event.type == EVENT.TYPE_INSTANT:
                 self.instants.append(event)
             else:
                 name = self.tracks[track].name
                 self.counters[name].append((packet.timestamp, event.counter_value))
-        assert not open_
+        assert not any(open_.values())
 
     @property
     def events(self) -> list[Any]:
@@ -82,11 +80,13 @@ def test_counts_are_those_of_the_trace(case: Any) -> None:
     reads = of.reads()
     assert len(found.of("read")) == len(reads)
     assert sum(words(event).get("size", 0) for event in found.of("read")) == sum(reads["size"].tolist())
-    assert len(found.of("read")) + len(found.of("call")) == layers["syscall"]
+    present = int((of.events["op"] == "present").sum())
+    assert len(found.of("mapped")) == present
+    assert len(found.of("read")) + len(found.of("call")) == layers["syscall"] - present
     assert len(found.of("page cache")) == layers["cache"]
     assert len(found.of("request")) == int(of.events["op"].isin(DEVICE_OPS).sum()) == layers["device"]
     known = of.events["duration_ns"].notna()
-    assert sum(map(len, found.slices.values())) == int(known.sum())
+    assert sum(map(len, found.slices.values())) == int((known & (of.events["op"] != "present")).sum())
 
 
 def test_counters_end_at_what_came_in_and_at_nothing_under_way() -> None:
@@ -121,6 +121,21 @@ def test_arrows_of_a_cold_start_are_whole() -> None:
     assert len(ends) == len(set(ends)) > 0 and begins <= pages == set(ends)
 
 
+def test_durations_are_those_of_the_trace() -> None:
+    of = kernel()
+    timed = of.events[of.events["duration_ns"].notna().to_numpy(bool)]
+    theirs = Counter(zip(timed["time_ns"], timed["duration_ns"], strict=True))
+    mine = Read(of)
+    assert Counter((a, b - a) for rows in mine.slices.values() for a, b, _ in rows) == theirs
+
+
+def test_what_one_call_maps_lies_within_it() -> None:
+    rows = [(5000, op, 1, n * 4096, 4096) for n, op in enumerate(("exec", "mmap", "mmap_exec", "mmap"))]
+    found = Read(below(trace([(0, 0, 4096)]), rows, duration_ns=300))
+    (track,) = found.slices
+    assert [end - begin for begin, end, _ in found.slices[track]] == [100, 300, 300, 300, 300]
+
+
 def test_calls_of_a_thread_that_overlap_lie_on_lanes_of_it() -> None:
     of = trace([(0, n * 4096, 4096) for n in range(4)], step_ns=100, duration_ns=250)
     found = Read(of)
@@ -128,6 +143,15 @@ def test_calls_of_a_thread_that_overlap_lie_on_lanes_of_it() -> None:
     assert [track.HasField("thread") for track in tracks] == [True, False, False]
     thread = tracks[0].uuid
     assert {track.parent_uuid for track in tracks[1:]} == {thread}
+
+
+def test_pages_that_were_found_mapped_need_no_lanes() -> None:
+    of = below(
+        trace([(0, 0, 4096)]), [(n, "present", 1, n * 65536, 65536) for n in range(50)], duration_ns=900
+    )
+    found = Read(of)
+    assert len(found.of("mapped")) == 50 and len(found.slices) == 1
+    assert [track.name for track in found.tracks.values()].count("pages found mapped") == 1
 
 
 def test_a_log_of_requests_alone_has_disks(tmp_path: Any) -> None:

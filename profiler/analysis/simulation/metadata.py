@@ -16,7 +16,8 @@ from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import PAGE
 from profiler.analysis.simulation.lookups import by_rule, lookups
 from profiler.analysis.simulation.page_cache import NEVER
-from profiler.trace import DEVICE_OPS, UNSEEN, Trace
+from profiler.facts.unseen import UNSEEN
+from profiler.trace import DEVICE_OPS, Trace
 from profiler.units import show_path
 
 SOURCES = ("observed", "modelled", "none", "among")

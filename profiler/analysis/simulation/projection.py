@@ -17,14 +17,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import PAGE, Ints, exact_sum, spans
+from profiler.analysis.intervals import PAGE, Ints, exact_sum
 from profiler.analysis.reads.untraced_runs import median_bytes, median_s
 from profiler.analysis.simulation.metadata import Metadata, metadata, unseen
 from profiler.analysis.simulation.page_cache import simulate
 from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETHER, Placement, place
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
-from profiler.analysis.simulation.waiting import NEVER, Clock, Slices, clock, overlapping, waits
+from profiler.analysis.simulation.waiting import (
+    Slices,
+    as_given,
+    clock,
+    clocked,
+    overlapping,
+    waits,
+)
 from profiler.devices.model import Device, Floats
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import DEVICE_OPS, Trace
@@ -122,11 +129,13 @@ def requests(
     `pagecache.simulate`. lookups: with what the file systems read of their own (`metadata`), which several
     starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
     read_ahead_kb: of all devices; None: as the trace says. look: see `metadata.metadata`.
-
     Of a trace that has nothing but requests of disks these are taken as they are.
     """
     if trace.meta.device_only:
-        return _as_given(trace)
+        made = as_given(trace)
+        return Cold(
+            made, "all", None, "among", missing=tuple(unseen(trace)), sharing=sharing(made, trace.files)
+        )
     reads = trace.reads() if reads is None else reads
     known = [] if resident is None else resident["file"].unique().tolist()
     found = metadata(trace, known, look)
@@ -143,7 +152,7 @@ def requests(
     made = frame.assign(
         group=_groups(frame, groups),
         handed=_handed(frame, reads, groups),
-        **_clocked(frame, clock(trace, reads)),
+        **clocked(frame, clock(trace, reads)),
     )
     of_files = ~made["own"].to_numpy(bool)
     file = made["file"].to_numpy(np.int64)
@@ -161,37 +170,6 @@ def requests(
         trace.meta.copies.count,
         sharing(made[of_files], trace.files),
     )
-
-
-def _as_given(trace: Trace) -> Cold:
-    """The requests that were observed, where they were; what of the log's time none was under way in, the
-    programs computed. Requests that were under way at the same time did not wait for each other; that all
-    are waited for is taken for granted, as no log tells which of them nobody waits for."""
-    asked = trace.layer("device")
-    asked = asked[asked["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
-    size = asked["size"].to_numpy(np.int64, na_value=0)
-    offset, _ = spans(asked["offset"].to_numpy(np.int64, na_value=0), size)
-    apart = asked.assign(tid=-1 - np.arange(len(asked)))  # whoever asked: overlapping ones go together
-    time = asked["time_ns"].to_numpy(np.int64)
-    file = asked["file"].to_numpy(np.int64)
-    made = pd.DataFrame(
-        {
-            "read": np.full(len(asked), -1),
-            "file": file,
-            "offset": offset,
-            "size": size,
-            "time_ns": time,
-            "needed_ns": time,
-            "folio": np.full(len(asked), PAGE),
-            "device": np.append(trace.files["device"].to_numpy(object), "")[file],
-            "device_offset": offset % SPACE,
-            "own": np.zeros(len(asked), bool),
-            "group": overlapping(apart),
-            "handed": np.zeros(len(asked), bool),
-        }
-    )
-    made = made.assign(**_clocked(made, clock(trace, asked)), each=np.ones(len(asked), bool))
-    return Cold(made, "all", None, "among", 0.0, tuple(unseen(trace)), sharing=sharing(made, trace.files))
 
 
 def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
@@ -363,17 +341,6 @@ def _handed(frame: pd.DataFrame, reads: pd.DataFrame, group_of_read: Ints) -> np
     first[np.unique(read, return_index=True)[1]] = True
     found: npt.NDArray[np.bool_] = first & (read >= 0) & np.append(by_other, False)[read]
     return found
-
-
-def _clocked(frame: pd.DataFrame, program: Clock) -> dict[str, Floats]:
-    """issued_s and needed_s. Requests are made in their order, whatever a rounding of times makes of it."""
-    at = np.minimum(frame["time_ns"].to_numpy(np.int64), NEVER - 1)  # however late: it was made
-    issued = np.maximum.accumulate(program(at))
-    needed_ns, time_ns = (frame[name].to_numpy(np.int64) for name in ("needed_ns", "time_ns"))
-    return {
-        "issued_s": issued,
-        "needed_s": np.where(needed_ns <= time_ns, issued, np.maximum(program(needed_ns), issued)),
-    }
 
 
 def _arrivals(issued: Floats, turn: Ints, request: Ints, copies: int) -> Floats:

@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import Ints, spans
+from profiler.analysis.intervals import PAGE, Ints, spans
 from profiler.analysis.reads.untraced_runs import median_s
+from profiler.analysis.simulation.placement import SPACE
 from profiler.calls import READ_OPS
-from profiler.trace import Trace
+from profiler.trace import DEVICE_OPS, Trace
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,6 +100,17 @@ def clock(trace: Trace, reads: pd.DataFrame) -> Clock:
     return Clock(knots, seconds)
 
 
+def clocked(frame: pd.DataFrame, program: Clock) -> dict[str, Floats]:
+    """issued_s and needed_s. Requests are made in their order, whatever a rounding of times makes of it."""
+    at = np.minimum(frame["time_ns"].to_numpy(np.int64), NEVER - 1)  # however late: it was made
+    issued = np.maximum.accumulate(program(at))
+    needed_ns, time_ns = (frame[name].to_numpy(np.int64) for name in ("needed_ns", "time_ns"))
+    return {
+        "issued_s": issued,
+        "needed_s": np.where(needed_ns <= time_ns, issued, np.maximum(program(needed_ns), issued)),
+    }
+
+
 def overlapping(reads: pd.DataFrame) -> Ints:
     """For each read the number of its group: those that were under way at the same time, none of them
     waiting for another. Numbers rise with time.
@@ -120,6 +132,38 @@ def overlapping(reads: pd.DataFrame) -> Ints:
         tasks.add(who)
         groups[row] = group
     return groups
+
+
+def as_given(trace: Trace) -> pd.DataFrame:
+    """The requests of a log of the block layer, as they were: the columns of `projection.Cold.requests`.
+
+    While none was under way, the programs computed. Those that were under way at the same time did not wait
+    for each other. All are taken to be waited for: no log tells which of them nobody waits for.
+    """
+    asked = trace.layer("device")
+    asked = asked[asked["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
+    size = asked["size"].to_numpy(np.int64, na_value=0)
+    offset, _ = spans(asked["offset"].to_numpy(np.int64, na_value=0), size)
+    apart = asked.assign(tid=-1 - np.arange(len(asked)))  # whoever asked: overlapping ones go together
+    time = asked["time_ns"].to_numpy(np.int64)
+    file = asked["file"].to_numpy(np.int64)
+    made = pd.DataFrame(
+        {
+            "read": np.full(len(asked), -1),
+            "file": file,
+            "offset": offset,
+            "size": size,
+            "time_ns": time,
+            "needed_ns": time,
+            "folio": np.full(len(asked), PAGE),
+            "device": np.append(trace.files["device"].to_numpy(object), "")[file],
+            "device_offset": offset % SPACE,
+            "own": np.zeros(len(asked), bool),
+            "group": overlapping(apart),
+            "handed": np.zeros(len(asked), bool),
+        }
+    )
+    return made.assign(**clocked(made, clock(trace, asked)), each=np.ones(len(asked), bool))
 
 
 def waits(

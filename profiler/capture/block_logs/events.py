@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
+import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,29 +25,31 @@ LAST_SECTOR = 2**54
 MOST_SECTORS = 2**23
 """No request is of more: its length in bytes has 32 bits (linux/blk_types.h: bvec_iter.bi_size)."""
 
+LAST_NS = 2**62
+
 READ, WRITE, OTHER = range(3)
 """What a request does: of the letters of a tool the first that is R or W. OTHER: to discard, to flush, to
 reset a zone."""
+
+
+_ROW = struct.Struct("<bqiqibi")
+_DTYPE = np.dtype(
+    [("kind", "i1"), ("time_ns", "<i8"), ("disk", "<i4"), ("sector", "<i8"), ("sectors", "<i4"),
+     ("does", "i1"), ("tid", "<i4")]
+)  # fmt: skip
 
 
 @dataclass
 class Events:
     """What a log says of disks.
 
-    kind (QUEUED ...), time_ns, disk (row of `disks`), sector, sectors, does (READ ...), tid: a column each.
     names: of tasks, by tid, the last that the log has. processes: the process of a tid, where the log tells.
     lost: events that the tool itself has lost. told: what the tool itself has counted: "reads", "read_kib",
     "writes", "write_kib". empty_ends: requests of no sectors, none of them a write, that have ended. cached:
-    pages that came into the page cache, by device and inode, where the log tells.
+    pages that came into the page cache, by device and inode, where the log tells. disks: their rows, in the
+    order in which they come.
     """
 
-    kind: array[int] = field(default_factory=lambda: array("b"))
-    time_ns: array[int] = field(default_factory=lambda: array("q"))
-    disk: array[int] = field(default_factory=lambda: array("l"))
-    sector: array[int] = field(default_factory=lambda: array("q"))
-    sectors: array[int] = field(default_factory=lambda: array("l"))
-    does: array[int] = field(default_factory=lambda: array("b"))
-    tid: array[int] = field(default_factory=lambda: array("l"))
     disks: dict[bytes, int] = field(default_factory=dict)
     names: dict[int, bytes] = field(default_factory=dict)
     processes: dict[int, int] = field(default_factory=dict)
@@ -54,9 +57,10 @@ class Events:
     cached: dict[bytes, int] = field(default_factory=dict)
     lost: int = 0
     empty_ends: int = 0
+    _rows: bytearray = field(default_factory=bytearray, repr=False)
 
     def __len__(self) -> int:
-        return len(self.kind)
+        return len(self._rows) // _ROW.size
 
     def add(
         self, kind: int, time_ns: int, disk: bytes, sector: int, sectors: int, letters: bytes, tid: int
@@ -64,15 +68,15 @@ class Events:
         """Add an event; False, and nothing is added, where its numbers are none of a disk's."""
         if not (0 <= sector < LAST_SECTOR and 0 <= sectors <= MOST_SECTORS and 0 <= tid < 2**31):
             return False
-        if abs(time_ns) >= 2**62 or (len(self.disks) >= _MOST_DISKS and disk not in self.disks):
+        number = self.disks.get(disk)
+        if number is None:
+            number = len(self.disks)
+            if number >= _MOST_DISKS:
+                return False
+        if not -LAST_NS < time_ns < LAST_NS:
             return False
-        self.kind.append(kind)
-        self.time_ns.append(time_ns)
-        self.disk.append(self.disks.setdefault(disk, len(self.disks)))
-        self.sector.append(sector)
-        self.sectors.append(sectors)
-        self.does.append(_does(letters))
-        self.tid.append(tid)
+        self.disks[disk] = number
+        self._rows += _ROW.pack(kind, time_ns, number, sector, sectors, _does(letters), tid)
         return True
 
     def name(self, tid: int, name: bytes) -> None:
@@ -86,16 +90,18 @@ class Events:
             self.cached[file] = self.cached.get(file, 0) + pages
 
     def columns(self) -> dict[str, Ints]:
-        """The columns as arrays of int64, by time; of events of one time, as they stand in the log."""
-        names = ("kind", "time_ns", "disk", "sector", "sectors", "does", "tid")
-        order = np.argsort(np.array(self.time_ns, np.int64), kind="stable")
-        return {name: np.array(getattr(self, name), np.int64)[order] for name in names}
+        """kind (QUEUED ...), time_ns, disk, sector, sectors, does (READ ...) and tid of each event as arrays
+        of int64, by time; of events of one time, as they stand in the log."""
+        rows = np.frombuffer(self._rows, _DTYPE)
+        rows = rows[np.argsort(rows["time_ns"], kind="stable")]
+        return {name: rows[name].astype(np.int64) for name in _DTYPE.names or ()}
 
 
 _MOST_DISKS = 10_000
 _MOST_NAME = 64
 
 
+@lru_cache(maxsize=256)
 def _does(letters: bytes) -> int:
     """Letters as the kernel writes them (include/trace/events/block.h, blk_fill_rwbs): an F ahead asks for a
     flush before; then R, W, D, F, N or, of zones, Z and one more."""

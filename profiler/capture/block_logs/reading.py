@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from profiler.capture.block_logs.events import Events
+from profiler.capture.block_logs.events import Events, Ints
 from profiler.capture.block_logs.foreign import refused
 from profiler.capture.block_logs.formats import FORMATS, HEAD, Format, format_of
 from profiler.capture.block_logs.requests import Found, found
 from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN, Recorder, TaskFacts
 from profiler.capture.strace.logs.packing import text_of
 from profiler.errors import ColdseekError, NoMemoryError
+from profiler.facts.unseen import DEVICE_ONLY
 from profiler.files.free_memory import available_bytes
 from profiler.files.reading import open_log
-from profiler.trace import DEVICE_ONLY, FileFacts, Meta, Trace
+from profiler.trace import FileFacts, Meta, Trace
 from profiler.units import show_bytes, show_path, show_plural
 
 MOST_LINE = 4096
 """Bytes of a line that are read; no tool writes as many."""
 
 _SHOWN_LENGTH = 80
+_NAMED = 5
+"""Of those who asked, where nobody did who was named."""
 _EVENT_BYTES = 400
 """Of memory that an event takes, at the peak."""
 
 
-def parse(kind: str, source: str | os.PathLike[str]) -> Trace:
+def parse(kind: str, source: str | os.PathLike[str], of: Sequence[str] = ()) -> Trace:
     """Read a log of one of FORMATS into a trace of the device layer, whose tracer is "import".
 
-    Raises ColdseekError if it cannot be read, is empty, is another tool's, or has no requests with sectors;
-    NoMemoryError if it has more events than there is memory for.
+    of: names or numbers of the tasks or processes whose requests are wanted; none: of all.
+
+    Raises ColdseekError if it cannot be read, is empty, is another tool's, or has no requests with sectors,
+    or none of these processes; NoMemoryError if it has more events than there is memory for.
     """
     log, name = FORMATS[kind], show_path(os.fspath(source))
     lines = _Lines(log, name)
@@ -47,7 +54,9 @@ def parse(kind: str, source: str | os.PathLike[str]) -> Trace:
     requests = found(lines.events)
     if not len(requests.reads.time_ns) and not requests.writes and not requests.others:
         raise ColdseekError(f"{name} has no event of a request issued to a disk; record with: {log.command}")
-    return _trace(lines, requests)
+    asked_by = _processes(requests.reads.asker, lines.events.processes)
+    wanted = _wanted(lines, requests, asked_by, of)
+    return _trace(lines, requests, asked_by, wanted, of)
 
 
 class _Lines:
@@ -121,15 +130,38 @@ class _Lines:
         )
 
 
-def _trace(lines: _Lines, requests: Found) -> Trace:
-    events, reads, recorder = lines.events, requests.reads, Recorder()
+def _wanted(lines: _Lines, requests: Found, asked_by: Ints, of: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Which requests are of those who were named. Raises ColdseekError where none is."""
+    asker, names = requests.reads.asker, lines.events.names
+    if not of:
+        return np.ones(len(asker), bool)
+    called = {os.fsencode(word) for word in of}
+
+    def is_one(tid: int) -> bool:
+        return bool(called & {b"%d" % tid, names.get(tid, b"")})
+
+    tasks = [tid for tid in np.unique(np.append(asker, asked_by)).tolist() if is_one(tid)]
+    found: npt.NDArray[np.bool_] = np.isin(asker, tasks) | np.isin(asked_by, tasks)
+    if not found.any():
+        most = Counter(filter(None, (names.get(tid) for tid in asked_by.tolist()))).most_common(_NAMED)
+        who = ", ".join(show_path(name) for name, _ in most) or "processes whose names are not in it"
+        raise ColdseekError(
+            f"{lines.name} has no request of {', '.join(map(show_path, of))}; there are those of {who}"
+        )
+    return found
+
+
+def _trace(
+    lines: _Lines, requests: Found, asked_by: Ints, wanted: npt.NDArray[np.bool_], of: Sequence[str]
+) -> Trace:
+    events, reads, recorder = lines.events, requests.reads.rows(wanted), Recorder()
     for disk in events.disks:
         recorder.file(disk, _facts(disk))
     rows = np.zeros(len(reads.time_ns), EVENT_DTYPE)
     rows["time_ns"], rows["offset"], rows["tid"] = reads.time_ns, reads.offset, reads.tid
     rows["duration_ns"] = np.where(reads.duration_ns < 0, UNKNOWN, reads.duration_ns)
     rows["size"] = rows["requested"] = reads.size
-    rows["pid"] = _processes(reads.asker, events.processes)
+    rows["pid"] = asked_by[wanted]
     rows["file"], rows["handle"] = reads.disk, -1
     by_itself = reads.asker == reads.tid
     rows["op"] = np.where(by_itself, OP_CODES["request"], OP_CODES["kernel_request"])
@@ -145,12 +177,20 @@ def _trace(lines: _Lines, requests: Found) -> Trace:
             lost_events=events.lost,
             partial=lines.partial,
             unseen=(DEVICE_ONLY,),
-            notes=(*_notes(lines, requests),),
+            notes=(*_notes(lines, requests), *_others(requests, wanted)),
+            targets=tuple(of),
         )
     )
 
 
-def _processes(tids: np.ndarray, processes: dict[int, int]) -> np.ndarray:
+def _others(requests: Found, wanted: npt.NDArray[np.bool_]) -> Iterator[str]:
+    others = requests.reads.rows(~wanted)
+    if len(others.size):
+        size = show_bytes(int(others.size.sum()))
+        yield f"left out, as others asked for them: {show_plural(len(others.size), 'request')}, {size}"
+
+
+def _processes(tids: Ints, processes: dict[int, int]) -> Ints:
     """Of each task its process, as far as the log tells; else itself."""
     tasks, which = np.unique(tids, return_inverse=True)
     return np.array([processes.get(tid, tid) for tid in tasks.tolist()], np.int64)[which.reshape(-1)]

@@ -32,6 +32,10 @@ class Requests:
     tid: Ints
     asker: Ints
 
+    def rows(self, chosen: Flags) -> Requests:
+        """Some of them."""
+        return Requests(**{name: column[chosen] for name, column in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Found:

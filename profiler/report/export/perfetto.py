@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.cost.below_the_program import answers, brought_in
 from profiler.analysis.cost.charges import linked
 from profiler.analysis.intervals import Ints, spans
+from profiler.calls import READ_OPS, WRITE_OPS
 from profiler.errors import ColdseekError
 from profiler.report.export.lanes import lanes
 from profiler.report.export.rows import as_text
@@ -28,8 +30,9 @@ from profiler.units import show_path
 MOST = 5_000_000
 """Events of a trace; of more the page shows nothing, and the file takes gigabytes."""
 
-_READ, _CALL, _MISS, _REQUEST = "read", "call", "page cache", "request"
-"""Categories of slices. The slices of the first are `Trace.reads`, those of the last the layer `device`."""
+_READ, _CALL, _MAPPED, _CACHE, _REQUEST = "read", "call", "mapped", "page cache", "request"
+"""Categories of slices: `Trace.reads`; what else is in the layer `syscall`, but for `present`; these; the
+layer `cache`; the layer `device`."""
 
 
 def write_perfetto(trace: Trace, file: BinaryIO) -> None:
@@ -49,6 +52,7 @@ def write_perfetto(trace: Trace, file: BinaryIO) -> None:
     page = _Page(StreamingTraceProtoBuilder(file))
     flows = _flows(trace)
     _calls(page, trace, flows)
+    _mapped(page, trace)
     _cache(page, trace, flows)
     _disks(page, trace, flows)
 
@@ -118,7 +122,7 @@ def _calls(page: _Page, trace: Trace, flows: _Flows) -> None:
     is_read = np.zeros(len(events), bool)
     is_read[read_rows] = True
     arrows = _numbers(flows.read)
-    rows = np.flatnonzero((events["layer"] == "syscall").to_numpy(bool))
+    rows = np.flatnonzero(((events["layer"] == "syscall") & (events["op"] != "present")).to_numpy(bool))
     names = _names(trace)
     tasks, which = np.unique(events[["pid", "tid"]].to_numpy(np.int64)[rows], axis=0, return_inverse=True)
     order = np.argsort(which.reshape(-1), kind="stable")
@@ -132,6 +136,18 @@ def _calls(page: _Page, trace: Trace, flows: _Flows) -> None:
             page.slice(track, slice_)
 
 
+def _mapped(page: _Page, trace: Trace) -> None:
+    """Pages that were found in a program's page tables: when that was, as nobody knows when they came."""
+    rows = np.flatnonzero((trace.events["op"] == "present").to_numpy(bool))
+    if not len(rows):
+        return
+    track = page.track("pages found mapped")
+    for slice_, _ in _slices(trace, rows, names=True):
+        slice_.category, slice_.lane = _MAPPED, 0
+        slice_.begin_ns, slice_.end_ns = slice_.end_ns or slice_.begin_ns, None
+        page.slice(track, slice_)
+
+
 def _cache(page: _Page, trace: Trace, flows: _Flows) -> None:
     """Pages that came into the page cache, and how many bytes these are so far."""
     events = trace.events
@@ -141,7 +157,7 @@ def _cache(page: _Page, trace: Trace, flows: _Flows) -> None:
     arrows = _numbers(flows.miss)
     track = page.track("page cache")
     for slice_, row in _slices(trace, rows, names=True):
-        slice_.category = _MISS
+        slice_.category = _CACHE
         slice_.leaves = arrows.get(row, [])
         page.slice(track, slice_)
     missed = rows[(events["op"].iloc[rows] == "miss").to_numpy(bool)]
@@ -188,7 +204,8 @@ def _slices(trace: Trace, rows: Ints, names: bool) -> Iterator[tuple[_Slice, int
     start, end = spans(
         events["time_ns"].to_numpy(np.int64), events["duration_ns"].to_numpy(np.int64, na_value=0)
     )
-    lane = lanes(start, end)
+    first = ~_part_of_the_call_before(events, start, end)
+    lane = lanes(start[first], end[first])[np.cumsum(first) - 1]
     paths = [*trace.files["path"], b""]  # file -1 -> the last
     columns = [events[name].tolist() for name in ("op", "file", "offset", "size", "tid")]
     for row, begin, until, is_known, where, op, file, offset, size, tid in zip(
@@ -201,6 +218,15 @@ def _slices(trace: Trace, rows: Ints, names: bool) -> Iterator[tuple[_Slice, int
             if number is not pd.NA:
                 words[name] = number
         yield _Slice(called, begin, until if is_known else None, where, words), row
+
+
+def _part_of_the_call_before(events: pd.DataFrame, start: Ints, end: Ints) -> npt.NDArray[np.bool_]:
+    """Which events are of the same call as the one before, and move no data: to execute a program maps
+    several files. They lie within each other, on one lane."""
+    moves = events["op"].isin((*READ_OPS, *WRITE_OPS, *DEVICE_OPS)).to_numpy(bool)
+    found = np.zeros(len(events), bool)
+    found[1:] = (start[1:] == start[:-1]) & (end[1:] == end[:-1]) & ~moves[1:] & ~moves[:-1]
+    return found
 
 
 # -- protobuf ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from profiler.analysis.cost.costs import Cost
 from profiler.analysis.reads.spread import CONFIDENCE, median_interval, outliers
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.facts.runs import Run
+from profiler.facts.unseen import UNSEEN
 from profiler.report.advice import page as advised
 from profiler.report.page.marks import MAX_NAME, Kinds
 from profiler.report.summary import FileSummary, Summary
@@ -22,7 +23,6 @@ from profiler.report.text.facts import about, is_loud, missing
 from profiler.report.verdict.doubts import doubts, seconds
 from profiler.report.verdict.failures import failures
 from profiler.report.verdict.sentences import first_line, second_line, why_line
-from profiler.trace import UNSEEN
 from profiler.units import show_path, show_seconds, show_short, show_status
 
 MAX_FILES = 10_000

@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from profiler.facts.runs import NOT_PROVED_COLD, Run
+from profiler.facts.unseen import UNSEEN
 from profiler.report.summary import Summary
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, Page
 from profiler.report.verdict.doubts import ALIKE, doubts
 from profiler.report.verdict.failures import LOUD as FAILED
 from profiler.report.verdict.failures import failures
-from profiler.trace import UNSEEN, Meta
+from profiler.trace import Meta
 from profiler.units import show_bytes, show_path, show_plural
 
 MAX_NOTES = 4
