@@ -120,8 +120,8 @@ class _Patterns:
     """What the reads are, worked out before anything else: to tell it of each takes most of the memory.
 
     without those of pseudo file systems: totals, strides, gaps, sizes, readers, late. pseudo: what was read
-    of these. by_file, strides_by_file: of `access`. usual_sizes, read_by: by number of the file. of_images: the
-    reads as of `access.classify`, as far as they are needed for images; None: there are none.
+    of these. by_file, strides_by_file: of `access`. usual_sizes, read_by: by number of the file. of_images:
+    the reads as of `access.classify`, as far as they are needed for images; None: there are none.
     """
 
     totals: access.Totals
