@@ -99,9 +99,9 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         costs=ranked,
         image=None if image is None else summaries.get(image),
         parts=_parts(trace, ranked),
-        picture=picture(
-            charged.requests, trace.reads(PICTURE_COLUMNS), -1 if in_focus is None else in_focus
-        ),
+        picture=picture(charged.requests, None, -1)
+        if in_focus is None
+        else picture(charged.requests, trace.reads(PICTURE_COLUMNS), in_focus),
         pseudo=read.pseudo,
         chain=None if traced is None else traced.chain,
         charged=charged,
