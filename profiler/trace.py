@@ -21,6 +21,7 @@ from profiler.facts.host import Host
 from profiler.facts.images import Images
 from profiler.facts.runs import NOT_PROVED_COLD, Measured
 from profiler.facts.structures import ROLES
+from profiler.facts.unseen import DEVICE_ONLY
 from profiler.files.free_memory import available_bytes
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Meta:
     exit_status: int | None = None  # as a shell gives it: 128 + n for death by signal n
     lost_events: int = 0
     partial: str = ""  # why the trace ends before the program did; "": it does not
-    unseen: tuple[str, ...] = ()  # what this tracer could not see in this run: keys of UNSEEN
+    unseen: tuple[str, ...] = ()  # what this tracer could not see in this run: keys of facts.unseen.UNSEEN
     notes: tuple[str, ...] = ()  # whatever else a reader of the numbers has to know, a sentence each
     ready_s: float | None = None  # from the start until what was waited for was there; None: it never was
     targets: tuple[str, ...] = ()  # whom it was about besides the command, as they were named
@@ -206,23 +207,10 @@ class Meta:
         """Whether the files of the run were dropped, and might not be looked at then."""
         return any(note.startswith(NOT_PROVED_COLD) for note in self.notes)
 
-
-UNSEEN: dict[str, str] = {
-    "mmap": "reads through memory mappings (page faults)",
-    "exec": "what the kernel itself read to start each program",
-    "io_uring": "io_uring requests",
-    "sqpoll": "io_uring requests of rings polled by a kernel thread (SQPOLL)",
-    "completions": "results of some asynchronous reads (submitted, end not seen)",
-    "readahead": "which reads the page cache answered, and what reached the device",
-    "abi": "calls of programs for another processor mode",
-    "descriptors": "which files some descriptors name, that could not be looked at",
-    "untraced": "child processes that asked not to be traced (CLONE_UNTRACED)",
-    "early": "everything before the trace begins",
-    "transfers": "sendfile, splice and copy_file_range",
-    "aio": "reads by libaio, but for what they brought in and requested",
-    "threads": "threads and child processes (the log was made without -f)",
-}
-"""What may be unseen, key -> words. A trace may hold keys that are not here: they are shown as they are."""
+    @property
+    def device_only(self) -> bool:
+        """True if nothing but requests of disks was observed."""
+        return DEVICE_ONLY in self.unseen
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,13 @@ _COMMANDS = (
     "compare",
     "check",
     "project",
-    "replay",
+    "remedies.replay",
     "export",
-    "prefetch",
-    "advise",
-    "devices",
-    "calibrate",
-    "doctor",
+    "remedies.prefetch",
+    "remedies.advise",
+    "machine.devices",
+    "machine.calibrate",
+    "machine.doctor",
 )
 """The modules of the commands, in the order of the help. Each imports what is slow only when it runs."""
 

@@ -92,7 +92,7 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
             for device in (device_models.usual() if devices is None else devices)
         ),
         findings=findings.find(trace, trace.reads(findings.COLUMNS), cold_start, ranked),
-        readers=read.readers,
+        readers=readers.requesters(trace) if trace.meta.device_only else read.readers,
         tasks=_tasks(trace.tasks),
         time=time,
         answer=walltime.answer(trace, time),

@@ -32,6 +32,8 @@ COLUMNS = ("time_ns", "pid", "file", "handle", "offset", "size")
 def find(trace: Trace, reads: pd.DataFrame, cold: Cold, costs: Sequence[Cost] = ()) -> tuple[Finding, ...]:
     """What the rules find, in their order: the image's structure first. reads: trace.reads(). costs:
     what its files cost; empty: by the bytes that reach the device."""
+    if trace.meta.device_only:  # of no file and no program anything is known
+        return ()
     image = image_of(trace)
     if image is not None:
         of_image = reads["file"].isin(image.files).to_numpy(bool)

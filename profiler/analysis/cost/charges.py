@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler import devices as device_models
-from profiler.analysis.cost.below_the_program import METADATA_KINDS, brought_in
+from profiler.analysis.cost.below_the_program import METADATA_KINDS, PARTS, brought_in
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import Ints, fresh, joined, spans
 from profiler.analysis.reads.attribution import structures_of
@@ -31,9 +31,9 @@ USUAL_DEVICE = "hdd-7200"
 """The disk on which simulated requests take their time: the one of the presets on which places matter most,
 and on which the structures of an image are weighed too."""
 
-HOWS = ("read", "mapped", "metadata")
+HOWS = ("read", "mapped", "metadata", "device")
 """How it came in: by a call that reads or advises; by a page fault on a mapped file, or the start of a
-program; what the file system reads of its own."""
+program; what the file system reads of its own; it is a request of a disk, and no more is known."""
 
 COLUMNS = {
     "time_ns": "int64", "file": "int32", "of": "category", "offset": "int64", "size": "int64",
@@ -110,6 +110,7 @@ def _simulated(trace: Trace, cold_start: Cold) -> tuple[pd.DataFrame, list[str]]
     of[own] = systems.codes(
         frame["device"].to_numpy(object)[own], lambda one: names.get(one, _name("", one))
     )
+    otherwise = HOWS.index("device") if trace.meta.device_only else _MAPPED
     return pd.DataFrame(
         {
             "time_ns": frame["time_ns"].to_numpy(np.int64),
@@ -117,7 +118,7 @@ def _simulated(trace: Trace, cold_start: Cold) -> tuple[pd.DataFrame, list[str]]
             "of": of,
             "offset": np.where(own, frame["device_offset"], frame["offset"]),
             "size": frame["size"].to_numpy(np.int64),
-            "how": np.where(own, _METADATA, np.where(by_call, _READ, _MAPPED)).astype(np.int8),
+            "how": np.where(own, _METADATA, np.where(by_call, _READ, otherwise)).astype(np.int8),
         },
         copy=False,
     ), systems.words
@@ -126,8 +127,25 @@ def _simulated(trace: Trace, cold_start: Cold) -> tuple[pd.DataFrame, list[str]]
 # ---- observed ---------------------------------------------------------------------------------------------
 
 
-def _observed(trace: Trace, reads: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
-    """COLUMNS without structures, `of` and `how` as numbers; and the words of `of`."""
+@dataclass(frozen=True)
+class Linked:
+    """What the requests that reached disks were for.
+
+    requests: rows of the layer `device`, in their order. stretches: what was brought in, pages that follow
+    each other as one: time_ns, tid, file, offset, size, how (place in HOWS) of the first page.
+    stretch: of each request the row of `stretches`, -1: not known. offset: where in its file the request
+    begins, -1: not known.
+    """
+
+    requests: pd.DataFrame
+    stretches: pd.DataFrame
+    stretch: Ints
+    offset: Ints
+
+
+def linked(trace: Trace, reads: pd.DataFrame | None = None) -> Linked:
+    """Requests and what they were for: by the place on the disk, else by task and time. For a trace with the
+    layers `cache` and `device`."""
     stretches = _stretches(trace, reads)
     disk_requests = trace.layer(
         "device", DEVICE_OPS, ("time_ns", "duration_ns", "tid", "file", "offset", "size")
@@ -138,6 +156,13 @@ def _observed(trace: Trace, reads: pd.DataFrame | None) -> tuple[pd.DataFrame, l
     nowhere[placed] = False
     rest = np.flatnonzero(stretch < 0)
     stretch[rest] = _by_time(disk_requests.iloc[rest], stretches, np.flatnonzero(nowhere))
+    return Linked(disk_requests, stretches, stretch, offset)
+
+
+def _observed(trace: Trace, reads: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """COLUMNS without structures, `of` and `how` as numbers; and the words of `of`."""
+    found = linked(trace, reads)
+    disk_requests, stretches, stretch, offset = found.requests, found.stretches, found.stretch, found.offset
     of_stretch = stretch >= 0
     offset = np.where(of_stretch & (offset < 0), _taken(stretches["offset"], stretch, 0), offset)
     how = _taken(stretches["how"], stretch, _METADATA)
@@ -175,16 +200,14 @@ def _stretches(trace: Trace, reads: pd.DataFrame | None) -> pd.DataFrame:
     disk is known. What a write made is left out; reads past the page cache are in it.
     """
     events = trace.events
-    part = brought_in(trace, reads)[
-        "part"
-    ].cat.codes.to_numpy()  # the first of PARTS are HOWS in their order
+    part = brought_in(trace, reads)["part"].cat.codes.to_numpy()  # the first three are HOWS in their order
     turn = np.cumsum(events["op"].isin(DEVICE_OPS).to_numpy(bool), dtype=np.int32)
     missed = ((events["layer"] == "cache") & (events["op"] == "miss")).to_numpy(bool)
     columns = ["time_ns", "tid", "file", "offset", "size"]
     pages = events[columns][missed]
     # the kernel adds pages of tmpfs to the cache as it does any others
     in_memory = np.append(trace.files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool), False)
-    kept = (part < len(HOWS)) & ~in_memory[pages["file"].to_numpy()]
+    kept = (part < PARTS.index("written")) & ~in_memory[pages["file"].to_numpy()]
     kept &= pages["offset"].notna().to_numpy(bool) & pages["size"].gt(0).to_numpy(bool)
     pages = pages[kept]
     direct = _past_the_cache(trace, columns)

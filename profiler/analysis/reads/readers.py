@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import Ints, group_sums
+from profiler.analysis.intervals import Ints, group_sums, new_bytes, spans
+from profiler.trace import DEVICE_OPS, Trace
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,15 @@ def readers(tasks: pd.DataFrame, classified: pd.DataFrame) -> tuple[Reader, ...]
         )
         for code in np.argsort(-counts, kind="stable").tolist()
     )  # fmt: skip
+
+
+def requesters(trace: Trace) -> tuple[Reader, ...]:
+    """The same of the requests that disks were asked for, by the tasks that had asked, in place of reads."""
+    rows = trace.layer("device", DEVICE_OPS, ("time_ns", "pid", "file", "offset", "size"))
+    size = rows["size"].to_numpy(np.int64, na_value=0)
+    start, end = spans(rows["offset"].to_numpy(np.int64, na_value=0), size)
+    new = new_bytes(rows["file"].to_numpy(np.int64), start, end)
+    return readers(trace.tasks, rows.assign(size=size, new_bytes=new, tid=rows["pid"]))
 
 
 def by_file(tasks: pd.DataFrame, reads: pd.DataFrame) -> dict[int, tuple[FileReader, ...]]:

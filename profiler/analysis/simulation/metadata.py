@@ -16,10 +16,12 @@ from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import PAGE
 from profiler.analysis.simulation.lookups import by_rule, lookups
 from profiler.analysis.simulation.page_cache import NEVER
-from profiler.trace import DEVICE_OPS, UNSEEN, Trace
+from profiler.facts.unseen import UNSEEN
+from profiler.trace import DEVICE_OPS, Trace
 from profiler.units import show_path
 
-SOURCES = ("observed", "modelled", "none")
+SOURCES = ("observed", "modelled", "none", "among")
+"""Where they come from. none: they are left out. among: they are among the requests, unmarked."""
 
 COLUMNS = ("file", "device", "device_offset", "size", "time_ns", "needed_ns")
 """Of `Metadata.requests`: file, int32, row of the trace's files (-1: not known); device, "major:minor", and
@@ -68,7 +70,9 @@ def unseen(trace: Trace) -> list[str]:
     meta = trace.meta
     keys = [key for key in meta.unseen if key != "readahead"]  # which is simulated
     words = [UNSEEN.get(key, show_path(key)) for key in keys]
-    if meta.cache != "cold" and "mmap" not in keys and not _all_looked_at(trace):
+    if meta.device_only:
+        words = ["what was in memory before the log begins"]
+    elif meta.cache != "cold" and "mmap" not in keys and not _all_looked_at(trace):
         words.append("what was in memory and mapped without a page fault")
     return [*words, *(["events that were lost"] if meta.lost_events else [])]
 

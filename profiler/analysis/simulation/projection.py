@@ -25,11 +25,11 @@ from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETH
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
 from profiler.analysis.simulation.waiting import (
-    NEVER,
     OVERLAPPING_COLUMNS,
-    Clock,
     Slices,
+    as_given,
     clock,
+    clocked,
     overlapping,
     waits,
 )
@@ -130,7 +130,13 @@ def requests(
     `pagecache.simulate`. lookups: with what the file systems read of their own (`metadata`), which several
     starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
     read_ahead_kb: of all devices; None: as the trace says. look: see `metadata.metadata`.
+    Of a trace that has nothing but requests of disks these are taken as they are.
     """
+    if trace.meta.device_only:
+        made = as_given(trace)
+        return Cold(
+            made, "all", None, "among", missing=tuple(unseen(trace)), sharing=sharing(made, trace.files)
+        )
     known = [] if resident is None else resident["file"].unique().tolist()
     found = metadata(trace, known, look)
     placement = _placed(trace, simulate(trace, resident=resident, read_ahead_kb=read_ahead_kb), found)
@@ -145,7 +151,7 @@ def requests(
             missing.append("names and inodes, which stayed in memory")
     del placement
     # only now, as the page cache has taken much memory: of tens of millions a column is a lot
-    made = frame.assign(**_clocked(frame, clock(trace, reads)))
+    made = frame.assign(**clocked(frame, clock(trace, reads)))
     reads = trace.reads((*OVERLAPPING_COLUMNS, "pid")) if reads is None else reads
     groups = overlapping(reads)
     made = made.assign(group=_groups(frame, groups), handed=_handed(frame, reads, groups))
@@ -194,7 +200,8 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
         raise UsageError(f"{copies} copies make no sense; give a number from 1")
     if copies > 1 and len(frame) * copies > MAX_SERVED:
         raise ColdseekError(
-            f"{copies} copies of {len(frame)} requests are too many; at most {MAX_SERVED} are modelled"
+            f"{copies:,} starts of {len(frame):,} requests are too many to model; "
+            f"give --copies {max(MAX_SERVED // len(frame), 1)} or fewer"
         )
     sizes = frame["size"].to_numpy(np.int64)
     offsets, span = _on_one_device(frame)
@@ -252,7 +259,7 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
         },
         placed=cold.placed,
         shares={name: float(part.sum()) / busy for name, part in service.parts.items()} if busy else {},
-        metadata_requests=None if cold.metadata == "none" else int(own.sum()),
+        metadata_requests=None if cold.metadata in ("none", "among") else int(own.sum()),
         metadata_source=cold.metadata,
         missing=cold.missing,
         measured_bytes=cold.measured_bytes if cold.measured_copies == copies else None,
@@ -342,17 +349,6 @@ def _handed(frame: pd.DataFrame, reads: pd.DataFrame, group_of_read: Ints) -> np
     found = np.zeros(len(frame), np.bool_)
     found[first[alone]] = True
     return found
-
-
-def _clocked(frame: pd.DataFrame, program: Clock) -> dict[str, Floats]:
-    """issued_s and needed_s. Requests are made in their order, whatever a rounding of times makes of it."""
-    at = np.minimum(frame["time_ns"].to_numpy(np.int64), NEVER - 1)  # however late: it was made
-    issued = np.maximum.accumulate(program(at))
-    needed_ns, time_ns = (frame[name].to_numpy(np.int64) for name in ("needed_ns", "time_ns"))
-    return {
-        "issued_s": issued,
-        "needed_s": np.where(needed_ns <= time_ns, issued, np.maximum(program(needed_ns), issued)),
-    }
 
 
 def _arrivals(issued: Floats, turn: Ints, request: Ints, copies: int) -> Floats:

@@ -42,6 +42,7 @@ MARKS: dict[str, tuple[str, dict[str, Any]]] = {
     "read": ("by reads", {"color": "#0072B2", "width": 3.4, "marker": "s"}),
     "mapped": ("mapped", {"color": MAPPED_COLOUR, "width": 4.6, "marker": "^"}),
     "metadata": ("metadata of file systems", {"color": "#009E73", "width": 4.2, "marker": "D"}),
+    "device": ("requests of disks", {"color": "#0072B2", "width": 3.4, "marker": "s"}),
 }
 """What to call what came in in each way (`charges.HOWS`), and its marks: told apart without colours too."""
 

@@ -15,10 +15,10 @@ from profiler.analysis.advice.options import Advice, Estimate, Option
 from profiler.analysis.advice.program_rules import CONTRIBUTORS
 from profiler.analysis.advice.traced_image import TracedImage
 from profiler.analysis.cost.contributors import Contributor, in_words
+from profiler.report.advice.verified import Verification, gained, helped
 from profiler.report.json import path_of as path_json
 from profiler.report.json import text_of as text_json
 from profiler.report.text.page import GAP, Page
-from profiler.report.verified import Verification, gained, helped
 from profiler.trace import Meta
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_plural, show_seconds
 

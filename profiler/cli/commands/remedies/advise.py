@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from profiler.analysis.advice.options import Advice
     from profiler.devices.model import Device
     from profiler.files.owner import Owner
-    from profiler.report.verified import Verification
+    from profiler.report.advice.verified import Verification
     from profiler.trace import Trace
 
 DEVICES = ("hdd-7200", "sata-ssd", "nvme")
@@ -84,8 +84,8 @@ def advise(
     from profiler.devices.loading import find as find_device
     from profiler.devices.loading import presets
     from profiler.files.traces import load
-    from profiler.report import advice as page
-    from profiler.report.verified import by_measured
+    from profiler.report.advice import page
+    from profiler.report.advice.verified import by_measured
 
     if scratch and not os.path.isdir(scratch):
         raise UsageError(f"there is no directory {show_path(scratch)} for --scratch")
@@ -141,7 +141,7 @@ def _verify(
     from profiler.analysis.simulation.prefetch import plan, written
     from profiler.machine.page_cache.prefetch import prefetch
     from profiler.plan import plan_of
-    from profiler.report.verified import Compared, Verification
+    from profiler.report.advice.verified import Compared, Verification
     from profiler.studies.verify import Subject, check
     from profiler.studies.verify import verify as run_all
 

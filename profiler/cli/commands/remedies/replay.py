@@ -37,15 +37,17 @@ def replay(
     pauses: Annotated[
         bool, typer.Option("--pauses", help="At the recorded distances; default: as fast as it goes.")
     ] = False,
-    runs: Annotated[int, typer.Option("--runs", min=1, max=1000, help="So many times.", metavar="N")] = 3,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, max=1000, help="Make the reads so many times.", metavar="N")
+    ] = 3,
     device: DEVICE = None,
     form: FORMAT = Format.TEXT,
     quiet: QUIET = False,
 ) -> None:
     """Measure on a disk what a recorded start would wait for.
 
-    The real fio makes them, cold, one after another. In a directory it reads new files of the same sizes,
-    which are removed again. A block device is only ever read.
+    fio makes the recorded reads again, cold, one after another; it has to be installed. In a directory it
+    reads new files of the same sizes, which are removed again. A block device is only ever read.
     """
     trace = named_or_newest(trace)
     from profiler.analysis.replayed import Replayed, expected, recorded_extents, replayed
