@@ -189,7 +189,6 @@ def _late(reads: pd.DataFrame, meta: Meta) -> Late:
     return Late(len(size), exact_sum(size))
 
 
-
 def _parts(trace: Trace, ranked: Sequence[Cost]) -> tuple[Part, ...]:
     """The costs by the roles of the files."""
     of_files, shares = roles(trace), by_file(ranked)
