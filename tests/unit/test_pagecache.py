@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made import below, trace
-from profiler.analysis.simulation.readahead import FileCache, Window
 
+from profiler.analysis.simulation.kernel.readahead import FileCache, Window
 from profiler.analysis.simulation.page_cache import NEVER, REQUEST_COLUMNS, first_touches, simulate
 from profiler.analysis.simulation.placement import place
 from profiler.errors import NoMemoryError
