@@ -339,7 +339,7 @@ def test_what_is_gone_over_in_one_step_is_what_each_read_alone_asks_for(
     made.events["handle"] = np.array([handle for *_, handle in rows], np.int32)
     with pytest.MonkeyPatch.context() as patch:
         if pieces:  # that are cut anywhere
-            patch.setattr("profiler.analysis.simulation.page_cache._AT_ONCE", 7)
+            patch.setattr("profiler.analysis.simulation.kernel.pieces._AT_ONCE", 7)
             patch.setattr("profiler.analysis.simulation.page_cache._SOUGHT_AT_ONCE", 5)
         got = simulate(made)
     caches: dict[int, FileCache] = {}
