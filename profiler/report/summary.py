@@ -136,6 +136,15 @@ class Pseudo:
 
 
 @dataclass(frozen=True)
+class Late:
+    """Reads after the command had ended, of what it left running: they are in the totals, and not in the
+    wall time."""
+
+    reads: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Task:
     """A row of `trace.TASK_COLUMNS`: `start_s` and `end_s` in seconds, None: not known."""
 
@@ -177,17 +186,17 @@ class Summary(Framed):
     focus: the file that matters, see `focus.focus`; None where none stands out. image: the image that the
     run is about, in focus or not. files: all that were read or cost anything, the focus first, then the
     dearest, then by reads; those of pseudo file systems last. totals, strides, gaps, sizes and others are
-    without these, pseudo is what was read of them. parts: what the image, what lies behind it, the program,
-    its libraries and file systems cost, the dearest first. cold, warm: untraced runs; damaged_runs of them
-    could not be read. slowdown: traced wall time through that of the untraced runs in the same cache state.
-    writes, written_bytes: to files and block devices. page_cache, device: what was observed there, None
-    where no tracer looked; what the projections say is modelled. findings: why the start is slow, by the
-    rules of `findings`. readers: who read, by name and program, most reads first. tasks: those that were
-    observed, in the order of their starts, at most MAX_TASKS. time: where the wall time of the observed run
-    went, answer: whether a cold start is slow because of the disk. costs: what files and structures cost,
-    the dearest first. picture: where in the files it reads, against time. chain: of the image, None where
-    there is none. charged, cold_start: the requests that costs and projections are of,
-    the second None of more than MOST_KEPT reads.
+    without these, pseudo is what was read of them; late: what of the totals came after the end. parts: what
+    the image, what lies behind it, the program, its libraries and file systems cost, the dearest first.
+    cold, warm: untraced runs; damaged_runs of them could not be read. slowdown: traced wall time through
+    that of the untraced runs in the same cache state. writes, written_bytes: to files and block devices.
+    page_cache, device: what was observed there, None where no tracer looked; what the projections say is
+    modelled. findings: why the start is slow, by the rules of `findings`. readers: who read, by name and
+    program, most reads first. tasks: those that were observed, in the order of their starts, at most
+    MAX_TASKS. time: where the wall time of the observed run went, answer: whether a cold start is slow
+    because of the disk. costs: what files and structures cost, the dearest first. picture: where in the
+    files it reads, against time. chain: of the image, None where there is none. charged, cold_start: the
+    requests that costs and projections are of, the second None of more than MOST_KEPT reads.
 
     >>> coldseek.summarise(trace)
     <Summary: 64 reads, 256 KiB of 1 file; 64 seeks>
@@ -219,6 +228,7 @@ class Summary(Framed):
     image: FileSummary | None = None
     parts: tuple[Part, ...] = ()
     pseudo: Pseudo = Pseudo(0, 0, 0)
+    late: Late = Late(0, 0)
     picture: Picture | None = None
     chain: Chain | None = None
     charged: Charges | None = field(default=None, repr=False, compare=False)
