@@ -25,7 +25,8 @@ from profiler.report.figures.cost import cost_table
 from profiler.report.figures.gaps import gaps_table
 from profiler.report.figures.offsets import offsets_table
 from profiler.report.summarise import summarise
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 from profiler.units import show_plural
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "block_logs"
