@@ -98,12 +98,12 @@ def observed(trace: Trace) -> pd.DataFrame | None:
     used = files[(files["kind"].isin(("regular", "directory")) & (files["filesystem"] != "")).to_numpy(bool)]
     if not used["filesystem"].isin(_IN_DEVICES | _WITHOUT).all():
         return None
-    file = events["file"].to_numpy(np.int64)
+    file = events["file"].to_numpy()
     issued = events["op"].isin(DEVICE_OPS).to_numpy(bool)
     rows = np.flatnonzero((events["op"] == "miss").to_numpy(bool) & is_own[file])
     page = events["offset"].to_numpy(np.int64, na_value=0)[rows] // PAGE
     time, tid = (events[name].to_numpy(np.int64)[rows] for name in ("time_ns", "tid"))
-    turn = np.cumsum(issued)[rows]  # rises with each request that reaches a device
+    turn = np.cumsum(issued, dtype=np.int32)[rows]  # rises with each request that reaches a device
     order = np.lexsort((np.arange(len(rows)), tid))
     page, time, tid, turn, owner = (column[order] for column in (page, time, tid, turn, file[rows]))
     if not len(rows):

@@ -25,6 +25,7 @@ from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETH
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
 from profiler.analysis.simulation.waiting import (
+    OVERLAPPING_COLUMNS,
     Slices,
     as_given,
     clock,
@@ -136,11 +137,11 @@ def requests(
         return Cold(
             made, "all", None, "among", missing=tuple(unseen(trace)), sharing=sharing(made, trace.files)
         )
-    reads = trace.reads() if reads is None else reads
     known = [] if resident is None else resident["file"].unique().tolist()
     found = metadata(trace, known, look)
     placement = _placed(trace, simulate(trace, resident=resident, read_ahead_kb=read_ahead_kb), found)
     frame, source, missing = placement.requests.assign(own=False), "none", list(unseen(trace))
+    placed = placement.known
     spread = 0.0
     if lookups:
         frame, source, spread = _with_own(frame, found.requests), found.source, found.spread
@@ -148,19 +149,20 @@ def requests(
             missing.append("what file systems read of their own")
         elif found.cached:
             missing.append("names and inodes, which stayed in memory")
+    del placement
+    # only now, as the page cache has taken much memory: of tens of millions a column is a lot
+    made = frame.assign(**clocked(frame, clock(trace, reads)))
+    reads = trace.reads((*OVERLAPPING_COLUMNS, "pid")) if reads is None else reads
     groups = overlapping(reads)
-    made = frame.assign(
-        group=_groups(frame, groups),
-        handed=_handed(frame, reads, groups),
-        **clocked(frame, clock(trace, reads)),
-    )
+    made = made.assign(group=_groups(frame, groups), handed=_handed(frame, reads, groups))
+    del groups, reads
     of_files = ~made["own"].to_numpy(bool)
     file = made["file"].to_numpy(np.int64)
     mine = own_files(trace, own, np.unique(file[of_files]).tolist())
     made = made.assign(each=mine[file] & of_files)
     return Cold(
         made,
-        placement.known,
+        placed,
         median_s(trace.meta.measured.warm),
         source,
         spread,
@@ -218,7 +220,7 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
     latency[served], occupied[served] = service.latency, service.occupied
     waited = waits(
         issued[request], needed[request], turn[request], copy, latency, occupied,
-        _served_as(request, copy, served), held,
+        None if served.all() else _served_as(request, copy, served), held,
     )  # fmt: skip
     if device.handoff_us:
         waited += np.where(
@@ -328,18 +330,22 @@ def _groups(frame: pd.DataFrame, group_of_read: Ints) -> Ints:
     read = frame["read"].to_numpy(np.int64)
     moment = frame["time_ns"].to_numpy(np.int64)
     own = len(group_of_read) + np.cumsum(np.diff(moment, prepend=moment[:1]) != 0)
-    return np.where(read >= 0, np.append(group_of_read, 0)[read], own)
+    caused = np.flatnonzero(read >= 0)
+    own[caused] = group_of_read[read[caused]]
+    return own
 
 
 def _handed(frame: pd.DataFrame, reads: pd.DataFrame, group_of_read: Ints) -> npt.NDArray[np.bool_]:
     """The first request of each read that a thread made for another: no trace tells, so of each that another
     thread than the first of its process made while nothing else was being read."""
-    by_other = (reads["tid"] != reads["pid"]).to_numpy(bool)
-    by_other = by_other & (np.bincount(group_of_read, minlength=1)[group_of_read] == 1)
+    by_other = reads["tid"].to_numpy() != reads["pid"].to_numpy()
     read = frame["read"].to_numpy(np.int64)
-    first = np.zeros(len(frame), np.bool_)
-    first[np.unique(read, return_index=True)[1]] = True
-    found: npt.NDArray[np.bool_] = first & (read >= 0) & np.append(by_other, False)[read]
+    first = np.unique(read, return_index=True)[1]
+    first = first[read[first] >= 0]
+    first = first[by_other[read[first]]]
+    alone = np.bincount(group_of_read, minlength=1)[group_of_read[read[first]]] == 1
+    found = np.zeros(len(frame), np.bool_)
+    found[first[alone]] = True
     return found
 
 
@@ -394,6 +400,8 @@ def _served_as(request: Ints, copy: Ints, served: npt.NDArray[np.bool_]) -> Ints
 
 def _interleave(turn: Ints, copies: int) -> tuple[Ints, Ints]:
     """The order of service: for each place in it the request, and which copy makes it."""
+    if copies == 1:
+        return np.arange(len(turn)), np.zeros(len(turn), np.int64)
     request = np.tile(np.arange(len(turn)), copies)
     copy = np.repeat(np.arange(copies), len(turn))
     order = np.lexsort((request, copy, turn[request]))
