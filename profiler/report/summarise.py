@@ -104,10 +104,10 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         costs=ranked,
         image=None if image is None else summaries.get(image),
         parts=_parts(trace, ranked),
-        picture=picture(
-            charged.requests, trace.reads(PICTURE_COLUMNS), -1 if in_focus is None else in_focus
-        ),
-        late=_late(trace, is_pseudo),
+        picture=picture(charged.requests, None, -1)
+        if in_focus is None
+        else picture(charged.requests, trace.reads(PICTURE_COLUMNS), in_focus),
+        late=read.late,
         pseudo=read.pseudo,
         chain=None if traced is None else traced.chain,
         charged=charged,
@@ -119,15 +119,16 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
 class _Patterns:
     """What the reads are, worked out before anything else: to tell it of each takes most of the memory.
 
-    without those of pseudo file systems: totals, strides, gaps, sizes, readers. pseudo: what was read of
-    these. by_file, strides_by_file: of `access`. usual_sizes, read_by: by number of the file. of_images: the
-    reads as of `access.classify`, as far as they are needed for images; None: there are none.
+    without those of pseudo file systems: totals, strides, gaps, sizes, readers, late. pseudo: what was read
+    of these. by_file, strides_by_file: of `access`. usual_sizes, read_by: by number of the file. of_images:
+    the reads as of `access.classify`, as far as they are needed for images; None: there are none.
     """
 
     totals: access.Totals
     strides: tuple[Stride, ...]
     gaps: tuple[Bin, ...]
     sizes: tuple[Bin, ...]
+    late: Late
     pseudo: Pseudo
     by_file: pd.DataFrame
     strides_by_file: pd.DataFrame
@@ -151,16 +152,18 @@ def _patterns(trace: Trace, is_pseudo: npt.NDArray[np.bool_]) -> _Patterns:
     who = trace.reads(("time_ns", "pid", "tid"))
     read_by = readers.by_file(trace.tasks, who.assign(file=every["file"], size=every["size"]))
     who = who.assign(size=every["size"], new_bytes=every["new_bytes"])
+    who = who[~pseudo] if pseudo.any() else who
     return _Patterns(
         totals,
         strides,
         _bins(gaps),
         _bins(sizes),
+        _late(who, trace.meta),
         _pseudo(every[pseudo]),
         by_file,
         strides_by_file,
         usual,
-        readers.readers(trace.tasks, who[~pseudo] if pseudo.any() else who),
+        readers.readers(trace.tasks, who),
         read_by,
         every if len(trace.structures) or len(trace.contents) else None,
     )
@@ -180,15 +183,9 @@ def _pseudo(reads: pd.DataFrame) -> Pseudo:
     return Pseudo(int(reads["file"].nunique()), len(reads), exact_sum(reads["size"].to_numpy(np.int64)))
 
 
-def _late(trace: Trace, is_pseudo: npt.NDArray[np.bool_]) -> Late:
-    wall_s, times = trace.meta.wall_s, trace.events["time_ns"]
-    if wall_s is None or not len(times) or times.iloc[-1] <= (wall_s + SLACK_S) * 1e9:
-        return Late(0, 0)
-    reads = trace.reads(("time_ns", "file", "size"))
-    after = (reads["time_ns"].to_numpy(np.int64) > (wall_s + SLACK_S) * 1e9) & ~is_pseudo[
-        reads["file"].to_numpy()
-    ]
-    size = reads["size"].to_numpy(np.int64)[after]
+def _late(reads: pd.DataFrame, meta: Meta) -> Late:
+    ends = np.inf if meta.wall_s is None else (meta.wall_s + SLACK_S) * 1e9
+    size = reads["size"].to_numpy(np.int64)[reads["time_ns"].to_numpy(np.int64) > ends]
     return Late(len(size), exact_sum(size))
 
 

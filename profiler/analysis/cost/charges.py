@@ -199,9 +199,7 @@ def _stretches(trace: Trace, reads: pd.DataFrame | None) -> pd.DataFrame:
     disk is known. What a write made is left out; reads past the page cache are in it.
     """
     events = trace.events
-    part = brought_in(trace, reads)[
-        "part"
-    ].cat.codes.to_numpy()  # the first of PARTS are HOWS in their order
+    part = brought_in(trace, reads)["part"].cat.codes.to_numpy()  # PARTS begin as HOWS do
     turn = np.cumsum(events["op"].isin(DEVICE_OPS).to_numpy(bool), dtype=np.int32)
     missed = ((events["layer"] == "cache") & (events["op"] == "miss")).to_numpy(bool)
     columns = ["time_ns", "tid", "file", "offset", "size"]

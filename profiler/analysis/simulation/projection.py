@@ -156,6 +156,8 @@ def requests(
     groups = overlapping(reads)
     made = made.assign(group=_groups(frame, groups), handed=_handed(frame, reads, groups))
     del groups, reads
+    # a column of its own, which projections keep: as a part of a block it would keep all of that
+    made["read"] = made["read"].to_numpy(np.int64).copy()
     of_files = ~made["own"].to_numpy(bool)
     file = made["file"].to_numpy(np.int64)
     mine = own_files(trace, own, np.unique(file[of_files]).tolist())
