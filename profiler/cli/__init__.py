@@ -32,6 +32,7 @@ _COMMANDS = (
     "export",
     "prefetch",
     "advise",
+    "fleet",
     "devices",
     "calibrate",
     "doctor",
