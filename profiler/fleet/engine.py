@@ -38,26 +38,26 @@ def opened(table: pa.Table) -> Any:
     if free is not None:
         connection.execute(f"SET memory_limit = '{int(free * _SHARE_OF_MEMORY) // 2**20 + 64}MiB'")
     connection.register("given", table)
-    replaced = (
-        "REPLACE (timezone('UTC', started_at) AS started_at)" if "started_at" in table.column_names else ""
-    )
-    connection.execute(f"CREATE TABLE {TABLE} AS SELECT * {replaced} FROM given")  # noqa: S608
+    dated = "started_at" in table.column_names
+    columns = "* REPLACE (timezone('UTC', started_at) AS started_at)" if dated else "*"
+    connection.execute(f"CREATE TABLE {TABLE} AS SELECT {columns} FROM given")  # noqa: S608
     connection.unregister("given")
     for words in _LOCKS:
         connection.execute(words)
     return connection
 
 
-def query(table: pa.Table, sql: str) -> pa.Table:
-    """What a query over the table `fleet` gives. Raises UsageError, with DuckDB's own words, where it
-    cannot be done."""
+def query(table: pa.Table, sql: str) -> tuple[list[str], list[list[Any]]]:
+    """What a query over the table `fleet` gives: names of columns, and rows. Raises UsageError, with DuckDB's
+    own words, where it cannot be done."""
     duckdb = needed("duckdb")
     try:
-        result = opened(table).execute(sql)
-        if result.description is None:
+        result = opened(table).sql(sql)
+        if result is None:
             raise UsageError("the query gives no table; ask for one: select count(*) from fleet")
         found: pa.Table = result.to_arrow_table()
-        return found
+        columns = [column.to_pylist(maps_as_pydicts="lossy") for column in found.columns]
+        return list(found.column_names), [list(row) for row in zip(*columns, strict=True)]
     except duckdb.OutOfMemoryException as error:
         raise ColdseekError("the query takes more memory than is free; ask for less of it") from error
     except duckdb.Error as error:

@@ -66,8 +66,9 @@ def fleet(
     out = dict(ask("SELECT out, count(*) FROM told GROUP BY out").fetchall())
     counted = out.get("", 0)
     first, last, hosts, total_s, undated, advised = ask(
-        "SELECT min(started_at), max(started_at), count(DISTINCT host), coalesce(sum(s ORDER BY content), 0), "
-        "count(*) FILTER (started_at IS NULL), count(savings) FROM good"
+        "SELECT min(started_at), max(started_at), count(DISTINCT host), "
+        "coalesce(sum(s ORDER BY content), 0), count(*) FILTER (started_at IS NULL), count(savings) "
+        "FROM good"
     ).fetchone()
     outliers = _outliers(ask)
     days = (last - first).total_seconds() / _DAY_S if first is not None else 0.0
@@ -95,13 +96,11 @@ def fleet(
 
 
 def _device(ask: Any, wanted: str) -> str:
-    devices = [
-        row[0]
-        for row in ask("SELECT DISTINCT unnest(map_keys(seconds)) AS d FROM fleet ORDER BY d").fetchall()
-    ]
+    rows = ask("SELECT DISTINCT unnest(map_keys(seconds)) AS d FROM fleet ORDER BY d").fetchall()
+    devices = [row[0] for row in rows]
     if not devices:
         raise ColdseekError(
-            "no row of the catalogue has facts; coldseek fleet sql says why: select reason from fleet"
+            "no trace of it has facts; see coldseek fleet sql CATALOGUE 'select reason from fleet'"
         )
     if wanted and wanted not in devices:
         names = show_path(", ".join(devices))
@@ -120,8 +119,8 @@ def _groups(ask: Any) -> tuple[Group, ...]:
 
 
 _MEASURED = """measured AS (
-    SELECT grp, content, trace, host, started_at, 'seconds' AS measure, s AS v FROM good
-    UNION ALL SELECT grp, content, trace, host, started_at, 'wall_s', wall_s FROM good WHERE wall_s IS NOT NULL)"""
+    SELECT grp, content, trace, host, started_at, 'seconds' AS measure, s AS v FROM good UNION ALL
+    SELECT grp, content, trace, host, started_at, 'wall_s', wall_s FROM good WHERE wall_s IS NOT NULL)"""
 
 
 def _outliers(ask: Any) -> tuple[Outlier, ...]:

@@ -11,7 +11,7 @@ from profiler.facts.fleet import SKETCH
 
 _MOST_GROUPS = 100
 _MOST_FILES = 20
-_HASHES = 2.0**64
+_HASHES, _LAST = 2.0**64, 2**64 - 1
 
 
 def shared(connection: Any) -> tuple[Shared, ...]:
@@ -24,7 +24,7 @@ def shared(connection: Any) -> tuple[Shared, ...]:
     rows = connection.execute(
         f"""WITH groups AS (
             SELECT grp, count(*) AS starts, count(DISTINCT pages_digest) AS sets,
-                coalesce(min(list_max(sketch)) FILTER (len(sketch) >= {SKETCH}), {2**64 - 1}::UBIGINT) AS most
+                coalesce(min(list_max(sketch)) FILTER (len(sketch) >= {SKETCH}), {_LAST}::UBIGINT) AS most
             FROM good WHERE pages > 0 GROUP BY grp HAVING count(*) >= {LEAST_GROUP}),
         seen AS (
             SELECT g.grp, h, count(*) AS n, any_value(starts) AS starts FROM groups g

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import sys
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from profiler.cli.app import Commands, app
-from profiler.cli.options import DEVICE, QUIET
-from profiler.cli.output import Progress, can_be_made, find_devices, say
+from profiler.cli.commands.report import INTO, emit, emit_json
+from profiler.cli.options import DEVICE, FORMAT, QUIET, REPORT_FORMAT
+from profiler.cli.output import (
+    Format,
+    Progress,
+    ReportFormat,
+    can_be_made,
+    find_devices,
+    reading,
+    say,
+    width,
+)
+from profiler.errors import UsageError
 from profiler.units import show_path, show_plural
 
 CATALOGUE = "fleet.parquet"
@@ -97,3 +111,87 @@ def add(
             f"{show_path(catalogue)} has {show_plural(counts.rows, 'row')}; "
             f"see coldseek fleet report {show_path(catalogue)}"
         )
+
+
+class By(StrEnum):
+    START = "start"
+    HOST = "host"
+    IMAGE = "image"
+    COMMAND = "command"
+    KERNEL = "kernel"
+
+
+IN_CATALOGUE = Annotated[str, typer.Argument(help="Made by coldseek fleet.", metavar="CATALOGUE")]
+
+
+@fleet.command(
+    epilog="Examples: coldseek fleet report fleet.parquet --by host; coldseek fleet report fleet.parquet "
+    "--since 7d --format html -o week.html"
+)
+def report(
+    catalogue: IN_CATALOGUE,
+    by: Annotated[
+        By, typer.Option("--by", help="What starts are compared by; start: the image, or the command.")
+    ] = By.START,
+    since: Annotated[
+        str, typer.Option("--since", help="Leave out what was before: 7d, 12h, 2026-11-01.", metavar="WHEN")
+    ] = "",
+    device: Annotated[
+        str, typer.Option("--on", help="The device whose waiting counts; default: hdd-7200.", metavar="NAME")
+    ] = "",
+    form: REPORT_FORMAT = ReportFormat.TEXT,
+    output: INTO = "",
+) -> None:
+    """Say what stands out, what became slower, what costs the most, what would help."""
+    if output:
+        can_be_made(output, catalogue)
+    if form is ReportFormat.HTML and not output and sys.stdout.isatty():
+        raise UsageError("a page is a file to open in a browser: name it with -o FILE.html")
+    from profiler.files import catalogues
+    from profiler.fleet import moments, reduce
+    from profiler.report import fleet as forms
+    from profiler.report import text
+
+    start = moments.since(since, datetime.datetime.now(datetime.UTC)) if since else None
+    with reading(catalogue):
+        table = catalogues.load(catalogue)
+    found = reduce.fleet(table, by.value, start, device)
+    if form is ReportFormat.JSON:
+        emit_json(forms.as_json(found), output)
+    elif form is ReportFormat.MARKDOWN:
+        emit(forms.markdown(found), output)
+    elif form is ReportFormat.HTML:
+        emit(forms.html(found), output)
+    elif output:
+        emit(forms.text(found, width()).plain + "\n", output)
+    else:
+        text.write(forms.text(found, width()), sys.stdout)
+
+
+@fleet.command(
+    epilog="Example: coldseek fleet sql fleet.parquet \"select host, median(seconds['hdd-7200']) as s "
+    'from fleet group by host order by s desc limit 5"'
+)
+def sql(
+    catalogue: IN_CATALOGUE,
+    query: Annotated[str, typer.Argument(help="SQL of DuckDB; the table is fleet.", metavar="SQL")],
+    form: FORMAT = Format.TEXT,
+    output: INTO = "",
+) -> None:
+    """Ask the catalogue in SQL; docs/fleet.md has its columns and ten queries.
+
+    The query sees the table fleet and nothing else: no files, no network, no extensions.
+    """
+    if output:
+        can_be_made(output, catalogue)
+    from profiler.files import catalogues
+    from profiler.fleet import engine
+    from profiler.report import fleet as forms
+
+    with reading(catalogue):
+        table = catalogues.load(catalogue)
+    names, rows = engine.query(table, query)
+    if form is Format.JSON:
+        emit_json(forms.rows_as_json(names, rows), output)
+    else:
+        emit(forms.rows_as_text(names, rows), output)
