@@ -143,7 +143,7 @@ def on_cluster(
             wave = items[start : start + _WAVE_OF_CLUSTER]
             futures = client.map(work, wave, pure=False, retries=_TRIES)
             item_of = {future.key: item for future, item in zip(futures, wave, strict=True)}
-            for future in distributed.as_completed(futures, raise_errors=False):
+            for future in distributed.as_completed(futures, loop=client.loop, raise_errors=False):
                 problem = future.exception() if future.status == "error" else None
                 done += 1
                 tell(done)
