@@ -48,8 +48,8 @@ def opened(table: pa.Table) -> Any:
 
 
 def query(table: pa.Table, sql: str) -> tuple[list[str], list[list[Any]]]:
-    """What a query over the table `fleet` gives: names of columns, and rows. Raises UsageError, with DuckDB's
-    own words, where it cannot be done."""
+    """What a query over the table `fleet` gives: names of columns, and rows. Raises UsageError, with
+    DuckDB's own words, where it cannot be done."""
     duckdb = needed("duckdb")
     try:
         result = opened(table).sql(sql)

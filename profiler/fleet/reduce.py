@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.fleet.findings import (
@@ -23,7 +24,7 @@ from profiler.analysis.fleet.findings import (
     Saved,
 )
 from profiler.errors import ColdseekError, UsageError
-from profiler.fleet.differing import differing, regressed
+from profiler.fleet.differing import FACTS, NUMBERS, differing, regressed
 from profiler.fleet.engine import opened
 from profiler.fleet.sharing import shared
 from profiler.units import show_path
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BY = ("start", "host", "image", "command", "kernel")
+COLUMNS = (
+    "content", "model", "trace", "failure", "reason", "host", "started_at", "command", "start", "image",
+    *FACTS, "lost_events", "partial", "wall_s", "is_disk", *NUMBERS, "seconds", "pages_digest", "sketch",
+    "files", "savings",
+)  # fmt: skip
+"""What a report needs of a catalogue: half of it."""
+
 MOST = 1_000
 """Entries of a list of the report."""
 
@@ -45,8 +53,9 @@ _DAY_S = 86_400
 def fleet(
     table: pa.Table, by: str = "start", since: datetime.datetime | None = None, device: str = ""
 ) -> Fleet:
-    """The report. by: one of BY. since: UTC without a zone; starts before it are left out. device: one of
-    those that the catalogue was made for; "": USUAL_DEVICE if that is among them, else the first by name.
+    """The report. table: with COLUMNS at least. by: one of BY. since: UTC without a zone; starts before it
+    are left out. device: one of those that the catalogue was made for; "": USUAL_DEVICE if that is among
+    them, else the first by name.
 
     Raises UsageError for a device that the catalogue does not have, ColdseekError where nothing is left.
     """
@@ -70,7 +79,8 @@ def fleet(
         "coalesce(sum(s ORDER BY content), 0), count(*) FILTER (started_at IS NULL), count(savings) "
         "FROM good"
     ).fetchone()
-    outliers = _outliers(ask)
+    regressions = _regressions(connection)
+    outliers = _outliers(ask, regressions)
     days = (last - first).total_seconds() / _DAY_S if first is not None else 0.0
     return Fleet(
         device=device, by=by, traces=sum(out.values()), counted=counted,
@@ -88,7 +98,7 @@ def fleet(
         group_count=ask("SELECT count(*) FROM (SELECT DISTINCT grp FROM good)").fetchone()[0],
         outliers=differing(connection, outliers[:_DETAILED]) + outliers[_DETAILED:MOST],
         outlier_count=len(outliers),
-        regressions=_regressions(connection),
+        regressions=regressions,
         dearest=_dearest(ask, total_s),
         savings=_savings(ask, device, days),
         shared=shared(connection),
@@ -123,15 +133,23 @@ _MEASURED = """measured AS (
     SELECT grp, content, trace, host, started_at, 'wall_s', wall_s FROM good WHERE wall_s IS NOT NULL)"""
 
 
-def _outliers(ask: Any) -> tuple[Outlier, ...]:
-    """The slower ones, each by the measure in which it stands out most."""
+def _outliers(ask: Any, regressions: Sequence[Regression]) -> tuple[Outlier, ...]:
+    """The slower ones, each by the measure in which it stands out most. Where a group became slower, those
+    before the change are a group, and those since."""
+    ask("CREATE TABLE changed (grp VARCHAR, measure VARCHAR, since TIMESTAMP)")
+    for each in regressions:
+        ask("INSERT INTO changed VALUES ($1, $2, $3)", [each.group, each.measure, each.since])
     rows = ask(
-        f"""WITH {_MEASURED}, usual AS (
-            SELECT grp, measure, median(v) AS mid, mad(v) AS spread FROM measured
-            GROUP BY grp, measure HAVING count(*) >= {LEAST_GROUP}),
+        f"""WITH {_MEASURED}, phased AS (
+            SELECT m.*, coalesce(m.started_at >= c.since, false) AS later FROM measured m
+            LEFT JOIN changed c ON m.measure = c.measure AND m.grp IS NOT DISTINCT FROM c.grp),
+        usual AS (
+            SELECT grp, measure, later, median(v) AS mid, mad(v) AS spread FROM phased
+            GROUP BY grp, measure, later HAVING count(*) >= {LEAST_GROUP}),
         scored AS (
             SELECT m.*, mid, (v - mid) / greatest({PER_MAD} * spread, {LEAST_SPREAD} * mid) AS score
-            FROM measured m JOIN usual u ON m.measure = u.measure AND m.grp IS NOT DISTINCT FROM u.grp
+            FROM phased m JOIN usual u
+            ON m.measure = u.measure AND m.grp IS NOT DISTINCT FROM u.grp AND m.later = u.later
             WHERE mid > 0)
         SELECT trace, host, started_at, grp, measure, v, mid, score FROM scored WHERE score > {OUTLIER}
         QUALIFY row_number() OVER (PARTITION BY content ORDER BY score DESC, measure) = 1

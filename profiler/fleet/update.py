@@ -52,8 +52,10 @@ def update(
     """
     found = find(names, time.time_ns())
     exists = os.path.lexists(path)
-    index = index_of(catalogues.load(path, KEYS) if exists else catalogues.empty(), asked.model)
-    todo = tasks(found, index)
+    keys = catalogues.load(path, KEYS) if exists else catalogues.empty()
+    todo = tasks(found, index_of(keys, asked.model))
+    if exists and not todo:
+        return Counts(len(found), 0, 0, 0, len(keys))
     table = catalogues.load(path) if exists else catalogues.empty()
     results: list[Row | Known] = []
     new = failed = moved = 0

@@ -154,7 +154,7 @@ def report(
 
     start = moments.since(since, datetime.datetime.now(datetime.UTC)) if since else None
     with reading(catalogue):
-        table = catalogues.load(catalogue)
+        table = catalogues.load(catalogue, reduce.COLUMNS)
     found = reduce.fleet(table, by.value, start, device)
     if form is ReportFormat.JSON:
         emit_json(forms.as_json(found), output)

@@ -46,7 +46,7 @@ def _fitted(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
         most = max(widths[widest] - over, 10)
         for row in made:
             if len(row[widest]) > most:
-                row[widest] = row[widest][: most - 3] + "..."
+                row[widest] = f"{row[widest][: (most - 2) // 2]}...{row[widest][-((most - 3) // 2) :]}"
 
 
 def rows(names: Sequence[str], values: Sequence[Sequence[Any]]) -> str:

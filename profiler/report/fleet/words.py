@@ -4,6 +4,7 @@ escaped here."""
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -129,18 +130,23 @@ def _outliers(fleet: Fleet) -> Section:
         return Section("Stand out", (words,))
     rows = [
         (
-            show_short(each.host, 20) if each.host else "not known", name(each.group),
-            MEASURES[each.measure], show_seconds(each.value), show_seconds(each.median),
-            f"{each.score:,.1f}", when(each.started_at),
+            _who(each, fleet.by), name(each.group), MEASURES[each.measure], show_seconds(each.value),
+            show_seconds(each.median), f"{each.score:,.1f}", when(each.started_at),
         )
         for each in fleet.outliers[:MOST_ROWS]
     ]  # fmt: skip
-    head = ("host", fleet.by, "what", "took", "usual", "score", "when")
+    head = ("trace" if fleet.by == "host" else "host", fleet.by, "what", "took", "usual", "score", "when")
     notes = [_why(each) for each in fleet.outliers[:_MOST_DIFFERENCES]]
     if fleet.outlier_count > len(rows):
         notes.append(f"{fleet.outlier_count - len(rows):,} more; --format json has them.")
-    words = f"Slower than their group by more than {OUTLIER} deviations (median and MAD)."
+    words = f"Slower than their group since it last changed, by over {OUTLIER} deviations (median and MAD)."
     return Section("Stand out", (words,), (head, *rows), (3, 4, 5), tuple(notes))
+
+
+def _who(each: Outlier, by: str) -> str:
+    if by == "host":
+        return show_short(os.path.basename(each.trace), 30)
+    return show_short(each.host, 20) if each.host else "not known"
 
 
 def _why(each: Outlier) -> str:
@@ -214,7 +220,7 @@ def _groups(fleet: Fleet) -> Section:
 
 def _shared(fleet: Fleet) -> Section:
     if not fleet.shared:
-        return Section("Common pages", (f"No group has {LEAST_GROUP} starts.",))
+        return Section("Common pages", (f"No group of {LEAST_GROUP} starts or more has pages.",))
     rows = [
         (
             name(each.group), show_count(each.starts),
