@@ -7,20 +7,19 @@ are never stored. How it is a file is in `files.traces`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from profiler.calls import LARGEST, READ_OPS, WRITE_OPS
-from profiler.errors import TraceFormatError
+from profiler.calls import READ_OPS, WRITE_OPS
 from profiler.facts.copies import CopiesFacts
 from profiler.facts.host import Host
 from profiler.facts.images import Images
 from profiler.facts.runs import NOT_PROVED_COLD, Measured
-from profiler.facts.structures import ROLES
+from profiler.facts.unseen import DEVICE_ONLY
 from profiler.files.free_memory import available_bytes
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ class Meta:
     exit_status: int | None = None  # as a shell gives it: 128 + n for death by signal n
     lost_events: int = 0
     partial: str = ""  # why the trace ends before the program did; "": it does not
-    unseen: tuple[str, ...] = ()  # what this tracer could not see in this run: keys of UNSEEN
+    unseen: tuple[str, ...] = ()  # what this tracer could not see in this run: keys of facts.unseen.UNSEEN
     notes: tuple[str, ...] = ()  # whatever else a reader of the numbers has to know, a sentence each
     ready_s: float | None = None  # from the start until what was waited for was there; None: it never was
     targets: tuple[str, ...] = ()  # whom it was about besides the command, as they were named
@@ -206,23 +205,10 @@ class Meta:
         """Whether the files of the run were dropped, and might not be looked at then."""
         return any(note.startswith(NOT_PROVED_COLD) for note in self.notes)
 
-
-UNSEEN: dict[str, str] = {
-    "mmap": "reads through memory mappings (page faults)",
-    "exec": "what the kernel itself read to start each program",
-    "io_uring": "io_uring requests",
-    "sqpoll": "io_uring requests of rings polled by a kernel thread (SQPOLL)",
-    "completions": "results of some asynchronous reads (submitted, end not seen)",
-    "readahead": "which reads the page cache answered, and what reached the device",
-    "abi": "calls of programs for another processor mode",
-    "descriptors": "which files some descriptors name, that could not be looked at",
-    "untraced": "child processes that asked not to be traced (CLONE_UNTRACED)",
-    "early": "everything before the trace begins",
-    "transfers": "sendfile, splice and copy_file_range",
-    "aio": "reads by libaio, but for what they brought in and requested",
-    "threads": "threads and child processes (the log was made without -f)",
-}
-"""What may be unseen, key -> words. A trace may hold keys that are not here: they are shown as they are."""
+    @property
+    def device_only(self) -> bool:
+        """True if nothing but requests of disks was observed."""
+        return DEVICE_ONLY in self.unseen
 
 
 @dataclass(frozen=True)
@@ -245,27 +231,30 @@ class Trace:
     waits: pd.DataFrame = field(default_factory=lambda: empty_table(WAIT_COLUMNS))
     contents: pd.DataFrame = field(default_factory=lambda: empty_table(CONTENT_COLUMNS))
 
-    def reads(self) -> pd.DataFrame:
+    def reads(self, columns: Collection[str] = (*EVENT_COLUMNS, "path")) -> pd.DataFrame:
         """The reads: syscall-layer events that got more than 0 bytes from a regular file or block device.
 
         One row a read in time order, columns of `events` (times in ns, offsets and sizes in bytes) plus
         `path` (bytes). `offset` is null where the position in the file is not known; `size` never is.
+        columns: no more than these; all of them take 75 bytes of memory a read.
         """
-        return self._data_events(READ_OPS, self.events["size"].gt(0).fillna(False))
+        return self._rows(self._are_data(READ_OPS, self._moved()), columns)
 
     def read_rows(self) -> npt.NDArray[np.int64]:
         """The rows of `events` that `reads` gives, in their order."""
-        return np.flatnonzero(self._are_data(READ_OPS, self.events["size"].gt(0).fillna(False)))
+        return np.flatnonzero(self._are_data(READ_OPS, self._moved()))
 
     def writes(self) -> pd.DataFrame:
         """The writes to regular files and block devices that moved more than 0 bytes; columns as in
         `reads`."""
-        return self._data_events(WRITE_OPS, self.events["size"].gt(0).fillna(False))
+        return self._rows(self._are_data(WRITE_OPS, self._moved()))
 
     def ends_of_file(self) -> pd.DataFrame:
         """The reads that got 0 bytes because the file had ended; columns as in `reads`."""
-        asked = (self.events["requested"] > 0) & (self.events["errno"] == 0)
-        return self._data_events(READ_OPS, asked & self.events["size"].eq(0).fillna(False))
+        events = self.events
+        got_nothing = events["size"].eq(0).fillna(False).to_numpy(bool)
+        asked = (events["requested"].to_numpy() > 0) & (events["errno"].to_numpy() == 0)
+        return self._rows(self._are_data(READ_OPS, got_nothing & asked))
 
     def pieces(self) -> Iterator[Trace]:
         """The same trace a bounded number of events at a time, in order, one piece at least: for what can be
@@ -275,33 +264,46 @@ class Trace:
         for start in range(0, max(1, len(self.events)), rows):
             yield dataclasses.replace(self, events=self.events.iloc[start : start + rows])
 
-    def layer(self, name: str) -> pd.DataFrame:
+    def layer(
+        self, name: str, ops: Collection[str] = (), columns: Collection[str] = (*EVENT_COLUMNS, "path")
+    ) -> pd.DataFrame:
         """The events of one of LAYERS, in time order: columns of `events` plus `path` (bytes; b"" where the
-        file is not known).
+        file is not known). ops: no others than these. columns: no more than these.
         """
-        rows: pd.DataFrame = self.events[(self.events["layer"] == name).to_numpy(bool)]
-        rows = rows.reset_index(drop=True)
-        paths = np.append(self.files["path"].to_numpy(object), b"")  # file -1 -> the last
-        rows["path"] = paths[rows["file"].to_numpy()]
-        return rows
+        chosen = (self.events["layer"] == name).to_numpy(bool)
+        if ops:
+            chosen = chosen & self.events["op"].isin(ops).to_numpy(bool)
+        return self._rows(chosen, columns)
 
     def saw(self, layer: str) -> bool:
         """Whether the tracer looked at this layer: that nothing happened there is not that nobody looked."""
         watched = self.meta.tracer == "kernel" and "readahead" not in self.meta.unseen
         return watched or bool((self.events["layer"] == layer).any())
 
-    def _data_events(self, ops: tuple[str, ...], wanted: pd.Series) -> pd.DataFrame:
-        rows: pd.DataFrame = self.events[self._are_data(ops, wanted)].reset_index(drop=True)
-        rows["path"] = self.files["path"].to_numpy()[rows["file"].to_numpy()]
+    def _rows(
+        self, chosen: npt.NDArray[np.bool_], columns: Collection[str] = (*EVENT_COLUMNS, "path")
+    ) -> pd.DataFrame:
+        """These events, as a table of its own."""
+        rows: pd.DataFrame = self.events[[name for name in columns if name != "path"]]
+        if not chosen.all():
+            rows = rows[chosen]
+        rows = rows.reset_index(drop=True)
+        if "path" in columns:
+            paths = np.append(self.files["path"].to_numpy(object), b"")  # file -1 -> the last
+            rows["path"] = paths[rows["file"].to_numpy()]
         return rows
 
-    def _are_data(self, ops: tuple[str, ...], wanted: pd.Series) -> npt.NDArray[np.bool_]:
+    def _moved(self) -> npt.NDArray[np.bool_]:
+        """Which events got or wrote more than 0 bytes."""
+        return self.events["size"].gt(0).fillna(False).to_numpy(bool)
+
+    def _are_data(self, ops: tuple[str, ...], wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Which events are such calls on regular files and block devices."""
         events = self.events
         is_data = self.files["kind"].isin(DATA_KINDS).to_numpy(bool)
         is_data = np.append(is_data, False)  # file -1 -> the last: False
         chosen: npt.NDArray[np.bool_] = (
-            wanted.to_numpy(bool)
+            wanted
             & events["op"].isin(ops).to_numpy(bool)
             & (events["layer"] == "syscall").to_numpy(bool)
             & is_data[events["file"].to_numpy()]
@@ -313,7 +315,9 @@ def read_bytes(trace: Trace) -> pd.Series:
     """Bytes read of each file that was read: by the file's number, the most first."""
     import pandas as pd
 
-    sizes = pd.concat([piece.reads().groupby("file")["size"].sum() for piece in trace.pieces()])
+    sizes = pd.concat(
+        [piece.reads(("file", "size")).groupby("file")["size"].sum() for piece in trace.pieces()]
+    )
     found: pd.Series = sizes.groupby(level=0).sum().sort_values(ascending=False, kind="stable")
     return found
 
@@ -357,70 +361,3 @@ TABLES: dict[str, dict[str, str]] = {
     "waits": WAIT_COLUMNS,
 }
 """Tables of a `Trace` -> their columns."""
-
-
-def validate(trace: Trace) -> None:
-    """Raise TraceFormatError unless the tables have their columns, dtypes and bounds."""
-    import pandas as pd
-
-    for name, columns in TABLES.items():
-        frame = getattr(trace, name)
-        if list(frame.columns) != list(columns):
-            raise TraceFormatError(f"table {name} has columns {list(frame.columns)}, not {list(columns)}")
-        for column, dtype in columns.items():
-            found = frame[column].dtype
-            if not (isinstance(found, pd.CategoricalDtype) if dtype == "category" else found == dtype):
-                raise TraceFormatError(f"{name}.{column} is of type {found}, not {dtype}")
-        if "file" in frame and name != "files":
-            index = frame["file"].to_numpy()
-            if len(index) and (index.min() < -1 or index.max() >= len(trace.files)):
-                raise TraceFormatError(f"{name}.file names files that are not in the table of files")
-    events, files = trace.events, trace.files
-    if not np.array_equal(files["file"].to_numpy(), np.arange(len(files))):
-        raise TraceFormatError("files.file does not count the rows from 0")
-    for name, columns in TABLES.items():
-        for column in (one for one, dtype in columns.items() if dtype == "object"):
-            if not all(isinstance(value, bytes) for value in getattr(trace, name)[column]):
-                raise TraceFormatError(f"{name}.{column} holds something other than bytes")
-    if not events["time_ns"].is_monotonic_increasing:
-        raise TraceFormatError("the events are not sorted by time")
-    for piece in trace.pieces():
-        _check_numbers(piece.events)
-    places = {
-        "extents": ("logical", "physical", "length"),
-        "structures": ("start", "end", "guest"),
-        "contents": ("start", "end"),
-    }
-    for name, names in places.items():
-        if any(getattr(trace, name)[column].lt(0).any() for column in names):
-            raise TraceFormatError(f"table {name} has negative offsets")
-    if not set(trace.structures["role"]) <= set(ROLES):
-        raise TraceFormatError("structures.role has words that are no roles")
-    least = {"tid": 0, "pid": 0, "parent": -1, "start_ns": 0, "end_ns": 0}
-    for column, lowest in least.items():
-        if trace.tasks[column].lt(lowest).any():
-            raise TraceFormatError(f"tasks.{column} has numbers that cannot be")
-    _check_waits(trace.waits)
-    if any(not 0 <= number < len(files) for number in trace.meta.images):
-        raise TraceFormatError("meta.images is of other files; record it again")
-
-
-def _check_waits(waits: pd.DataFrame) -> None:
-    start, duration = waits["start_ns"].to_numpy(), waits["duration_ns"].to_numpy(np.int64, na_value=0)
-    tid = waits["tid"].to_numpy()
-    if (tid < 0).any() or (start < 0).any() or (duration < 0).any() or (start > LARGEST - duration).any():
-        raise TraceFormatError("waits has numbers that cannot be")
-    sorted_ = (tid[1:] > tid[:-1]) | ((tid[1:] == tid[:-1]) & (start[1:] >= start[:-1]))
-    if not sorted_.all():
-        raise TraceFormatError("the waits are not sorted by task and time")
-    if not set(waits["reason"].cat.categories) <= set(WAIT_REASONS) or waits["reason"].isna().any():
-        raise TraceFormatError("waits.reason has words that are no reasons")
-
-
-def _check_numbers(events: pd.DataFrame) -> None:
-    for column in ("time_ns", "duration_ns", "offset", "requested", "size"):
-        if events[column].lt(0).any():
-            raise TraceFormatError(f"events.{column} has negative values")
-    offset, size = (events[column].to_numpy(np.int64, na_value=0) for column in ("offset", "size"))
-    if (offset - 1 > LARGEST - size).any():
-        raise TraceFormatError("an event ends behind the largest offset that a file can have")

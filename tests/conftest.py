@@ -143,6 +143,24 @@ def need_tracer(name: str) -> str:
     return name
 
 
+_STARTS = (
+    (subprocess.Popen, "__init__"),
+    *((os, name) for name in ("fork", "forkpty", "posix_spawn", "system")),
+)
+
+
+@pytest.fixture(autouse=True)
+def _unit_tests_start_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What starts a process is a test of this machine, and lies in tests/integration."""
+    if request.path.parent.name == "unit":
+        for owner, name in _STARTS:
+            monkeypatch.setattr(owner, name, _refused)
+
+
+def _refused(*_: object, **__: object) -> None:
+    pytest.fail("a unit test starts a process: it belongs into tests/integration")
+
+
 @pytest.fixture(scope="session")
 def cache_directory() -> Path:
     """A directory of the user's that outlives the tests, outside the checkout and on a real disk."""

@@ -31,7 +31,8 @@ from profiler.files.traces import load, save
 from profiler.report import json as report_json
 from profiler.report import text as report_text
 from profiler.report.summarise import summarise
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 
 FOLDER = Path(__file__).resolve().parent / "data" / "strace"
 NAMES = tuple(
@@ -51,6 +52,11 @@ Case = dict[str, bytes]
 def content(name: str) -> bytes:
     """One of NAMES."""
     return (FOLDER / name).read_bytes()
+
+
+def usual() -> Case:
+    """One as strace writes it, to load all that reading it takes."""
+    return {"log": content("f-yy-ttt-T.strace")}
 
 
 # -- logs that are made -----------------------------------------------------------------------------------
@@ -248,6 +254,11 @@ def _stretches(log: bytes, number: Number) -> bytes:
 _CHANGES = (_bytes, _lines, _lines, _words, _words, _words, _stretches)
 
 
+def changed(log: bytes, number: Number) -> bytes:
+    """A log with one change."""
+    return _CHANGES[number(len(_CHANGES))](log, number)
+
+
 # -- dresses ----------------------------------------------------------------------------------------------
 
 
@@ -294,24 +305,30 @@ _PACKERS: tuple[Callable[[bytes], bytes], ...] = (
 _TASK = re.compile(rb"(\d{1,7}) ")
 
 
+def packed(log: bytes, number: Number) -> bytes:
+    """A log as it may be packed, and then damaged."""
+    log = _PACKERS[number(len(_PACKERS))](log)
+    for _ in range(number(3)):
+        log = _bytes(log, number) if number(2) else log[: number(len(log) + 1)]
+    return log
+
+
 def mutated(number: Number) -> Case:
     """A log with up to a dozen changes, or a family of logs."""
     log = generated(number) if number(2) else content(NAMES[number(len(NAMES))])
     if number(8) == 0:
         log = generated(number) + log
     for _ in range(number(4)):
-        log = _CHANGES[number(len(_CHANGES))](log, number)
+        log = changed(log, number)
     while number(5) == 0:
         log = _dressed(log, number)
     for _ in range(number(10)):
-        log = _CHANGES[number(len(_CHANGES))](log, number)
+        log = changed(log, number)
     log = log[: 20_000 if number(16) else 400_000]  # short ones make more of them
     if number(8) == 0:
         return _family(log, number)
     if number(6) == 0:
-        log = _PACKERS[number(len(_PACKERS))](log)
-        for _ in range(number(3)):
-            log = _bytes(log, number) if number(2) else log[: number(len(log) + 1)]
+        log = packed(log, number)
     return {"log": log}
 
 

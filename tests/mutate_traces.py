@@ -7,14 +7,11 @@ import dataclasses
 import io
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "unit"))
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +29,9 @@ from profiler.errors import ColdseekError
 from profiler.files import packed
 from profiler.files.traces import load, save
 from profiler.plan import plan_of
-from profiler.report import advice, comparison, figures, summarise, text
+from profiler.report import comparison, figures, summarise, text
 from profiler.report import json as json_report
+from profiler.report.advice import page as advice
 from profiler.trace import CONTENT_COLUMNS, EVENT_COLUMNS, TASK_COLUMNS, FileFacts, Trace, table
 
 Number = Callable[[int], int]

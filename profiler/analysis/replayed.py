@@ -62,6 +62,11 @@ def replayed(trace: Trace, layer: str, on_device: bool) -> tuple[pd.DataFrame, I
         if on_device:
             raise ColdseekError("calls read files, not devices; use --layer device, or --on a directory")
     else:
+        if trace.meta.device_only and not on_device:
+            raise ColdseekError(
+                "the trace knows places on a disk, and of no file: nothing to make such files of; use "
+                "coldseek replay --on DEVICE"
+            )
         rows = requests(trace).requests
     if not len(rows):
         raise ColdseekError(f"the trace has nothing to replay on the {layer} layer; record a cold start")

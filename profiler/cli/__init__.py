@@ -28,14 +28,14 @@ _COMMANDS = (
     "compare",
     "check",
     "project",
-    "replay",
+    "remedies.replay",
     "export",
-    "prefetch",
-    "advise",
+    "remedies.prefetch",
+    "remedies.advise",
     "fleet",
-    "devices",
-    "calibrate",
-    "doctor",
+    "machine.devices",
+    "machine.calibrate",
+    "machine.doctor",
 )
 """The modules of the commands, in the order of the help. Each imports what is slow only when it runs."""
 

@@ -41,6 +41,16 @@ class ReportFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
+class CompareFormat(StrEnum):
+    """What a comparison can be printed as; csv: a row a quantity, a column a side."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
 def say(words: str) -> None:
     """A line of coldseek's own, on stderr: stdout belongs to results and to the traced program."""
     with suppress(OSError):  # a full disk or a closed pipe behind stderr is no reason not to go on
@@ -140,7 +150,11 @@ def sum_up(trace: Trace, path: str) -> None:
             say(show_path(note))
     if trace.meta.partial:
         say(f"PARTIAL: {trace.meta.partial}")
-    say(f"{show_plural(reads, 'read')}, {show_bytes(size)}; see coldseek report {show_path(path)}")
+    noun = "read"
+    if trace.meta.device_only:
+        asked = trace.layer("device")
+        noun, reads, size = "request", len(asked), int(asked["size"].sum())
+    say(f"{show_plural(reads, noun)}, {show_bytes(size)}; see coldseek report {show_path(path)}")
 
 
 def find_devices(names: Sequence[str]) -> list[Device] | None:

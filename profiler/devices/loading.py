@@ -7,21 +7,20 @@ import dataclasses
 import difflib
 import itertools
 import os
-import tomllib
 from functools import cache
 from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
 from profiler.devices.disks.datasheet_disk import Disk
-from profiler.devices.disks.geometry_file import load_drive
+from profiler.devices.disks.geometry_file import parse_drive
 from profiler.devices.flash import Flash
 from profiler.devices.flat import Flat
 from profiler.devices.lazy import Lazy
 from profiler.devices.model import COUNTS, Curve, Device
 from profiler.devices.network import Network
+from profiler.devices.values import Bounds, form_of, is_number, number, read, values_of
 from profiler.errors import ColdseekError, UsageError
-from profiler.files.reading import open_regular
 from profiler.units import show_path
 
 KINDS: dict[str, type[Any]] = {
@@ -29,7 +28,7 @@ KINDS: dict[str, type[Any]] = {
 }  # fmt: skip
 """`kind` of a device file -> its model, whose fields are the file's other keys."""
 
-BOUNDS: dict[str, tuple[float, float]] = {
+BOUNDS: dict[str, Bounds] = {
     "iops": (1, 1e8),
     "transfer_mb_per_s": (0.1, 1e6),
     "rpm": (300, 100_000),
@@ -51,7 +50,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 """What a number may be; the unit is in its key. Outside of this it is a slip of the pen, not a device."""
 
-CURVES: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
+CURVES: dict[str, tuple[Bounds, Bounds]] = {
     "latency_us": ((1, 2**40), (0.1, 1e7)),
     "seek_curve_ms": ((0, 1e9), (0.01, 1000)),
     "pause_us": ((0, 1e9), (0, 1e6)),
@@ -61,7 +60,6 @@ both."""
 
 MAX_POINTS = 1000
 
-_MAX_FILE = 65536  # bytes; the presets have one thousand
 _TEXTS = ("kind", "title", "source")
 _OPTIONAL = ("low_ratio", "high_ratio", "handoff_us", "pause_us")
 
@@ -95,7 +93,7 @@ USUAL = ("iops-120", "hdd-7200", "nas-1g", "sata-ssd", "nvme")
 
 def find(name: str) -> Device:
     """The device of that name, or the one described by the TOML file at that path, or the drive of a JSON
-    file with its geometry (`drivefile.parse_drive`).
+    file with its geometry (`geometry_file.parse_drive`).
 
     Raises UsageError for an unknown name (offering the nearest), and ColdseekError for a file that cannot
     be read or whose keys or values are not those of a device, naming the file and the key.
@@ -103,19 +101,9 @@ def find(name: str) -> Device:
     names = [device.name for device in presets()]
     if name in names:
         return _preset(name)
-    if name.endswith(".json"):
-        shown = show_path(name)
-        source = "its geometry, as measured on the drive itself"
-        return Device(
-            show_path(PurePath(name).stem),
-            f"the drive of {shown}",
-            source,
-            "drive",
-            load_drive(name),
-            *DRIVE_BAND,
-        )
-    if os.sep in name or name.endswith(".toml"):
-        return _load(name)
+    if os.sep in name or name.endswith((".toml", ".json")):
+        text, stem, shown = read(name), show_path(PurePath(name).stem), show_path(name)
+        return _drive(text, stem, shown) if form_of(name) == "JSON" else parse(text, stem, shown)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.4)
     meant = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
     raise UsageError(f"no device named {show_path(name)}; {meant} (or give the path of a .toml file)")
@@ -126,10 +114,7 @@ def parse(text: str, name: str, shown: str) -> Device:
 
     Raises ColdseekError naming `shown` and the key for anything missing, unknown or out of bounds.
     """
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ColdseekError(f"{shown} is no TOML file: {str(error).splitlines()[0]}") from error
+    values = values_of(text, "TOML", shown)
     for key in _TEXTS:
         if not isinstance(values.get(key), str) or not values[key].strip():
             raise ColdseekError(f"{shown}: {key} is missing or no text")
@@ -168,26 +153,16 @@ def parse(text: str, name: str, shown: str) -> Device:
 def _value(values: dict[str, Any], key: str, shown: str) -> float | Curve | Device:
     if key == "server":
         return _server(values, shown)
-    return _curve(values, key, shown) if key in CURVES else _number(values, key, shown)
-
-
-def _number(values: dict[str, Any], key: str, shown: str) -> float:
-    value = values.get(key)
-    low, high = BOUNDS[key]
-    if value is None:
-        raise ColdseekError(f"{shown}: {key} is missing")
-    if not _is_number(value, low, high):
-        raise ColdseekError(f"{shown}: {key} = {str(value)[:40]} is not a number from {low:g} to {high:g}")
-    return float(value)
+    return _curve(values, key, shown) if key in CURVES else number(values, key, BOUNDS[key], shown)
 
 
 def _curve(values: dict[str, Any], key: str, shown: str) -> Curve:
     """The points of a curve. For latency_us a single number will do: that of 4 KiB."""
     points = values.get(key)
-    (least, most), (low, high) = CURVES[key]
+    across, up = CURVES[key]
     if points is None:
         raise ColdseekError(f"{shown}: {key} is missing")
-    if key == "latency_us" and _is_number(points, low, high):
+    if key == "latency_us" and is_number(points, up):
         return ((4096.0, float(points)),)
     good = (
         isinstance(points, list)
@@ -195,20 +170,17 @@ def _curve(values: dict[str, Any], key: str, shown: str) -> Curve:
         and all(
             isinstance(point, list)
             and len(point) == 2
-            and _is_number(point[0], least, most)
-            and _is_number(point[1], low, high)
+            and is_number(point[0], across)
+            and is_number(point[1], up)
             for point in points
         )
         and all(before[0] < after[0] for before, after in itertools.pairwise(points))
     )
     if not good:
+        (least, most), (low, high) = across, up
         bounds = f"x from {least:g} to {most:g} and rising, y from {low:g} to {high:g}"
         raise ColdseekError(f"{shown}: {key} is no list of points [x, y], {bounds}")
     return tuple((float(x), float(y)) for x, y in points)
-
-
-def _is_number(value: object, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def _server(values: dict[str, Any], shown: str) -> Device:
@@ -216,11 +188,16 @@ def _server(values: dict[str, Any], shown: str) -> Device:
     name = values.get("server")
     if not isinstance(name, str) or not (_folder() / f"{PurePath(name).name}.toml").is_file():
         raise ColdseekError(f'{shown}: server does not name a preset, as in server = "hdd-7200"')
-    text = (_folder() / f"{PurePath(name).name}.toml").read_text("utf-8")
-    kind = tomllib.loads(text)["kind"]
+    file = f"{PurePath(name).name}.toml"
+    kind = values_of((_folder() / file).read_text("utf-8"), "TOML", file)["kind"]
     if kind in ("network", "lazy"):
         raise ColdseekError(f"{shown}: server = {name!r} is itself a {kind} device")
     return _preset(PurePath(name).name)
+
+
+def _drive(text: str, name: str, shown: str) -> Device:
+    source = "its geometry, as measured on the drive itself"
+    return Device(name, f"the drive of {shown}", source, "drive", parse_drive(text, shown), *DRIVE_BAND)
 
 
 @cache
@@ -230,20 +207,3 @@ def _preset(name: str) -> Device:
 
 def _folder() -> Any:
     return resources.files("profiler.devices") / "presets"
-
-
-def _load(path: str) -> Device:
-    shown = show_path(path)
-    try:
-        with open_regular(path) as source:
-            data = source.read(_MAX_FILE + 1)
-        if len(data) > _MAX_FILE:
-            raise ColdseekError(f"{shown} is larger than {_MAX_FILE} bytes, so no device file")
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise ColdseekError(
-            f"cannot read the device file {shown}: {os.strerror(error.errno or 0)}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ColdseekError(f"{shown} is no TOML file: not UTF-8 text") from error
-    return parse(text, show_path(PurePath(path).stem), shown)

@@ -20,13 +20,13 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return _opened(path, stat.S_ISREG, "is no regular file; name one")
 
 
-def open_log(path: str) -> BinaryIO:
+def open_log(path: str, remedy: str = "name a log that strace -o has written") -> BinaryIO:
     """A regular file, or a pipe (as of a shell's `<(zcat LOG.gz)`), by its name or a link to it.
 
-    A pipe that nobody writes to is empty, not waited for. Raises ColdseekError for what is neither, and
-    OSError where it cannot be opened.
+    A pipe that nobody writes to is empty, not waited for. Raises ColdseekError, with the remedy, for what is
+    neither, and OSError where it cannot be opened.
     """
-    return _opened(path, _is_stream, "is neither a file nor a pipe; name a log that strace -o has written")
+    return _opened(path, _is_stream, f"is neither a file nor a pipe; {remedy}")
 
 
 def _is_stream(mode: int) -> bool:

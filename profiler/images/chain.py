@@ -13,9 +13,11 @@ import numpy as np
 
 from profiler.facts.structures import UNALLOCATED
 from profiler.images import extents, formats
-from profiler.images.build import Wanted, painted, safe
+from profiler.images.build import safe
 from profiler.images.map import MAX_RANGES, Extent, Map, Placed
 from profiler.images.names import named
+from profiler.images.ranges import painted
+from profiler.images.runs import Wanted
 from profiler.images.source import Image
 from profiler.units import show_path
 

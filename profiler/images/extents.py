@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from profiler.facts.structures import UNALLOCATED
-from profiler.images.build import Wanted, painted
 from profiler.images.map import MAX_RANGES, Extent, Map, Placed
+from profiler.images.ranges import painted
 from profiler.images.readers import parallels, parallels_descriptor, vmdk, vmdk_descriptor
+from profiler.images.runs import Wanted
 from profiler.images.source import Image
 
 _FLAT = vmdk_descriptor.FLAT | {parallels_descriptor.PLAIN}

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from profiler.images.build import Wanted
 from profiler.images.map import Map
 from profiler.images.readers import (
     parallels,
@@ -24,6 +23,7 @@ from profiler.images.readers import (
     vmdk_sesparse,
     vpc,
 )
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, take
 
 PROBE_BYTES = 512

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler.analysis.host import MEMORY_FILESYSTEMS
+from profiler.analysis.reads.spread import Interval, median_interval, outliers, ratio_interval, told_apart
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.devices.model import Device
 from profiler.facts.runs import Run
@@ -20,7 +21,9 @@ class Side:
     """One of the two. name: "cold", "warm", or "first", "second". runs: untraced, in this trace's cache
     state.
 
-    median_s: of the runs' wall times. slowdown: the tracer's, None if not known.
+    median_s: of the runs' wall times; interval_s: between which the true one lies. outliers: the numbers,
+    from 1, of the runs that stand apart. Both as in `analysis.reads.spread`, None: too few runs to say.
+    slowdown: the tracer's, None if not known.
     """
 
     name: str
@@ -28,13 +31,16 @@ class Side:
     runs: tuple[Run, ...]
     median_s: float | None
     slowdown: float | None
+    interval_s: Interval | None = None
+    outliers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two traces. is_pair: first is cold and second is warm, or was to be; the metas of their summaries say
-    whether that was reached. ratio: median of the first through that of the
-    second, None unless both were measured. failed: runs of either ended otherwise than the first.
+    whether that was reached. ratio: median of the first through that of the second, None unless both were
+    measured; ratio_interval: between which the true one lies. told_apart: whether the runs prove that the
+    two take different times, None: too few to say. failed: runs of either ended otherwise than the first.
     only_first, only_second: paths read in one of them only.
     """
 
@@ -45,6 +51,8 @@ class Comparison:
     failed: bool
     only_first: tuple[bytes, ...]
     only_second: tuple[bytes, ...]
+    ratio_interval: Interval | None = None
+    told_apart: bool | None = None
 
 
 def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | None = None) -> Comparison:
@@ -80,6 +88,8 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
         failed=failed(one) or failed(two),
         only_first=tuple(sorted(paths[0] - paths[1])),
         only_second=tuple(sorted(paths[1] - paths[0])),
+        ratio_interval=ratio_interval(sides[0].runs, sides[1].runs),
+        told_apart=told_apart(sides[0].runs, sides[1].runs),
     )
 
 
@@ -88,7 +98,15 @@ def _state(trace: Trace) -> str:
 
 
 def _side(name: str, summary: Summary, runs: tuple[Run, ...]) -> Side:
-    return Side(name, summary, runs, median_s(runs), slowdown(summary.meta, runs))
+    return Side(
+        name,
+        summary,
+        runs,
+        median_s(runs),
+        slowdown(summary.meta, runs),
+        median_interval(runs),
+        outliers(runs),
+    )
 
 
 def _own_runs(summary: Summary) -> tuple[Run, ...]:

@@ -28,7 +28,7 @@ def focus(trace: Trace, ranked: Sequence[Cost] | None = None) -> int | None:
     nothing costs anything, as in a log without offsets, the bytes that were read decide. A file that
     lies in memory is never in focus.
     """
-    ranked = costs(trace, trace.reads()) if ranked is None else ranked
+    ranked = costs(trace) if ranked is None else ranked
     shares = by_file(ranked) or _by_bytes(trace)
     image = named_image(trace)
     if image is not None:
@@ -41,7 +41,7 @@ def focus(trace: Trace, ranked: Sequence[Cost] | None = None) -> int | None:
 
 def _by_bytes(trace: Trace) -> dict[int, float]:
     """The share of the bytes read that each file has, the most first."""
-    reads = trace.reads()
+    reads = trace.reads(("file", "size"))
     in_memory = trace.files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool)
     reads = reads[~in_memory[reads["file"].to_numpy(np.int64)]]
     files, which = np.unique(reads["file"].to_numpy(np.int64), return_inverse=True)

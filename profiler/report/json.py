@@ -21,6 +21,7 @@ from profiler.analysis.cost.below_the_program import DeviceRequests, PageCache
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import Answer, WallTime
 from profiler.analysis.reads.readers import Reader
+from profiler.analysis.reads.spread import median_interval, outliers
 from profiler.analysis.reads.untraced_runs import first_status, mean_s, median_s
 from profiler.analysis.replayed import Replayed
 from profiler.analysis.simulation.projection import Projection
@@ -152,6 +153,8 @@ def compare(comparison: Comparison) -> Json:
         **(sides | made),
         "copies": [side.summary.meta.copies.count for side in (comparison.first, comparison.second)],
         "ratio": comparison.ratio,
+        "ratio_interval": comparison.ratio_interval,
+        "told_apart": comparison.told_apart,
         "failed": comparison.failed,
         "only_first": [path_of(path)["path"] for path in comparison.only_first],
         "only_second": [path_of(path)["path"] for path in comparison.only_second],
@@ -163,6 +166,8 @@ def _side(side: Side) -> Json:
     return {
         "wall_s": [run.wall_s for run in side.runs if not run.failed],
         "median_s": side.median_s,
+        "interval_s": side.interval_s,
+        "outliers": side.outliers,
         "mean_s": mean_s(side.runs),
         "resident_before_bytes": max(resident) if resident else side.summary.meta.resident_before_bytes,
         "runs": [_run(run) for run in side.runs],
@@ -198,7 +203,10 @@ def _observed(kind: type[PageCache | DeviceRequests], found: PageCache | DeviceR
 
 
 def _runs(runs: tuple[Run, ...]) -> Json:
-    return {"median_s": median_s(runs), "mean_s": mean_s(runs), "runs": [_run(run) for run in runs]}
+    return {
+        "median_s": median_s(runs), "interval_s": median_interval(runs), "outliers": outliers(runs),
+        "mean_s": mean_s(runs), "runs": [_run(run) for run in runs],
+    }  # fmt: skip
 
 
 def _run(run: Run) -> Json:

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from profiler.analysis.advice.program_rules import CONTRIBUTORS
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import WallTime
+from profiler.facts.unseen import UNSEEN
 from profiler.report.comparison import Comparison
 from profiler.report.summary import Summary
 from profiler.report.text.comparison import compared
 from profiler.report.text.facts import about, is_loud, missing
+from profiler.report.verdict.doubts import doubts
 from profiler.report.verdict.failures import failures
 from profiler.report.verdict.sentences import first_line, second_line, why_line
-from profiler.report.verdict.unsteady import unsteady
-from profiler.trace import UNSEEN
 from profiler.units import show_bytes, show_count, show_path, show_percent, show_seconds, show_short
 
 MAX_FILES, MAX_COSTS = 20, 10
@@ -49,7 +49,7 @@ def _verdict(summary: Summary) -> list[str]:
 
 def _head(summary: Summary, which: str) -> str:
     meta = summary.meta
-    loud = [*missing(meta, which), *failures(summary), *unsteady(summary)]
+    loud = [*missing(meta, which), *failures(summary), *doubts(summary, alone=not which)]
     loud += [show_path(note) for note in dict.fromkeys(meta.notes) if is_loud(note)]
     lines = [f"{label}: {code(words)}" for label, words in about(meta)]
     return "\n\n".join([*lines, *(f"**{plain(words)}**" for words in loud)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from profiler.analysis.cost.costs import Cost, by_file, ranking
 from profiler.analysis.host import PSEUDO_FILESYSTEMS
 from profiler.analysis.intervals import exact_sum
 from profiler.analysis.reads import access, attribution, contents, readers
+from profiler.analysis.reads.picture import READ_COLUMNS as PICTURE_COLUMNS
 from profiler.analysis.reads.picture import picture
+from profiler.analysis.reads.readers import FileReader, Reader
 from profiler.analysis.reads.roles import named_image, roles
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.analysis.simulation.projection import Projection, project, requests
@@ -28,6 +32,7 @@ from profiler.report.focus import focus as focus_of
 from profiler.report.summary import (
     MAX_CONTENTS,
     MAX_TASKS,
+    MOST_KEPT,
     USUAL_SHARE,
     Bin,
     ContentSummary,
@@ -46,32 +51,31 @@ from profiler.trace import TASK_COLUMNS, Meta, Trace
 def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 0) -> Summary:
     """Work out everything there is to report. devices: to project on; None: the usual presets. copies:
     starts at once; 0: as many as the untraced runs were of."""
-    reads = trace.reads()
-    every = access.classify(reads)
     is_pseudo = trace.files["filesystem"].isin(PSEUDO_FILESYSTEMS).to_numpy(bool)
-    classified = every[~is_pseudo[every["file"].to_numpy(np.int64)]]
-    cold_start = requests(trace, reads)
+    read = _patterns(trace, is_pseudo)
+    cold_start = requests(trace)
     hdd = usual_device()
     on_hdd = project(cold_start, hdd)
-    charged = charges(trace, reads, cold_start, on_hdd)
+    charged = charges(trace, None, cold_start, on_hdd)
     count = copies or trace.meta.copies.count
     ranked = ranking(trace, charged)
-    summaries = _files(trace, every, *_of_images(trace, every, on_hdd), ranked)
+    summaries = _files(trace, read, *_of_images(trace, read.of_images, on_hdd), ranked)
+    read = dataclasses.replace(read, of_images=None)
     in_focus, image, traced = focus_of(trace, ranked), named_image(trace), image_of(trace)
     focus = None if in_focus is None else summaries[in_focus]
     order = sorted(summaries, key=lambda file: (file != in_focus, is_pseudo[file]))
     files = tuple(summaries[file] for file in order)
     of_disks = [summaries[file] for file in order if not is_pseudo[file]]
-    writes = trace.writes()
+    written, written_bytes = _written(trace)
     cold, warm = trace.meta.measured.cold, trace.meta.measured.warm
     damaged_cold, damaged_warm = trace.meta.measured.damaged
     time = walltime.wall_time(trace)
     return Summary(
         meta=trace.meta,
-        totals=access.totals(classified, _of_disks(trace.ends_of_file(), is_pseudo)),
-        strides=_strides(access.total_strides(classified)),
-        gaps=_bins(access.gap_histogram(classified)),
-        sizes=_bins(access.size_histogram(classified)),
+        totals=read.totals,
+        strides=read.strides,
+        gaps=read.gaps,
+        sizes=read.sizes,
         focus=focus,
         files=files,
         others=_others([file for file in of_disks if file is not focus]),
@@ -79,37 +83,95 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         warm=warm,
         damaged_runs=damaged_cold + damaged_warm,
         slowdown=slowdown(trace.meta, {"cold": cold, "warm": warm}.get(trace.meta.cache, ())),
-        writes=len(writes),
-        written_bytes=exact_sum(writes["size"].to_numpy(np.int64)),
-        page_cache=below_the_program.page_cache(trace, reads),
+        writes=written,
+        written_bytes=written_bytes,
+        page_cache=below_the_program.page_cache(trace),
         device=below_the_program.device_requests(trace),
         projections=tuple(
             on_hdd if device is hdd and count == 1 else project(cold_start, device, count)
             for device in (device_models.usual() if devices is None else devices)
         ),
-        findings=findings.find(trace, reads, cold_start, ranked),
-        readers=readers.readers(trace.tasks, classified),
+        findings=findings.find(trace, trace.reads(findings.COLUMNS), cold_start, ranked),
+        readers=readers.requesters(trace) if trace.meta.device_only else read.readers,
         tasks=_tasks(trace.tasks),
         time=time,
         answer=walltime.answer(trace, time),
         costs=ranked,
         image=None if image is None else summaries.get(image),
         parts=_parts(trace, ranked),
-        picture=picture(charged.requests, reads, -1 if in_focus is None else in_focus),
-        pseudo=_pseudo(every[is_pseudo[every["file"].to_numpy(np.int64)]]),
+        picture=picture(
+            charged.requests, trace.reads(PICTURE_COLUMNS), -1 if in_focus is None else in_focus
+        ),
+        pseudo=read.pseudo,
         chain=None if traced is None else traced.chain,
         charged=charged,
-        cold_start=cold_start,
+        cold_start=cold_start if read.totals.reads <= MOST_KEPT else None,
     )
 
 
-def _of_disks(rows: pd.DataFrame, is_pseudo: npt.NDArray[np.bool_]) -> int:
-    return int((~is_pseudo[rows["file"].to_numpy(np.int64)]).sum())
+@dataclass(frozen=True)
+class _Patterns:
+    """What the reads are, worked out before anything else: to tell it of each takes most of the memory.
+
+    without those of pseudo file systems: totals, strides, gaps, sizes, readers. pseudo: what was read of
+    these. by_file, strides_by_file: of `access`. usual_sizes, read_by: by number of the file. of_images: the
+    reads as of `access.classify`, as far as they are needed for images; None: there are none.
+    """
+
+    totals: access.Totals
+    strides: tuple[Stride, ...]
+    gaps: tuple[Bin, ...]
+    sizes: tuple[Bin, ...]
+    pseudo: Pseudo
+    by_file: pd.DataFrame
+    strides_by_file: pd.DataFrame
+    usual_sizes: dict[int, int]
+    readers: tuple[Reader, ...]
+    read_by: dict[int, tuple[FileReader, ...]]
+    of_images: pd.DataFrame | None
 
 
-def _pseudo(classified: pd.DataFrame) -> Pseudo:
-    size = exact_sum(classified["size"].to_numpy(np.int64))
-    return Pseudo(int(classified["file"].nunique()), len(classified), size)
+def _patterns(trace: Trace, is_pseudo: npt.NDArray[np.bool_]) -> _Patterns:
+    every = access.classify(trace.reads(("file", "offset", "size")))
+    pseudo = is_pseudo[every["file"].to_numpy()]
+    classified = every[~pseudo] if pseudo.any() else every
+    totals = access.totals(classified, _ends_of_file(trace, is_pseudo))
+    strides = _strides(access.total_strides(classified))
+    gaps, sizes = access.gap_histogram(classified), access.size_histogram(classified)
+    by_file, strides_by_file = access.per_file(every), access.strides(every)
+    usual = _usual_sizes(every)
+    every = every[["file", "offset", "size", "new_bytes", "seek"]]  # no more than that from here on
+    del classified
+    who = trace.reads(("time_ns", "pid", "tid"))
+    read_by = readers.by_file(trace.tasks, who.assign(file=every["file"], size=every["size"]))
+    who = who.assign(size=every["size"], new_bytes=every["new_bytes"])
+    return _Patterns(
+        totals,
+        strides,
+        _bins(gaps),
+        _bins(sizes),
+        _pseudo(every[pseudo]),
+        by_file,
+        strides_by_file,
+        usual,
+        readers.readers(trace.tasks, who[~pseudo] if pseudo.any() else who),
+        read_by,
+        every if len(trace.structures) or len(trace.contents) else None,
+    )
+
+
+def _ends_of_file(trace: Trace, is_pseudo: npt.NDArray[np.bool_]) -> int:
+    return int((~is_pseudo[trace.ends_of_file()["file"].to_numpy(np.int64)]).sum())
+
+
+def _written(trace: Trace) -> tuple[int, int]:
+    """How many writes there were, and of how many bytes."""
+    size = trace.writes()["size"].to_numpy(np.int64)
+    return len(size), exact_sum(size)
+
+
+def _pseudo(reads: pd.DataFrame) -> Pseudo:
+    return Pseudo(int(reads["file"].nunique()), len(reads), exact_sum(reads["size"].to_numpy(np.int64)))
 
 
 def _parts(trace: Trace, ranked: Sequence[Cost]) -> tuple[Part, ...]:
@@ -154,10 +216,10 @@ def slowdown(meta: Meta, runs: Sequence[Run]) -> float | None:
 
 
 def _of_images(
-    trace: Trace, classified: pd.DataFrame, on_hdd: Projection
+    trace: Trace, classified: pd.DataFrame | None, on_hdd: Projection
 ) -> tuple[dict[int, tuple[StructureSummary, ...]], dict[int, tuple[ContentSummary, ...]]]:
     """File -> what its reads were for, of the files that have a map: of the image, of the guest."""
-    if not len(trace.structures) and not len(trace.contents):
+    if classified is None:
         return {}, {}
     caused = on_hdd.reads >= 0
     seconds = np.bincount(on_hdd.reads[caused], on_hdd.times[caused], len(classified)).astype(np.float64)
@@ -191,29 +253,27 @@ def _of_images(
 
 def _files(
     trace: Trace,
-    classified: pd.DataFrame,
+    read: _Patterns,
     structures: dict[int, tuple[StructureSummary, ...]],
     contents: dict[int, tuple[ContentSummary, ...]],
     ranked: Sequence[Cost],
 ) -> dict[int, FileSummary]:
     """One of each file that was read or costs anything, by its number: the dearest first, then by reads."""
-    table = access.per_file(classified)
+    table = read.by_file
     shares = by_file(ranked)
     table = _with_unread(table, [file for file in shares if file >= 0])
     table = table.assign(share=[shares.get(file, 0.0) for file in table["file"]])
     table = table.sort_values(["share", "reads", "bytes"], ascending=False, kind="stable")
     columns = {str(column): table[column].tolist() for column in table}
     strides: dict[int, list[Stride]] = {}
-    found = access.strides(classified)
+    found = read.strides_by_file
     for file, distance, count in zip(
         *(found[key].tolist() for key in ("file", "bytes", "count")), strict=True
     ):
         strides.setdefault(file, []).append(Stride(distance, count))
-    usual = _usual_sizes(classified)
     paths, sizes, filesystems, host_paths = (
         trace.files[key].tolist() for key in ("path", "size", "filesystem", "host_path")
     )
-    read_by = readers.by_file(trace.tasks, classified)
     role_of = roles(trace)
     counts = (
         "reads", "bytes", "unique_bytes", "unique_page_bytes", "reread_bytes", "seeks", "unknown_offsets",
@@ -225,12 +285,12 @@ def _files(
             filesystem=filesystems[file],
             scattered_ratio=_ratio(columns["scattered_ratio"][row]),
             sequential_ratio=_ratio(columns["sequential_ratio"][row]),
-            usual_size=usual.get(file),
+            usual_size=read.usual_sizes.get(file),
             patterns={pattern: columns[pattern][row] for pattern in access.PATTERNS},
             strides=tuple(strides.get(file, ())),
             structures=structures.get(file, ()),
             host_path=host_paths[file],
-            read_by=read_by.get(file, ()),
+            read_by=read.read_by.get(file, ()),
             role=role_of[file],
             share=columns["share"][row] if shares else None,
             contents=contents.get(file, ()),
@@ -251,9 +311,18 @@ def _with_unread(table: pd.DataFrame, files: Sequence[int]) -> pd.DataFrame:
 
 def _usual_sizes(classified: pd.DataFrame) -> dict[int, int]:
     """File -> the size that at least USUAL_SHARE of its reads have."""
-    sizes = classified.groupby(["file", "size"]).size().reset_index(name="reads")
+    codes, distinct = pd.factorize(classified["size"].to_numpy(np.int64))
+    pairs, of_pair = pd.factorize(classified["file"].to_numpy(np.int64) * len(classified) + codes)
+    sizes = pd.DataFrame(
+        {
+            "file": of_pair // max(len(classified), 1),
+            "size": distinct[of_pair % max(len(classified), 1)],
+            "reads": np.bincount(pairs, minlength=len(of_pair)),
+        }
+    ).sort_values(["file", "size"], ignore_index=True)
+    reads = sizes.groupby("file")["reads"].sum()
     sizes = sizes.sort_values("reads", ascending=False, kind="stable").drop_duplicates("file")
-    of_all = sizes["file"].map(classified.groupby("file").size())
+    of_all = sizes["file"].map(reads)
     usual = sizes[sizes["reads"] >= USUAL_SHARE * of_all]
     return dict(zip(usual["file"].tolist(), usual["size"].tolist(), strict=True))
 

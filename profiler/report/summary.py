@@ -22,6 +22,9 @@ MAX_TASKS = 10_000
 MAX_CONTENTS = 10_000
 """Parts of what the guest has in an image beyond these are left out of a report."""
 
+MOST_KEPT = 1_000_000
+"""Of a start of more reads than this the requests are not kept: who asks for them has them made again."""
+
 USUAL_SHARE = 0.5
 """A read size is called the usual one if at least this share of the reads has it."""
 
@@ -176,7 +179,8 @@ class Summary:
     observed, in the order of their starts, at most MAX_TASKS. time: where the wall time of the observed run
     went, answer: whether a cold start is slow because of the disk. costs: what files and structures cost,
     the dearest first. picture: where in the files it reads, against time. chain: of the image, None where
-    there is none. charged, cold_start: the requests that costs and projections are of.
+    there is none. charged, cold_start: the requests that costs and projections are of,
+    the second None of more than MOST_KEPT reads.
     """
 
     meta: Meta

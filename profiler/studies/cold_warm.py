@@ -136,7 +136,10 @@ def study(
             with around.traced() as over:
                 recording = Recording(command, started, silent=True, over=over, finish=own)
                 if name == "cold":
-                    found = record_cold(tracer_of_run, recording, files, image=image, say=say, how=how)
+                    found = record_cold(
+                        tracer_of_run, recording, files, image=image, say=say, how=how, watched=watched,
+                        missing=missing,
+                    )  # fmt: skip
                 else:
                     found = record_warm(tracer_of_run, recording, first, image=image, say=say)
                 kept = (*missing, *found.meta.notes)

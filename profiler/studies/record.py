@@ -9,9 +9,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-
-from profiler.calls import READ_OPS
 from profiler.capture.calls.event_log import Recorder
 from profiler.capture.complete import complete
 from profiler.capture.images import heads as image_heads
@@ -26,8 +23,9 @@ from profiler.machine.page_cache import cache, eviction, residency
 from profiler.machine.page_cache.turns import turn
 from profiler.machine.processes.launch import find_program
 from profiler.studies.around import Around
+from profiler.studies.unforeseen import unforeseen, unwatched
 from profiler.trace import DATA_KINDS, Trace, host_paths
-from profiler.units import show_bytes, show_count, show_plural
+from profiler.units import show_count, show_plural
 
 Started = Callable[[Recorder], None]
 
@@ -79,7 +77,9 @@ def record(
             if not how.whole:
                 say("a first run finds out which files to drop from the page cache")
                 files += data_files(_first(command, make, owner, say, finish))
-            found = record_cold(made, recording, files, image=image, say=say, how=how)
+            found = record_cold(
+                made, recording, files, image=image, say=say, how=how, watched=watched, missing=missing
+            )
     if cache_state == "warm":
         say("a first run warms the page cache")
         with turn(say):
@@ -102,12 +102,15 @@ def record_cold(
     image: str = "",
     say: Callable[[str], None] = lambda _: None,
     how: eviction.Eviction | None = None,
+    watched: Sequence[str] = (),
+    missing: Sequence[str] = (),
 ) -> Trace:
     """Trace one run right after `files` were dropped from the page cache, with the proof in the meta. how:
-    what was said of it; None: as well as it may be done here.
+    what was said of it; None: as well as it may be done here. watched, missing: as of `choose.Chosen`.
 
     The proof is of the files that this run read, as far as they are among `files`, which were guessed
-    before; the others are noted.
+    before; the others are noted (`unforeseen`). There is none where the command left the reading to a
+    process that nobody watched.
     """
     command, files = recording.command, list(files)
     marks = image_heads.marked(named_files(command))  # before: it brings back their names and inodes
@@ -116,7 +119,8 @@ def record_cold(
     found = image_heads.with_marks(found, marks)
     read = [*data_files(found), *(named_files(command[:1]) if "exec" in found.meta.unseen else ())]
     read = [path for path in read if not cache.in_memory(path)]
-    note, fault = _unforeseen(found, read, proof.residency.lacks(read), proof.method)
+    note, fault = unforeseen(found, read, proof.residency.lacks(read), proof.method, bool(watched))
+    fault = fault or unwatched((*missing, *found.meta.notes))
     proof = proof.of(read)
     whole = how.whole if how else cache.can_drop_all()
     more = [words for words in (how.told if how is not None else "", note) if words]
@@ -125,38 +129,6 @@ def record_cold(
     )
     found = dataclasses.replace(found, meta=meta)
     return _proved(found, image, "cold", proof.fault or fault, proof.residency, say)
-
-
-def _unforeseen(trace: Trace, files: list[bytes], paths: list[bytes], method: str) -> tuple[str, str]:
-    """What to note of those `paths` among the `files` that the run read which nobody had looked at before,
-    and what is wrong with its cold start then: "" where they were dropped with all the rest, or are the
-    lesser part."""
-    if not paths:
-        return "", ""
-    used = _used_bytes(trace)
-    unknown, all_of_it = (sum(used.get(path, 0) for path in some) for some in (paths, files))
-    told = (
-        f"{show_plural(len(paths), 'file')} of the {len(files):,} that were used, and {show_bytes(unknown)} "
-        f"of {show_bytes(all_of_it)}, were not looked at before"
-    )
-    if method == "drop_caches":
-        return f"{told}: they were dropped with all the rest", ""
-    lost = 2 * unknown > all_of_it
-    return (
-        f"{told}, nor dropped: whether they were cached is not known",
-        f"NOT PROVED COLD: {told}, nor dropped" if lost else "",
-    )
-
-
-def _used_bytes(trace: Trace) -> dict[bytes, int]:
-    """Roughly what was used of each file, by its name on the host: no more than it has."""
-    events, files = trace.events, trace.files
-    size = events["size"].to_numpy(np.float64, na_value=0)
-    number = events["file"].to_numpy()
-    uses = events["op"].isin((*READ_OPS, "present", "miss")).to_numpy(bool) & (number >= 0)
-    sums = np.bincount(number[uses], weights=size[uses], minlength=len(files))
-    most = files["size"].to_numpy(np.float64, na_value=np.inf)
-    return dict(zip(host_paths(files), map(int, np.minimum(sums, most)), strict=True))
 
 
 def record_warm(

@@ -120,6 +120,15 @@ def interrupt_twice(pid: int, ended: Callable[[], object]) -> bool:
     return False
 
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+"""What a coldseek is started with, wherever that is."""
+
+
+def command_of(*arguments: str | Path) -> list[str]:
+    """The command that is `coldseek ARGUMENTS`, to be started in ENVIRONMENT."""
+    return [sys.executable, "-m", "profiler", *map(str, arguments)]
+
+
 def python(script: str) -> list[str]:
     """The command that runs it; -S: without what site-packages would read."""
     return [sys.executable, "-S", "-c", script]

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE_S, ROOT, need_tool
-
-sys.path.insert(0, str(ROOT / "tests" / "unit"))
 from report_cases import check, image
 
 from profiler.files.traces import load, save

@@ -134,6 +134,22 @@ def test_the_daemon_can_be_left_out(docker: Docker, tmp_path: Path) -> None:
     assert not reads_of(load(where), b"/data.bin")
 
 
+@pytest.mark.parametrize("evict", ["all", "files"])
+def test_a_cold_start_is_one_of_the_container(docker: Docker, tmp_path: Path, evict: str) -> None:
+    """What the container reads is looked at, or seen to come in. Unwatched, nothing is proved."""
+    where = tmp_path / "t.trace.parquet"
+    words = ("record", "--cache", "cold", "--evict", evict, "-o", where)
+    done = coldseek(*words, "--", *CAT, DOCKER_HOST=docker.host)
+    assert done.returncode == 0, done.stderr
+    trace = load(where)
+    assert trace.meta.cache == "cold", trace.meta.notes
+    done = coldseek(*words, "--with", "none", "--", *CAT, DOCKER_HOST=docker.host)
+    assert done.returncode == 0, done.stderr
+    meta = load(where).meta
+    assert (meta.cache, meta.cache_asked) == ("unknown", "cold")
+    assert any(note.startswith("NOT PROVED COLD: another process") for note in meta.notes)
+
+
 def test_a_running_container_is_a_target(docker: Docker, tmp_path: Path) -> None:
     """By its name; what it reads later is all there."""
     where = tmp_path / "t.trace.parquet"

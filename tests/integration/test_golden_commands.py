@@ -17,7 +17,8 @@ from conftest import ROOT, coldseek, need, need_root, need_tool
 
 sys.path.insert(0, str(ROOT / "tests" / "unit"))
 from golden_pages import COLUMNS, LINES, Page
-from report_cases import check, image
+from made import MIB, trace
+from report_cases import check, image, run
 
 from profiler.files.traces import save
 
@@ -30,13 +31,23 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "project": ("project", "check.trace.parquet"),
     "copies": ("project", "check.trace.parquet", "--copies", "4", "--device", "hdd-7200"),
     "compare": ("compare", "check.trace.parquet", "warm.trace.parquet"),
+    "compare_many": ("compare", "many.trace.parquet", "many-warm.trace.parquet"),
     "advise": ("advise", "image.trace.parquet"),
     "plot": ("plot", "check.trace.parquet"),
+    "export": ("export", "check.trace.parquet", "--to", "folded", "-o", "start.folded"),
+    "export_help": ("export", "--help"),
+    "replay_help": ("replay", "--help"),
     "import": ("import", "strace", "seed.strace"),
     "devices": ("devices",),
 }
-LONG = {"full", "project", "compare", "advise", "devices"}
+LONG = {"full", "project", "compare", "compare_many", "replay_help", "advise", "devices"}
 """Pages that have more lines than a terminal: what they list has no end that fits."""
+
+MANY = {
+    "cold": [run(wall, 0, 41 * MIB) for wall in (1.23, 1.2, 1.26, 1.21, 1.79, 1.24, 1.22, 1.25)],
+    "warm": [run(wall, 41 * MIB, 0) for wall in (1.2, 1.19, 1.24, 1.22, 1.21, 1.25, 1.18, 1.23)],
+}
+"""Starts in which the disk makes little difference, and one was disturbed."""
 
 LOG = "\n".join(
     ['100 openat(AT_FDCWD, "disk0.qcow2", O_RDONLY) = 3']
@@ -49,6 +60,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("golden")
     save(check(), str(place / "check.trace.parquet"))
     save(check(cache="warm", wall_s=3.0), str(place / "warm.trace.parquet"))
+    for name, cache in (("many", "cold"), ("many-warm", "warm")):
+        save(check(cache=cache, measured=MANY), str(place / f"{name}.trace.parquet"))
     save(image(), str(place / "image.trace.parquet"))
     (place / "seed.strace").write_text(LOG + "\n")
     return place
@@ -82,6 +95,14 @@ CALIBRATE = Page(
     alike={r" on .*, Linux .*;": " on DISK;", r"(flash|disk): .*;": "DEVICE;"},
     other=r"  #|  *#",
     optional=r"note|handed over|page cache|pauses",
+)
+
+REPLAY = Page(
+    alike={
+        r"on  /.*, # of scratch files .*": "on FOLDER",
+        r"^  (mine|sata-ssd)\b.*": "DEVICE",
+        r"fio-#": "FIO",
+    }
 )
 
 
@@ -124,6 +145,16 @@ def test_prefetch_says_what_it_said(disk_directory: Path) -> None:
     )
     assert re.search(r"^projected +waits +cold +plan \+ start +beside$", pays, re.MULTILINE)
     compared("prefetch", page, shown, done.stderr)
+
+
+def test_replay_says_what_it_said(disk_directory: Path) -> None:
+    need_tool("fio")
+    save(trace([(0, 0, 65536), (0, 131072, 4096)], wall_s=1.0), disk_directory / "a.trace.parquet")
+    done = coldseek(
+        "replay", "a.trace.parquet", "--on", disk_directory, "--device", "sata-ssd", "--runs", 3,
+        cwd=disk_directory,
+    )  # fmt: skip
+    compared("replay", REPLAY, done)
 
 
 def test_open_prints_what_it_printed(disk_directory: Path) -> None:

@@ -33,6 +33,7 @@ from small_programs import (
 from profiler.capture.ptrace.tracer import Ptrace
 from profiler.capture.recording import Recording
 from profiler.files.traces import load
+from profiler.machine import procfs
 
 
 @pytest.fixture
@@ -140,6 +141,20 @@ def test_direct_reads_are_marked(disk_directory: Path) -> None:
     assert list(reads["direct"]) == [True, False]
     assert list(reads["offset"]) == [4096, 0]
     assert list(reads["requested"]) == [8192, 10]
+
+
+def test_memory_files_are_no_files_on_a_device(tmp_path: Path) -> None:
+    script = (
+        "import os\n"
+        "fd = os.memfd_create('x'); os.write(fd, bytes(1000000)); os.lseek(fd, 0, 0); os.read(fd, 1000000)\n"
+        "os.pread(fd, 1000, 0)\n"
+    )
+    trace = Ptrace().record(Recording(python(script)))
+    assert trace.files["path"].map(lambda path: path.startswith(b"/memfd:")).sum() == 1
+    assert not trace.reads()["path"].map(lambda path: path.startswith(b"/memfd:")).any()
+    real = tmp_path / "memfd:y (deleted)"
+    real.write_bytes(bytes(10))
+    assert procfs.describe(b"/memfd:y (deleted)", os.stat(real)).kind == "regular"
 
 
 def test_writes_and_appends_move_the_position(tmp_path: Path) -> None:

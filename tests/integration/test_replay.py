@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE_S, ROOT, need_root, need_tool
+from made import MIB, trace
 from small_programs import until
 
 from profiler.files.traces import save
@@ -22,9 +23,6 @@ from profiler.trace import FileFacts
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import throttle
-
-sys.path.insert(0, str(ROOT / "tests" / "unit"))
-from made import MIB, trace
 
 STEP = 65536
 

@@ -17,6 +17,7 @@ from small_programs import until
 from profiler.capture.watch.whom.processes import tasks
 from profiler.capture.watch.whom.targets import Target, Watched, _mounted, parse
 from profiler.errors import UsageError
+from profiler.machine.cgroups import cgroup_of
 
 FAMILY = """
 import os, sys, threading
@@ -156,3 +157,8 @@ def test_the_first_process_is_an_anchor_of_units() -> None:
     watched = Watched([Target("unit", "no-such-unit-here.service", coming=True)])
     watched.look()
     assert watched.anchors().get(1) == 1
+
+
+def test_this_process_has_a_control_group_and_one_that_is_not_there_has_none() -> None:
+    assert cgroup_of(os.getpid()).startswith(b"/")
+    assert cgroup_of(2**22 + 1) == b""

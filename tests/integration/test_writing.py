@@ -17,7 +17,7 @@ from conftest import PATIENCE_S, ROOT, need_root
 
 from profiler.errors import ColdseekError
 from profiler.files import writing
-from profiler.files.owner import invoker, make_folder
+from profiler.files.owner import Owner, invoker, make_folder
 from profiler.files.traces import save
 from profiler.files.writing import replacing
 from profiler.trace import Trace
@@ -248,3 +248,16 @@ def test_the_users_groups_count(users: Path, monkeypatch: pytest.MonkeyPatch) ->
     with replacing(shared / "out"):
         pass
     assert os.listdir(shared) == ["out"]
+
+
+def test_only_what_is_made_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    need_root()
+
+    def chown(file: int, *_: object, **__: object) -> None:
+        given.append(os.readlink(f"/proc/self/fd/{file}"))
+
+    monkeypatch.setattr(os, "chown", chown)
+    (tmp_path / "old").mkdir()
+    make_folder(str(tmp_path / "old" / "new" / "newer"), Owner(1, 1, "ann", "/", (1,)))
+    assert given == [str(tmp_path / "old" / "new"), str(tmp_path / "old" / "new" / "newer")]

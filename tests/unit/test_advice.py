@@ -7,8 +7,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,8 @@ from profiler.analysis.advice.findings import find
 from profiler.analysis.advice.options import Estimate, advise
 from profiler.analysis.simulation.projection import requests
 from profiler.errors import ColdseekError
-from profiler.files.traces import save
-from profiler.report import advice as page
-from profiler.report.verified import Compared, Verification, by_measured, helped
+from profiler.report.advice import page
+from profiler.report.advice.verified import Compared, Verification, by_measured, helped
 from profiler.studies import substitution, verify
 from profiler.trace import FileFacts, Trace
 
@@ -243,30 +240,6 @@ def test_a_start_of_nothing_has_no_advice() -> None:
     assert "Nothing that is known here would gain 5% or more." in lines
 
 
-# ---- bad arguments ---------------------------------------------------------------------------------------
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "profiler", "advise", *arguments], capture_output=True, text=True, check=False
-    )
-
-
-def test_one_line_each(tmp_path: Path) -> None:
-    place = str(tmp_path / "cold.trace.parquet")
-    save(trace([(0, 0, 10)]), place)
-    for arguments, code, words in (
-        ([place + "x"], 125, "No such file"),
-        ([place, "--scratch", "/nowhere", "--verify"], 2, "no directory /nowhere"),
-        ([place, "--scratch", str(tmp_path)], 2, "--verify"),
-        ([place, "--scratch", str(tmp_path), "--verify"], 2, "reads none that is known"),
-        ([place, "--device", "zork"], 2, "zork"),
-    ):
-        done = run(*arguments)
-        assert (done.returncode, done.stdout) == (code, ""), done.stderr
-        assert len(done.stderr.splitlines()) == 1 and words in done.stderr
-
-
 # ---- the command on a copy -------------------------------------------------------------------------------
 
 
@@ -331,11 +304,3 @@ def test_there_has_to_be_room(tmp_path: Path) -> None:
     verify._make_room(MIB, str(tmp_path))
     with pytest.raises(ColdseekError, match="--scratch"):
         verify._make_room(2**60, str(tmp_path))
-
-
-def test_nothing_is_left_whatever_happens(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), verify._scratch(str(tmp_path), None) as place:
-        assert os.stat(place).st_mode & 0o777 == 0o700
-        Path(place, "copy").write_bytes(b"x")
-        raise KeyboardInterrupt
-    assert not os.listdir(tmp_path)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.capture.watch.whom.clients import CLIENTS, Running, coming, daemons_of, served
+from profiler.capture.watch.whom.clients import CLIENTS, Running, coming, served
 from profiler.capture.watch.whom.targets import Target
 from profiler.capture.watch.whom.wrappers import unwrapped
 
@@ -170,15 +166,3 @@ def test_any_arguments_are_answered_in_one_line(client: str, words: list[str]) -
         targets, told = served([client, *words], table)
         assert "\n" not in told
         assert not targets or told
-
-
-def test_a_real_process_by_the_name_of_a_daemon_is_found() -> None:
-    program = "open('/proc/self/comm', 'w').write('incusd'); print(flush=True); input()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", program], **pipes) as daemon:  # type: ignore[call-overload]
-        daemon.stdout.readline()
-        targets, told = daemons_of(["incus", "launch", "images:debian/12"])
-        daemon.communicate(b"\n")
-    assert Target("pid", str(daemon.pid)) in targets
-    assert f"incusd (pid {daemon.pid})" in told
-    assert daemons_of([os.devnull]) == ([], "")

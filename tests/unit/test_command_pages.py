@@ -1,9 +1,10 @@
 """What the commands that run something print, of made results: the pages of `record`, `attach`, `prefetch`,
-`open`, `calibrate` and `doctor`. COLDSEEK_GOLDEN=1 writes them anew; test_golden_commands compares them with
-what real runs print."""
+`open`, `calibrate`, `replay` and `doctor`. COLDSEEK_GOLDEN=1 writes them anew; test_golden_commands compares
+them with what real runs print."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,18 +15,22 @@ from made import MIB, trace
 from report_cases import RUNS, check
 from test_report_text import golden
 
+from profiler.analysis.replayed import Expected, Replayed
 from profiler.capture import tracer
-from profiler.cli.commands import attach, calibrate, open_image, prefetch
+from profiler.cli.commands import attach, open_image
 from profiler.cli.commands.compare import write_page
-from profiler.cli.commands.doctor import answers
+from profiler.cli.commands.machine import calibrate
+from profiler.cli.commands.machine.doctor import answers
+from profiler.cli.commands.remedies import prefetch
 from profiler.cli.output import say, sum_up
 from profiler.devices.fitting.fit import Fitted
 from profiler.devices.flash import Flash
+from profiler.facts.replays import Played, Replay
 from profiler.machine.page_cache.prefetch import Changed, Prefetched
 from profiler.machine.probe import Probe
 from profiler.plan import KnownFile, Plan
 from profiler.report import text
-from profiler.report.calibration import calibration
+from profiler.report.text.calibration import calibration
 from profiler.units import device_name
 
 ALL_WORKS = {
@@ -106,6 +111,25 @@ def calibrated() -> None:
     say(calibrate.use_of("mine.toml"))
 
 
+PLAYED = Replay(
+    "/data", "directory", "device", False, "fio-3.33", 133, 19_332_096,
+    tuple(Played(wall_s, wall_s - 0.004, 133, 19_332_096) for wall_s in (0.0291, 0.0224, 0.0318)), (0, 0, 0),
+    scratch_bytes=19_332_096, extents=108,
+)  # fmt: skip
+
+
+def replayed() -> None:
+    print(text.replay(Replayed(PLAYED, (Expected("mine", 0.0273, 0.0232, 0.0335),), 121)).plain)
+
+
+def replayed_calls() -> None:
+    calls = dataclasses.replace(
+        PLAYED, layer="syscall", pauses=True, kind="block device", place="/dev/vdb", folded=2,
+        resident_before_bytes=(0, 4096, 0),
+    )  # fmt: skip
+    print(text.replay(Replayed(calls)).plain)
+
+
 def examined() -> None:
     probes = [(title, [(name, Probe(True, why)) for name, why in found.items()])
               for title, found in ALL_WORKS.items()]  # fmt: skip
@@ -114,7 +138,7 @@ def examined() -> None:
 
 PAGES: dict[str, Callable[[], None]] = {
     "record": record, "attach": attached, "prefetch": prefetched, "open": opened, "calibrate": calibrated,
-    "doctor": examined,
+    "doctor": examined, "replay": replayed, "replay_calls": replayed_calls,
 }  # fmt: skip
 BELOW = {"open": 7}
 """Lines below the screen: where the figures lie, each as it is drawn."""
@@ -126,6 +150,8 @@ def test_pages_of_made_results(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(tracer, "probe", lambda name: Probe(True, ALL_WORKS["tracers"][name]))
+    monkeypatch.setattr(tracer, "make_tracer", lambda *_: None)
     PAGES[name]()
     got = capsys.readouterr()
     shown = got.out.splitlines()

@@ -18,6 +18,7 @@ from profiler.devices.lazy import Lazy
 from profiler.devices.loading import BOUNDS, CURVES, DRIVE_BAND, parse
 from profiler.devices.model import Device, continues, pauses
 from profiler.devices.network import Network
+from profiler.devices.values import MOST_BYTES, values_of
 from profiler.errors import ColdseekError
 
 DISK = Disk(
@@ -291,16 +292,27 @@ def test_a_bad_device_file_is_refused_in_one_line(text: str, words: str) -> None
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "noise.toml").write_bytes(b"\xff\xfe\x00")
-    (tmp_path / "large.toml").write_bytes(b"#" * 100_000)
-    for name, words in (
-        ("none.toml", "No such file"),
-        ("noise.toml", "not UTF-8"),
-        ("large.toml", "larger than"),
-        ("", "Is a directory"),
-    ):
-        with pytest.raises(ColdseekError, match=words):
-            devices.find(f"{tmp_path}/{name}")
+    for form, most in MOST_BYTES.items():
+        ending = form.lower()
+        (tmp_path / f"noise.{ending}").write_bytes(b"\xff\xfe\x00")
+        (tmp_path / f"large.{ending}").write_bytes(b" " * (most + 1))
+        (tmp_path / f"broken.{ending}").write_bytes(b"[" * 5000)
+        for name, words in (
+            (f"none.{ending}", "cannot read the device file .*: No such file"),
+            (f"noise.{ending}", f"is no {form} file: not UTF-8"),
+            (f"large.{ending}", f"is larger than {most:,} bytes, so no device file"),
+            (f"broken.{ending}", f"is no {form} file: "),
+            ("", "Is a directory"),
+        ):
+            with pytest.raises(ColdseekError, match=words) as caught:
+                devices.find(f"{tmp_path}/{name}")
+            assert "\n" not in str(caught.value)
+
+
+def test_a_device_file_of_any_other_value_is_refused() -> None:
+    for text in ("[]", "7", "null", '"x"'):
+        with pytest.raises(ColdseekError, match=r"^x[.]json describes no device: it is no JSON object"):
+            values_of(text, "JSON", "x.json")
 
 
 def test_a_drive_with_its_geometry(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import profiler
 from profiler import cli, trace
 from profiler.capture.calls.event_log import OPS
+from profiler.facts.unseen import UNSEEN
 
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
@@ -204,10 +205,10 @@ def test_trace_md_names_every_column_key_and_operation() -> None:
     )  # fmt: skip
     meta = [field.name for field in dataclasses.fields(trace.Meta)]
     advice = {op for op in OPS if op.startswith("fadvise_")}
-    wanted = {*(column for table in tables for column in table), *meta, *trace.UNSEEN, *trace.FILE_KINDS}
+    wanted = {*(column for table in tables for column in table), *meta, *UNSEEN, *trace.FILE_KINDS}
     wanted |= {*OPS, *trace.LAYERS, *trace.CACHE_STATES} - advice - {"close"}
     assert not {word for word in wanted if f"`{word}`" not in text}
-    assert not [words for words in trace.UNSEEN.values() if words not in text]
+    assert not [words for words in UNSEEN.values() if words not in text]
     assert f"this page describes version {trace.FORMAT_VERSION}." in text
 
 

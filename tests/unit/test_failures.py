@@ -38,7 +38,7 @@ def test_failed_runs_are_in_no_median() -> None:
     assert shown.startswith(
         "FAILED: 3 of 6 untraced runs ended with exit status 1, the first run with 0; they"
     )
-    assert "(medians of 2 and 1 untraced runs)" in shown
+    assert "(medians of 2 and 1 untraced runs; an interval takes 6)" in shown
     assert "--after CMD" in shown
     told = json.compare(made)
     assert told["failed"] and told["cold"]["wall_s"] == [1.0, 3.0] and told["cold"]["median_s"] == 2.0

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from profiler.images import build, formats
+from profiler.images.cells import PAGE as PAGE_CELLS
+from profiler.images.cells import Cells
 from profiler.images.map import Map
 from profiler.images.readers import qcow2
 from profiler.images.source import Held
@@ -273,7 +275,7 @@ def test_what_a_map_lacks_is_said_however_much_is_wrong(monkeypatch: pytest.Monk
 
 def test_cells_in_pages_do_what_cells_do() -> None:
     numbers = np.random.default_rng(7)
-    whole, paged = build.Cells(40_000), build.Cells(40_000, limit=39_999)
+    whole, paged = Cells(40_000), Cells(40_000, limit=39_999)
     for code in (1, 2, 3):
         cells = numbers.integers(0, 36_000, 300)
         assert (whole.put(cells, code) == paged.put(cells, code)).all()
@@ -282,6 +284,6 @@ def test_cells_in_pages_do_what_cells_do() -> None:
     everything = np.arange(40_000)
     assert (whole.get(everything) == paged.get(everything)).all()
     assert whole.claimed() == paged.claimed() and paged.dropped == 0
-    small = build.Cells(40_000, limit=build._PAGE)
+    small = Cells(40_000, limit=PAGE_CELLS)
     small.put(everything, 1)
-    assert small.claimed() == build._PAGE and small.dropped == 40_000 - build._PAGE
+    assert small.claimed() == PAGE_CELLS and small.dropped == 40_000 - PAGE_CELLS

@@ -4,8 +4,6 @@ No module imports against it."""
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -26,6 +24,7 @@ SHARED = {
     "files",
     "iolog",
     "units",
+    "validity",
     "version",
 }  # the contracts, open to all
 MAY_IMPORT = {
@@ -127,14 +126,34 @@ def test_commands_import_nothing_heavy_by_themselves(module: Path) -> None:
     assert not heavy
 
 
-def test_commands_start_without_the_heavy_libraries() -> None:
-    modules = [
-        ".".join(module.relative_to(ROOT).with_suffix("").parts)
-        for module in MODULES
-        if part(module) in ("cli", "__init__", "__main__") and module.name != "__init__.py"
-    ]
-    program = (
-        f"import sys, importlib\nfor name in {modules}: importlib.import_module(name)\nprint(*sys.modules)"
-    )
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert not HEAVY & set(loaded.stdout.split())
+UNIT_TESTS = sorted((ROOT / "tests/unit").glob("*.py"))
+OF_THE_MACHINE = {"subprocess", "multiprocessing", "pty", "planted", "small_programs", "daemons"}
+NEEDS = {"need", "need_root", "need_tool", "need_tracer", "run_patiently", "coldseek", "*"}
+PLACES = {"cache_directory", "disk_directory", "own_temporary", "seed_image", "small_image"}
+"""Fixtures that make images and folders on a real disk."""
+
+
+@pytest.mark.parametrize("module", UNIT_TESTS, ids=lambda module: module.name)
+def test_unit_tests_need_nothing_of_the_machine(module: Path) -> None:
+    """No process, no right, no tool, no disk; `conftest.py` sees to it that none is started on the way."""
+    tree = ast.parse(module.read_bytes())
+    for name in imports_of_test(tree):
+        first, _, rest = name.partition(".")
+        assert first not in OF_THE_MACHINE, f"{name}: for tests/integration"
+        assert first != "conftest" or rest not in NEEDS, f"{name}: for tests/integration"
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.arguments))
+    assert not PLACES & {argument.arg for node in calls for argument in node.args}
+
+
+def imports_of_test(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports each by its name alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert len(names) == len(set(names))

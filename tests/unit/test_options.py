@@ -14,7 +14,7 @@ OTHERS = {
     ("--copies", "project"), ("--for", "attach"), ("--for", "calibrate"), ("--runs", "advise"),
     ("--runs", "replay"), ("--runs", "check"),  # there no warm ones
     ("--quiet", "calibrate"),
-    ("--format", "report"), ("--format", "compare"),  # which make pages, too
+    ("--format", "report"), ("--format", "compare"),  # which make pages, too, and tables
     ("--format", "prefetch"),  # which lists ranges
     ("--format", "check"),  # JUnit XML, too
 }  # fmt: skip

@@ -7,7 +7,6 @@ import pwd
 from pathlib import Path
 
 import pytest
-from conftest import need_root
 
 from profiler.files.owner import Owner, acting_as, give, invoker, make_folder
 
@@ -110,19 +109,6 @@ def test_a_folder_may_be_named_from_where_one_stands(
     make_folder("a/../b", None)
     make_folder(".", None)
     assert (tmp_path / "b").is_dir()
-
-
-def test_only_what_is_made_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[object] = []
-    need_root()
-
-    def chown(file: int, *_: object, **__: object) -> None:
-        given.append(os.readlink(f"/proc/self/fd/{file}"))
-
-    monkeypatch.setattr(os, "chown", chown)
-    (tmp_path / "old").mkdir()
-    make_folder(str(tmp_path / "old" / "new" / "newer"), Owner(1, 1, "ann", "/", (1,)))
-    assert given == [str(tmp_path / "old" / "new"), str(tmp_path / "old" / "new" / "newer")]
 
 
 def test_a_file_system_without_owners_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

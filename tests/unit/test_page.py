@@ -221,6 +221,23 @@ def test_a_pair_has_both_on_one_page() -> None:
     assert facts["headline"] and len(facts["files"]["name"]) == 6  # not twice
 
 
+def test_a_page_says_what_the_times_prove() -> None:
+    walls = [1.0, 1.01, 0.99, 1.0, 1.02, 0.98, 1.9]
+    runs = {name: [report_cases.run(wall, 0, 0) for wall in walls] for name in ("cold", "warm")}
+    traces = [report_cases.check(cache=cache, measured=runs) for cache in runs]
+    facts = facts_of(of_comparison(compare_summary(*traces), traces))
+    assert facts["headline"][0].startswith("NOT TOLD APART: ")
+    cold = facts["traces"][0]
+    assert [one["apart"] for one in cold["runs"]] == 2 * [*[False] * 6, True]
+    assert "OUTLIER: of 7 cold runs, run 7 (1.9 s) stands apart from the median, 1 s." in cold["warnings"]
+    assert not any("NOT TOLD APART" in words for words in cold["warnings"])  # the headline has it
+    assert [words[:20] for words in cold["medians"]] == ["cold median 1 s, 95%", "warm median 1 s, 95%"]
+    alone = facts_of(made(traces[0]))["traces"][0]
+    assert sum("NOT TOLD APART" in words for words in alone["warnings"]) == 1
+    two = facts_of(of_comparison(compare_summary(traces[0], traces[0]), [traces[0], traces[0]]))["traces"]
+    assert two[1]["medians"][0].startswith("second, cold median 1 s")
+
+
 def test_commands_write_pages(tmp_path: Path) -> None:
     import profiler.cli.commands.compare
     import profiler.cli.commands.report  # noqa: F401

@@ -319,7 +319,7 @@ def test_each_page_once_and_all_that_is_read_in_time(reads: list[tuple[int, int,
 
 def test_more_requests_than_there_is_memory_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     free = {"bytes": 2**20}
-    monkeypatch.setattr("profiler.analysis.simulation.page_cache.available_bytes", lambda: free["bytes"])
+    monkeypatch.setattr("profiler.analysis.simulation.kernel.run.available_bytes", lambda: free["bytes"])
     size = 2**31 - PAGE
     kinds = {"read": "pread64", "spliced": "sendfile", "written": "pwrite64"}
     rows = [(0, number * size, size) for number in range(3)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,8 +74,9 @@ def test_empty() -> None:
 def test_lying_extents_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     overlapping = [(0, 0, 0, 2**62, 0), (0, 4096, 2**62, 2**62, 0), (0, 4096, 5, 2**62, 0)]
     result = rows(trace([(0, 0, 2**62)], extents=overlapping))
-    assert all(0 <= device_offset < 2**63 for *_, device_offset in result)
-    assert sum(size for _, _, size, _ in result) <= 2**62
+    assert all(0 <= device_offset <= placement.SPACE for *_, device_offset in result)
+    assert [offset for _, offset, _, _ in result] == [0, *accumulate(size for _, _, size, _ in result)][:-1]
+    assert sum(size for _, _, size, _ in result) == 2**62  # each byte once, whatever is claimed twice
     monkeypatch.setattr(placement, "MAX_PIECES", 10)
     many = [(0, 4096 * number, 0, 4096, 0) for number in range(20)]
     with pytest.raises(ColdseekError, match="extents cut"):
@@ -83,27 +86,28 @@ def test_lying_extents_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_claimed_sizes_do_not_overflow() -> None:
     files = [FileFacts(b"/%d" % number, size=2**62, kind="regular") for number in range(9)]
     result = rows(trace([(number, 0, 1) for number in range(9)], files))
-    assert all(0 <= device_offset <= 2**62 for *_, device_offset in result)
+    assert [read for read, *_ in result] == list(range(9))
+    assert all(0 <= device_offset < placement.SPACE for *_, device_offset in result)
+    assert len({device_offset for *_, device_offset in result}) == 9
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), min_size=1, max_size=10),
-    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.booleans()), max_size=8),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.booleans()), min_size=1, max_size=8),
 )
 def test_against_brute_force(reads: list[tuple[int, int]], layout: list[tuple[int, int, bool]]) -> None:
-    extents, at, where = [], 0, {}
+    extents, page, where = [], 0, {}
     for number, (hole, pages, unwritten) in enumerate(layout):
-        at += hole
-        extents.append((0, at * 4096, number * MIB, pages * 4096, UNWRITTEN if unwritten else 0))
-        where |= {at + page: number * MIB + page * 4096 for page in range(pages) if not unwritten}
-        at += pages
-    if extents:
-        extents[-1] = (*extents[-1][:4], extents[-1][4] | LAST)
+        page += hole
+        extents.append((0, page * 4096, number * MIB, pages * 4096, UNWRITTEN if unwritten else 0))
+        where |= {page + more: number * MIB + more * 4096 for more in range(pages) if not unwritten}
+        page += pages
+    extents[-1] = (*extents[-1][:4], extents[-1][4] | LAST)
     made = trace([(0, page * 4096, pages * 4096) for page, pages in reads], extents=extents)
     wanted, seen = [], set()
     for page, pages in reads:
         wanted += [where[p] for p in range(page, page + pages) if p not in seen and p in where]
         seen |= set(range(page, page + pages))
-    if extents:
-        got = [start + by for _, _, size, start in rows(made) for by in range(0, size, 4096)]
-        assert got == wanted
+    got = [start + by for _, _, size, start in rows(made) for by in range(0, size, 4096)]
+    assert got == wanted
+    assert placed(made).known == "all"

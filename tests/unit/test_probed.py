@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import need
 from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.capture.kernel import tracefs
 from profiler.capture.kernel.probed import stand_ins
 from profiler.capture.kernel.probed.btf import Structures
-from profiler.capture.kernel.probed.stand_ins import DIRECT, FAULTED, LOOKED_UP
+from profiler.capture.kernel.probed.stand_ins import FAULTED, LOOKED_UP
 from profiler.errors import ColdseekError
 
 INT, STRUCT, UNION, CONST, FUNC_PROTO = 1, 4, 5, 10, 13
@@ -103,14 +101,6 @@ def test_broken_descriptions_are_refused_or_read_within_their_bounds(data: st.Da
         assert "\n" not in str(error)
 
 
-def test_of_the_running_kernel_the_members_that_are_needed_are_known() -> None:
-    need(os.path.exists("/sys/kernel/btf/vmlinux"), "needs a kernel that describes its types")
-    fetched = stand_ins._fetched()
-    # linux/fs.h: the file is the first member since Linux 4.13
-    assert "+0($arg1)" in fetched[LOOKED_UP, "filemap_read"]
-    assert {event for event, _ in fetched} == {LOOKED_UP, DIRECT, FAULTED}
-
-
 @contextmanager
 def tracefs_of(folder: Path, *events: str) -> Iterator[int]:
     """A folder in place of tracefs."""
@@ -130,25 +120,6 @@ def test_nothing_stands_in_for_what_the_kernel_has(tmp_path: Path) -> None:
     with tracefs_of(tmp_path, f"filemap/{LOOKED_UP}", f"filemap/{FAULTED}") as root:
         assert stand_ins.for_reads(root) == stand_ins.for_faults(root) == {}
         assert (tmp_path / "kprobe_events").read_text() == ""
-
-
-@pytest.mark.parametrize(("functions", "probed"), [
-    (["filemap_read"], {LOOKED_UP: 1}),
-    (["filemap_read", "filemap_splice_read", "__iomap_dio_rw"], {LOOKED_UP: 2, DIRECT: 1}),
-])  # fmt: skip
-def test_probes_stand_in_for_what_it_has_not(
-    functions: list[str], probed: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At all of the functions that there are, with the same fields at each."""
-    need(os.path.exists("/sys/kernel/btf/vmlinux"), "needs a kernel that describes its types")
-    monkeypatch.setattr(stand_ins, "_functions", lambda: frozenset(functions))
-    with tracefs_of(tmp_path) as root:
-        found = stand_ins.for_reads(root)
-    assert {event: len(probes) for event, probes in found.items()} == probed
-    assert [words.split()[0] for probes in found.values() for words in probes] == functions
-    for probes in found.values():
-        fields = {tuple(re.findall(r" (\w+)=\S+?(:\w+)(?= |$)", words)) for words in probes}
-        assert len(fields) == 1 and len(fields.pop()) >= 5
 
 
 @pytest.mark.parametrize("functions", [set(), {"filemap_splice_read"}, {"__iomap_dio_rw"}])

@@ -90,9 +90,10 @@ def test_nothing_costs_nothing() -> None:
 def test_senseless_copies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError):
         project(trace(), devices.find("nvme"), 0)
-    monkeypatch.setattr(projection, "MAX_SERVED", 10)
-    with pytest.raises(ColdseekError, match="too many"):
-        project(seed_2010(), devices.find("nvme"), 2)
+    monkeypatch.setattr(projection, "MAX_SERVED", 3 * 1935 + 1)
+    assert project(seed_2010(), devices.find("nvme"), 3).copies == 3
+    with pytest.raises(ColdseekError, match=r"4 starts of 1,935 .* too many.*--copies 3 or fewer"):
+        project(seed_2010(), devices.find("nvme"), 4)
 
 
 def test_hostile_claims_give_finite_numbers() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 
 import pandas as pd
-from made import trace
+from made import below, trace
 
-from profiler.studies.record import _unforeseen, data_files
+from profiler.capture.watch.whom.waits import Peer, Waits
+from profiler.studies.record import data_files
+from profiler.studies.unforeseen import unforeseen, unwatched
 from profiler.trace import FileFacts, Trace
 
 
@@ -51,11 +55,42 @@ def test_what_nobody_looked_at_is_noted_and_no_proof_where_it_is_the_most() -> N
     files = [FileFacts(b"%d" % number, "8:0", size=10_000, kind="regular") for number in range(3)]
     made = trace([(0, 0, 5000), (0, 0, 9000), (1, 0, 6000), (2, 0, 1000)], files)  # 10,000, 6,000 and 1,000
     every = [b"0", b"1", b"2"]
-    assert _unforeseen(made, every, [], "fadvise") == ("", "")
-    note, fault = _unforeseen(made, every, [b"1", b"2"], "fadvise")
+    assert unforeseen(made, every, [], "fadvise") == ("", "")
+    note, fault = unforeseen(made, every, [b"1", b"2"], "fadvise")
     assert note.startswith("2 files of the 3 that were used, and 6.84 KiB of 16.6 KiB, were not looked at")
     assert "nor dropped" in note and not fault
-    note, fault = _unforeseen(made, every, [b"0"], "fadvise")
+    note, fault = unforeseen(made, every, [b"0"], "fadvise")
     assert fault.startswith("NOT PROVED COLD: 1 file of the 3")
-    note, fault = _unforeseen(made, every, [b"0"], "drop_caches")
+    note, fault = unforeseen(made, every, [b"0"], "drop_caches")
     assert note.endswith("they were dropped with all the rest") and not fault
+
+
+def test_what_others_read_has_to_be_seen_to_come_in() -> None:
+    """Where a daemon does the work it runs already, and what it has mapped no one can drop."""
+    client = os.fsencode(os.path.realpath(sys.executable))
+    files = [FileFacts(name, "8:0", size=size, kind="regular") for name, size in
+             ((client, 10**6), (b"/data", 10_000), (b"/more", 1000))]  # fmt: skip
+    made = trace([(0, 0, 10**6), (1, 0, 10_000), (2, 0, 1000)], files, command=(sys.executable,))
+    every = [client, b"/data", b"/more"]
+    brought = below(made, [(50, "miss", 1, 0, 8000)])
+    note, fault = unforeseen(brought, every, [b"/data"], "drop_caches", watched=True)
+    assert (
+        note.endswith("dropped with all the rest, and of these 7.81 KiB were seen to come in") and not fault
+    )
+    note, fault = unforeseen(made, every, [b"/data"], "drop_caches", watched=True)
+    assert fault.startswith("NOT PROVED COLD: 1 file of the 3") and fault.endswith(
+        "0 B were seen to come in"
+    )
+    assert not unforeseen(made, every, [b"/data"], "drop_caches")[1]  # the program itself started anew
+    assert not unforeseen(made, every, [b"/more"], "drop_caches", watched=True)[1]  # the lesser part
+    assert unforeseen(made, every, [b"/data"], "fadvise", watched=True)[1].startswith("NOT PROVED COLD")
+    assert not unforeseen(made, every, [b"/data"], "fadvise")[1]
+
+
+def test_a_start_that_another_process_did_is_not_proved_cold() -> None:
+    waits = Waits(os.getpid())
+    waits._waited, waits._ended = {Peer(23, "dockerd", "/run/docker.sock"): 1.0}, waits._began + 1.5
+    left_out = "not watched: pid:23, who do the command's work"
+    for note in (waits.told(), f"INCOMPLETE: {left_out}: no root", f"{left_out}, as asked"):
+        assert unwatched(["another", note]).startswith("NOT PROVED COLD: another process did work")
+    assert unwatched([]) == unwatched(["INCOMPLETE: the buffer was full"]) == ""

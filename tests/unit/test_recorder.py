@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.capture.calls.event_log import OP_CODES, OPS, UNKNOWN, Recorder
-from profiler.trace import CACHE_OPS, DEVICE_OPS, FileFacts, Meta, validate
+from profiler.machine import procfs
+from profiler.trace import CACHE_OPS, DEVICE_OPS, FileFacts, Meta
+from profiler.validity import validate
 
 READ, WRITE, OPEN = OP_CODES["pread64"], OP_CODES["write"], OP_CODES["open"]
 
@@ -138,3 +142,17 @@ def test_reads_of_pipes_are_no_file_reads(name: str) -> None:
         add(recorder, op=OP_CODES[name], file=recorder.file(kind, FileFacts(kind.encode(), kind=kind)))
     add(recorder, op=OP_CODES[name], file=-1)
     assert recorder.trace(Meta()).reads()["path"].tolist() == [b"regular", b"block"]
+
+
+@pytest.mark.parametrize(
+    ("inode", "kept"), [(2**63 - 1, 2**63 - 1), (2**63, None), (2**64 - 1, None), (2, 2)]
+)
+def test_inode_numbers_of_64_bits(inode: int, kept: int | None) -> None:
+    """FUSE and network file systems hash or pass on numbers of any size."""
+    status = os.stat_result((0o100644, inode, 1, 1, 0, 0, 10, 0, 0, 0), {"st_mtime_ns": 0})
+    recorder = Recorder()
+    recorder.file(inode, procfs.describe(b"/a", status))
+    trace = recorder.trace(Meta())
+    validate(trace)
+    number = trace.files["inode"][0]
+    assert (None if number is pd.NA else int(number)) == kept

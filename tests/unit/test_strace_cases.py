@@ -7,18 +7,20 @@ import gzip
 import io
 import json
 import lzma
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from conftest import coldseek
+from typer.testing import CliRunner
 
 from profiler.capture.strace.logs import reading
 from profiler.capture.strace.logs.dressing import Undresser
 from profiler.capture.strace.logs.packing import text_of
 from profiler.errors import ColdseekError
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "strace" / "cases"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((CASES / "expected.json").read_text())
@@ -72,13 +74,22 @@ def test_a_log_as_it_was_sent(name: str) -> None:
     assert all(word in " ".join(trace.meta.notes) for word in expected.get("notes", ()))
 
 
+def imported(*arguments: str | Path) -> tuple[str, int]:
+    """What `coldseek import strace` fails with, "" where it does not, and its exit status."""
+    importers = import_module("profiler.cli.commands.import_log").importers
+    done = CliRunner().invoke(importers, ["strace", *map(str, arguments)])
+    if isinstance(done.exception, ColdseekError):
+        return str(done.exception), done.exception.exit_code
+    return "" if done.exception is None else repr(done.exception), done.exit_code
+
+
 @pytest.mark.parametrize("name", [name for name, case in EXPECTED.items() if "refused" in case])
 def test_a_log_of_another_tool_is_refused_by_its_name(name: str, tmp_path: Path) -> None:
-    done = coldseek("import", "strace", CASES / f"{name}.strace", "-o", tmp_path / "none.trace.parquet")
-    assert done.returncode == 125
-    assert len(done.stderr.splitlines()) == 1
-    assert EXPECTED[name]["refused"] in done.stderr
-    assert "strace -f -y -ttt -T -o LOG COMMAND" in done.stderr
+    words, status = imported(CASES / f"{name}.strace", "-o", tmp_path / "none.trace.parquet")
+    assert status == 125
+    assert "\n" not in words
+    assert EXPECTED[name]["refused"] in words
+    assert "strace -f -y -ttt -T -o LOG COMMAND" in words
     assert not (tmp_path / "none.trace.parquet").exists()
 
 
@@ -250,7 +261,7 @@ def test_without_lseek_offsets_are_doubtful() -> None:
     assert not any("no lseek" in note for note in of(text + "brk(NULL) = 0x55\n").meta.notes)
 
 
-def test_a_family_of_logs_is_one_trace(tmp_path: Path) -> None:
+def test_a_family_of_logs_is_one_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "log.10").write_text(
         '1.000000 execve("/bin/x", ["x"], 0x7 /* 1 var */) = 0\n'
         '1.100000 openat(AT_FDCWD, "/a", O_RDONLY) = 3\n'
@@ -265,12 +276,12 @@ def test_a_family_of_logs_is_one_trace(tmp_path: Path) -> None:
     assert reads(trace) == [("/a", 0, 5), ("/a", 5, 10)]
     assert trace.reads()["pid"].tolist() == [11, 10]
     assert trace.meta.partial == "" and "threads" not in trace.meta.unseen
-    done = coldseek("import", "strace", "log.10", "log.11.gz", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert imported("log.10", "log.11.gz") == ("", 0)
     assert (tmp_path / "log.trace.parquet").exists()
     (tmp_path / "other").write_text(PLAIN)
-    done = coldseek("import", "strace", "log.10", "other", cwd=tmp_path)
-    assert done.returncode == 2 and "LOG.PID" in done.stderr
+    words, status = imported("log.10", "other")
+    assert status == 2 and "LOG.PID" in words
 
 
 def test_a_family_without_times_says_that_its_order_is_not_known(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 from profiler.capture.strace.logs import reading
@@ -16,9 +16,15 @@ MAKE_LOG = ROOT / "examples" / "seed-2010" / "make-log"
 QUOTE = ROOT / "tests" / "data" / "strace" / "seed.strace"
 
 
+def continued() -> str:
+    """What the example's script prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        runpy.run_path(str(MAKE_LOG), run_name="__main__")
+    return printed.getvalue()
+
+
 def test_all_reads_of_the_post() -> None:
-    log = subprocess.run([sys.executable, MAKE_LOG], capture_output=True, check=True).stdout
-    trace = reading.parse(io.BytesIO(log))
+    trace = reading.parse(io.BytesIO(continued().encode()))
     reads = trace.reads()
     table, blocks = reads.iloc[0], reads.iloc[1:]
     assert table["size"] == 20480
@@ -48,7 +54,6 @@ def test_the_quoted_lines() -> None:
 
 
 def test_the_example_continues_the_post() -> None:
-    log = subprocess.run([sys.executable, MAKE_LOG], capture_output=True, check=True, text=True).stdout
-    quoted = QUOTE.read_text()
+    log, quoted = continued(), QUOTE.read_text()
     assert log.startswith(quoted)
     assert len(log.splitlines()) == 1 + 2 * 1935

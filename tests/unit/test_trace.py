@@ -7,9 +7,6 @@ import dataclasses
 import errno
 import json
 import os
-import resource
-import signal
-import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +16,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import need_root
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import typed
@@ -29,7 +25,7 @@ from profiler.errors import ColdseekError, TraceFormatError
 from profiler.facts.host import Inodes
 from profiler.facts.structures import ROLES, roles_of
 from profiler.files.parquet import read
-from profiler.files.traces import EVENT_BYTES, PATH, _arrow_schema, load, save
+from profiler.files.traces import PATH, _arrow_schema, load, save
 from profiler.files.writing import replacing
 from profiler.images.guest.pieces import MAX_PIECES
 from profiler.images.map import MAX_RANGES
@@ -53,10 +49,9 @@ from profiler.trace import (
     host_path,
     host_paths,
     table,
-    validate,
 )
+from profiler.validity import validate
 
-NOBODY = 65534
 FIXTURES = Path(__file__).parents[1] / "data"
 TABLES = {
     "files": FILE_COLUMNS,
@@ -451,53 +446,6 @@ def test_a_missing_folder_and_a_folder_in_the_way(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-def test_no_space_keeps_the_former_trace_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    need_root()
-    mounted = tmp_path / "full"
-    mounted.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "coldseek-test", mounted], check=True)
-    try:
-        path = mounted / "x.trace.parquet"
-        save(known(), path)
-        former = path.read_bytes()
-        (mounted / "filler").write_bytes(b"x" * (os.statvfs(mounted).f_bavail * 4096 - 4096))
-        many = known(*[event(time_ns=number, offset=number**3) for number in range(20_000)])
-        refused_by_the_system(lambda: save(many, path), path, "No space left")
-        assert path.read_bytes() == former
-        assert sorted(entry.name for entry in mounted.iterdir()) == ["filler", "x.trace.parquet"]
-    finally:
-        subprocess.run(["umount", mounted], check=True)
-
-
-def test_a_file_size_limit_is_one_line_too(saved: Path) -> None:
-    former = saved.read_bytes()
-    many = known(*[event(time_ns=number, offset=number**3) for number in range(20_000)])
-
-    def limited() -> str:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-        return failure_of(lambda: save(many, saved))
-
-    text = in_child(limited)
-    assert os.strerror(errno.EFBIG) in text
-    assert str(saved) in text
-    assert saved.read_bytes() == former
-    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
-
-
-def test_no_permission_to_read_or_write(saved: Path) -> None:
-    if os.geteuid() == 0:
-        saved.chmod(0o600)
-    else:
-        saved.chmod(0)
-        saved.parent.chmod(0o500)
-    for action in (lambda: load(saved), lambda: save(known(), saved)):
-        text = in_child(lambda action=action: failure_of(action), as_nobody=True)
-        assert "Permission denied" in text
-        assert str(saved) in text
-    saved.parent.chmod(0o700)
-
-
 def test_an_interrupted_writing_leaves_no_temporary_file(saved: Path) -> None:
     former = saved.read_bytes()
     with pytest.raises(KeyboardInterrupt), replacing(saved) as file:
@@ -542,36 +490,6 @@ def test_a_saved_trace_has_the_usual_permissions(tmp_path: Path) -> None:
     finally:
         os.umask(former)
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
-
-
-def failure_of(action: Callable[[], object]) -> str:
-    try:
-        action()
-    except ColdseekError as error:
-        return str(error)
-    return "no failure"
-
-
-def in_child(action: Callable[[], str], as_nobody: bool = False) -> str:
-    """What `action` returns in a forked child, whose limits and user are its own."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if as_nobody and os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            os.write(write_end, action().encode())
-        except BaseException as error:
-            os.write(write_end, repr(error).encode())
-        finally:
-            os._exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end, "rb") as answer:
-        text = answer.read().decode()
-    os.waitpid(child, 0)
-    return text
 
 
 # ---- what the tables mean --------------------------------------------------------------------------------
@@ -640,19 +558,6 @@ def test_more_events_than_there_is_memory_for_are_refused(
     assert len(load(path).events) == 200_000
 
 
-def test_an_event_takes_no_more_memory_than_is_reckoned_with(tmp_path: Path) -> None:
-    path, rows = tmp_path / "x.trace.parquet", 2_000_000
-    many(path, rows)
-    load(path)  # whatever is taken once
-
-    def peak() -> str:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        load(path)
-        return str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
-
-    assert int(in_child(peak)) <= (EVENT_BYTES + 20) * rows  # and what a batch takes
-
-
 @pytest.mark.parametrize(("held", "claimed"), [(70_000, 3), (3, 70_000), (0, 1), (1, 0)])
 def test_a_file_that_holds_more_or_less_than_it_claims_is_refused(
     tmp_path: Path, held: int, claimed: int
@@ -694,15 +599,6 @@ def test_more_rows_of_a_small_table_than_are_recorded_are_refused(
 def test_the_bounds_of_the_small_tables_are_those_of_what_is_recorded() -> None:
     assert MOST_ROWS["extents"] == MAX_EXTENTS and MOST_ROWS["structures"] == MAX_RANGES
     assert MOST_ROWS["contents"] == MAX_PIECES
-
-
-def test_no_memory_is_one_line(saved: Path) -> None:
-    def limited() -> str:
-        resource.setrlimit(resource.RLIMIT_AS, (200 << 20, resource.RLIM_INFINITY))
-        return failure_of(lambda: load(saved))
-
-    text = in_child(limited)
-    assert str(saved) in text and "memory" in text
 
 
 # ---- meta that cannot be ---------------------------------------------------------------------------------

@@ -102,6 +102,49 @@ def test_waits_are_never_negative_nor_more_than_the_device_took(rows: Rows) -> N
         assert general[:-1] == pytest.approx(at_once, abs=1e-9)
 
 
+@given(
+    st.lists(
+        st.tuples(*[st.floats(0, 9)] * 3, st.sampled_from([0.0, 0.5, 3.0, np.inf]), st.booleans()),
+        max_size=60,
+    )
+)
+def test_one_program_waits_as_the_first_of_several_does(
+    rows: list[tuple[float, float, float, float, bool]],
+) -> None:
+    issued = np.cumsum([row[0] for row in rows])
+    latency, occupied = (np.array([row[k] for row in rows]) for k in (1, 2))
+    needed = issued + np.array([row[3] for row in rows])
+    group = np.cumsum([row[4] for row in rows]).astype(np.int64)
+    columns = issued, needed, group, group * 0, latency, occupied
+    if len(rows) and (needed > issued).any():
+        assert waits(*columns).tolist() == waits(*columns, np.arange(len(rows))).tolist()
+
+
+def in_groups(start: list[int], end: list[int], task: list[int]) -> list[int]:
+    """`overlapping`, as it is told, read by read."""
+    groups, group, until, tasks = [], -1, -1, set[int]()
+    for begin, stop, who in zip(start, end, task, strict=True):
+        if begin >= until or who in tasks:
+            group, until, tasks = group + 1, stop, set()
+        tasks.add(who)
+        groups.append(group)
+    return groups
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12), st.integers(1, 3)), min_size=1, max_size=60)
+)
+def test_groups_are_those_of_a_look_at_each_read(rows: list[tuple[int, int, int]]) -> None:
+    start = np.cumsum([row[0] for row in rows])
+    made = trace([(0, 0, 4096)] * len(rows))
+    duration, tid = (np.array([row[k] for row in rows]) for k in (1, 2))
+    events = made.events.assign(time_ns=start, duration_ns=duration, tid=tid.astype(np.int32)).astype(
+        {"duration_ns": "Int64"}
+    )
+    got = overlapping(dataclasses.replace(made, events=events).reads())
+    assert got.tolist() == in_groups(start.tolist(), (start + duration).tolist(), tid.tolist())
+
+
 def test_rounding_makes_no_wait_negative() -> None:
     rows = [(1.085653585266408, 0.0, 1.8507339967819307), (0.0, 0.0, 0.0), (2.0, 0.0, 0.0)]
     issued = np.cumsum([row[0] for row in rows])

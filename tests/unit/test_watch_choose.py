@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from profiler.capture import tracer
@@ -9,7 +11,6 @@ from profiler.capture.watch import choose
 from profiler.capture.watch.whom.targets import Target
 from profiler.errors import ColdseekError
 from profiler.machine.probe import Probe
-from profiler.studies.record import record
 
 FAULT = "this kernel has no event e"
 
@@ -30,20 +31,18 @@ def test_a_client_is_recorded_alone_and_whose_reads_are_missing_is_noted() -> No
     assert found.notes == (f"INCOMPLETE: {said[0]}",)
 
 
-def test_the_trace_keeps_it() -> None:
-    found = record(["true"], "ptrace")
-    assert found.meta.targets == ()
-    assert found.meta.notes[0].startswith("INCOMPLETE: not watched: unit:demo.service")
-
-
 def test_whoever_asked_for_it_gets_no_trace_without() -> None:
     with pytest.raises(ColdseekError, match=FAULT):
         choose.chosen(["true"], ["all"])
 
 
-def test_nobody_is_missing_where_nobody_is_wanted() -> None:
-    found = choose.chosen(["true"], ["none"])
-    assert (found.watched, found.notes) == ((), ())
+def test_nobody_is_missing_where_nobody_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    found = choose.chosen(["true"], ["none"], say=said.append)
+    assert (found.watched, said) == ((), [])
+    assert found.notes == ("not watched: unit:demo.service, who do the work, as asked",)
+    monkeypatch.setattr(choose, "daemons_of", lambda _: ([], ""))
+    assert choose.chosen(["true"], ["none"]).notes == ()
 
 
 def test_what_works_is_tried_once_for_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +50,8 @@ def test_what_works_is_tried_once_for_all_runs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         tracer, "probe", lambda name: tried.append(name) or Probe(name == "ptrace", "so", "")
     )
+    for module in (tracer, choose):  # a real one would look for the C library by a program
+        monkeypatch.setattr(module, "make_tracer", lambda name, owner: SimpleNamespace(name=name))
     make = choose.chosen(["true"], ["none"]).make
     (first, told), (second, again) = make(), make()
     assert tried == ["kernel", "ptrace"]

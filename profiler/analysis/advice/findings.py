@@ -13,7 +13,7 @@ from profiler.analysis.advice.evidence import Evidence, Finding
 from profiler.analysis.advice.traced_image import image_of
 from profiler.analysis.cost.contributors import by_bytes, contributors
 from profiler.analysis.cost.costs import Cost
-from profiler.analysis.reads.attribution import structure_of
+from profiler.analysis.reads.attribution import structures_of
 from profiler.analysis.simulation.projection import Cold
 from profiler.trace import Trace
 
@@ -25,14 +25,20 @@ RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
 )  # fmt: skip
 
 
+COLUMNS = ("time_ns", "pid", "file", "handle", "offset", "size")
+"""Of the reads, for the rules."""
+
+
 def find(trace: Trace, reads: pd.DataFrame, cold: Cold, costs: Sequence[Cost] = ()) -> tuple[Finding, ...]:
     """What the rules find, in their order: the image's structure first. reads: trace.reads(). costs:
     what its files cost; empty: by the bytes that reach the device."""
+    if trace.meta.device_only:  # of no file and no program anything is known
+        return ()
     image = image_of(trace)
     if image is not None:
         reads = reads[reads["file"].isin(image.files).to_numpy(bool)]
     reads, requests = (
-        frame.assign(structure=structure_of(frame, trace.structures)) for frame in (reads, cold.requests)
+        frame.assign(structure=structures_of(frame, trace.structures)) for frame in (reads, cold.requests)
     )
     evidence = Evidence(trace, image, reads, requests, contributors(trace, costs or by_bytes(trace, cold)))
     return tuple(found for rule in RULES if (found := rule(evidence)) is not None)

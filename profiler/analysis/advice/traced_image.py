@@ -95,10 +95,10 @@ def image_of(trace: Trace) -> TracedImage | None:
     with the most reads, of its extents and of what is behind it too. None: there is none."""
     known = trace.meta.images
     behind = {number: image.in_front for number, image in known.items()}
-    reads = trace.reads()["file"].value_counts()
     fronts = [number for number, front in behind.items() if front not in known]
     if not fronts:
         return None
+    reads = trace.reads(("file",))["file"].value_counts()
     chains = [_chain(front, behind) for front in fronts]
     top, *_ = files = max(chains, key=lambda found: sum(int(reads.get(number, 0)) for number in found))
     facts = known[top]

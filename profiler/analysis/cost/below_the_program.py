@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import Ints, exact_sum, group_sums, joined, spans
+from profiler.analysis.intervals import Ints, exact_sum, group_sums, spans
 from profiler.calls import READ_OPS
 from profiler.trace import DEVICE_OPS, Trace
 
@@ -28,6 +28,9 @@ program; it is the file system's own; a write made it, and mostly nothing was re
 
 ADVICE = ("fadvise_willneed", "readahead")
 """Calls that bring pages in without reading them."""
+
+CALL_COLUMNS = ("tid", "time_ns", "duration_ns")
+"""When who was in a call."""
 
 METADATA_KINDS = ("metadata", "directory")
 ASYNCHRONOUS = tuple(op for op in READ_OPS if op.startswith(("aio_", "uring_")))
@@ -90,17 +93,20 @@ def brought_in(trace: Trace, reads: pd.DataFrame | None = None) -> pd.DataFrame:
     It happened in a call if the call's task did it while the call ran. The file system's own pages are
     `metadata` wherever they came in.
     """
-    reads = trace.reads() if reads is None else reads
-    rows = trace.layer("cache")
-    rows = rows[(rows["op"] == "miss").to_numpy(bool)]
-    calls = pd.concat([frame[["tid", "time_ns", "duration_ns"]] for frame in (reads, _other_calls(trace))])
+    reads = trace.reads(CALL_COLUMNS) if reads is None else reads
+    rows = trace.layer("cache", ("miss",), ("time_ns", "tid", "file", "size"))
+    calls, others = reads[list(CALL_COLUMNS)], _other_calls(trace)
+    if len(others):  # else there is nothing to be copied
+        calls = pd.concat([calls, others])
+    del others
     caller = _callers(rows, calls)
+    del calls
     is_metadata = np.append(trace.files["kind"].isin(METADATA_KINDS).to_numpy(bool), False)
-    part = np.select(
-        [is_metadata[rows["file"].to_numpy()], caller >= 0, _callers(rows, trace.writes()) >= 0],
-        [PARTS.index(name) for name in ("metadata", "read", "written")],
-        PARTS.index("mapped"),
-    )
+    code = {name: np.int8(number) for number, name in enumerate(PARTS)}
+    part = np.full(len(rows), code["mapped"], np.int8)
+    part[_callers(rows, trace.writes()) >= 0] = code["written"]
+    part[caller >= 0] = code["read"]
+    part[is_metadata[rows["file"].to_numpy()]] = code["metadata"]
     return pd.DataFrame(
         {
             "file": rows["file"].to_numpy(),
@@ -147,7 +153,7 @@ def page_cache(trace: Trace, reads: pd.DataFrame | None = None) -> PageCache | N
     """What the page cache did in this run; None if no tracer looked. reads: trace.reads() if at hand."""
     if not trace.saw("cache"):
         return None
-    reads = trace.reads() if reads is None else reads
+    reads = trace.reads((*CALL_COLUMNS, "op", "direct")) if reads is None else reads
     brought = brought_in(trace, reads)
     reads_by = answers(trace, reads, brought)["answer"].value_counts()
     size = brought["size"].to_numpy()
@@ -162,7 +168,7 @@ def page_cache(trace: Trace, reads: pd.DataFrame | None = None) -> PageCache | N
         mapped_bytes=bytes_by["mapped"],
         metadata_bytes=bytes_by["metadata"],
         written_bytes=bytes_by["written"],
-        faults=int((trace.layer("cache")["op"] == "fault").sum()),
+        faults=len(trace.layer("cache", ("fault",), ("op",))),
         files=_files(trace, brought),
     )
 
@@ -171,8 +177,7 @@ def device_requests(trace: Trace) -> DeviceRequests | None:
     """What reached the devices in this run; None if no tracer looked."""
     if not trace.saw("device"):
         return None
-    rows = trace.layer("device")
-    rows = rows[rows["op"].isin(DEVICE_OPS).to_numpy(bool)]
+    rows = trace.layer("device", DEVICE_OPS, ("time_ns", "duration_ns", "op", "file", "offset", "size"))
     size = rows["size"].to_numpy(np.int64, na_value=0)
     timed = rows[rows["duration_ns"].notna().to_numpy(bool)]
     start, latency = (timed[name].to_numpy(np.int64) for name in ("time_ns", "duration_ns"))
@@ -193,7 +198,9 @@ def _other_calls(trace: Trace) -> pd.DataFrame:
     events = trace.events
     nothing = ~events["size"].gt(0).fillna(False).to_numpy(bool) & events["op"].isin(READ_OPS).to_numpy(bool)
     advice = events["op"].isin(ADVICE).to_numpy(bool)
-    chosen: pd.DataFrame = events[(nothing | advice) & (events["layer"] == "syscall").to_numpy(bool)]
+    chosen: pd.DataFrame = events[list(CALL_COLUMNS)][
+        (nothing | advice) & (events["layer"] == "syscall").to_numpy(bool)
+    ]
     return chosen
 
 
@@ -202,20 +209,34 @@ def _callers(rows: pd.DataFrame, calls: pd.DataFrame) -> Ints:
 
     Of calls of one task that overlap, as asynchronous ones do, it is the one that began last.
     """
-    known = np.flatnonzero(calls["duration_ns"].notna().to_numpy(bool))
-    if not len(known) or not len(rows):
-        return np.full(len(rows), -1, np.int64)
-    ended = calls.iloc[known]
-    begin, end = spans(ended["time_ns"].to_numpy(np.int64), ended["duration_ns"].to_numpy(np.int64))
-    when, _ = spans(rows["time_ns"].to_numpy(np.int64), np.zeros(len(rows), np.int64))
-    task, tasks = (frame["tid"].to_numpy(np.int64) for frame in (ended, rows))
-    # tasks apart and then times in one number each, so that one search serves all tasks
-    keys, _, _ = joined(np.concatenate([task, task, tasks]), np.concatenate([begin, end, when]))
-    begin, end, when = np.split(keys, [len(task), 2 * len(task)])
-    order = np.argsort(begin, kind="stable")
-    last = np.searchsorted(begin[order], when, side="right") - 1
-    running = (last >= 0) & (when <= np.maximum.accumulate(end[order])[last])
-    return np.where(running, known[order[last]], -1)
+    found = np.full(len(rows), -1, np.int64)
+    ended = np.flatnonzero(calls["duration_ns"].notna().to_numpy(bool)).astype(np.int32)
+    if not len(ended) or not len(rows):
+        return found
+    time, when = (frame["time_ns"].to_numpy(np.int64) for frame in (calls, rows))
+    duration = calls["duration_ns"].to_numpy(np.int64, na_value=0)
+    callers = _by_task(calls["tid"].to_numpy(), ended)
+    del ended
+    for task, asked in _by_task(rows["tid"].to_numpy(), np.arange(len(rows), dtype=np.int32)).items():
+        mine = callers.get(task)
+        if mine is None:
+            continue
+        if (np.diff(time[mine]) < 0).any():
+            mine = mine[np.argsort(time[mine], kind="stable")]
+        begin, end = spans(time[mine], duration[mine])
+        last = np.searchsorted(begin, when[asked], side="right") - 1
+        running = (last >= 0) & (when[asked] <= np.maximum.accumulate(end)[last])
+        found[asked[running]] = mine[last[running]]
+    return found
+
+
+def _by_task(tid: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]) -> dict[int, npt.NDArray[np.int32]]:
+    """Task -> those of these rows that are its, in their order."""
+    codes, tasks = pd.factorize(tid[rows])
+    bounds = np.cumsum(np.bincount(codes, minlength=len(tasks)))[:-1]
+    if len(tasks) < 2**15:
+        codes = codes.astype(np.int16)  # these are sorted much faster
+    return dict(zip(tasks.tolist(), np.split(rows[np.argsort(codes, kind="stable")], bounds), strict=True))
 
 
 def _files(trace: Trace, brought: pd.DataFrame) -> tuple[FileBroughtIn, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from profiler import devices as device_models
 from profiler.analysis.cost.below_the_program import METADATA_KINDS, brought_in
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import Ints, fresh, joined, spans
-from profiler.analysis.reads.attribution import structure_of
+from profiler.analysis.reads.attribution import structures_of
 from profiler.analysis.simulation.inverse import partitions
 from profiler.analysis.simulation.placement import place
 from profiler.analysis.simulation.projection import Cold, Projection, project, requests
@@ -30,19 +31,21 @@ USUAL_DEVICE = "hdd-7200"
 """The disk on which simulated requests take their time: the one of the presets on which places matter most,
 and on which the structures of an image are weighed too."""
 
-HOWS = ("read", "mapped", "metadata")
+HOWS = ("read", "mapped", "metadata", "device")
 """How it came in: by a call that reads or advises; by a page fault on a mapped file, or the start of a
-program; what the file system reads of its own."""
+program; what the file system reads of its own; it is a request of a disk, and no more is known."""
 
 COLUMNS = {
-    "time_ns": "int64", "file": "int64", "of": "object", "offset": "int64", "size": "int64",
-    "how": "object", "structure": "object", "waited_s": "float64",
+    "time_ns": "int64", "file": "int32", "of": "category", "offset": "int64", "size": "int64",
+    "how": "category", "structure": "category", "waited_s": "float64",
 }  # fmt: skip
 """Of `Charges.requests`: time_ns, when it was issued; file, row of the trace's files, -1: a file system's
 own; of, "" but for those, then what to call the file system; offset in the file, of a file system's own on
 its device; how, one of HOWS; structure, of the image ("": it is none); waited_s, NaN: not known."""
 
 _ADVICE = ("readahead", "fadvise_willneed")
+
+_READ, _MAPPED, _METADATA, _DEVICE = range(len(HOWS))
 
 _NOWHERE = -1
 
@@ -69,123 +72,182 @@ def charges(
 ) -> Charges:
     """The requests of a cold start of the traced program. reads, cold_start, on_usual: `trace.reads()`,
     `projection.requests(trace)` and its projection on `usual_device` if at hand."""
-    reads = trace.reads() if reads is None else reads
     is_seen = trace.meta.cache == "cold" and trace.saw("cache") and trace.saw("device")
     if is_seen:
-        table = _observed(trace, reads)
+        table, systems = _observed(trace, reads)
     else:
         cold_start = requests(trace, reads) if cold_start is None else cold_start
         on_usual = project(cold_start, usual_device()) if on_usual is None else on_usual
-        table = _simulated(trace, cold_start).assign(waited_s=on_usual.times)
-    table["structure"] = np.where(table["file"] >= 0, structure_of(table, trace.structures), "")
+        table, systems = _simulated(trace, cold_start)
+        table["waited_s"] = on_usual.times
+    structures = structures_of(table, trace.structures)
+    for name, codes, words in (
+        ("of", table["of"].to_numpy(), systems),
+        ("how", table["how"].to_numpy(), HOWS),
+        ("structure", np.where(table["file"] >= 0, structures.codes, 0), structures.categories),
+    ):
+        table[name] = pd.Categorical.from_codes(codes, categories=pd.Index(list(words)))
     return Charges(table.astype(COLUMNS)[list(COLUMNS)], is_seen)
 
 
 # ---- simulated --------------------------------------------------------------------------------------------
 
 
-def _simulated(trace: Trace, cold_start: Cold) -> pd.DataFrame:
+def _simulated(trace: Trace, cold_start: Cold) -> tuple[pd.DataFrame, list[str]]:
+    """COLUMNS but the last two, `of` and `how` as numbers; and the words of `of`."""
     frame = cold_start.requests
     own = frame["own"].to_numpy(bool)
     events = trace.events
     advised = events[events["op"].isin(_ADVICE).to_numpy(bool)]
     # of what no read caused, that is advice which was asked for at the moment of a call that advises
     moments = pd.MultiIndex.from_frame(advised[["file", "time_ns"]].astype("int64"))
-    by_advice = pd.MultiIndex.from_frame(frame[["file", "time_ns"]].astype("int64")).isin(moments)
-    by_call = (frame["read"].to_numpy(np.int64) >= 0) | by_advice
+    by_call = frame["read"].to_numpy(np.int64) >= 0
+    rest = np.flatnonzero(~by_call)
+    callless = frame[["file", "time_ns"]].iloc[rest].astype("int64")
+    by_call[rest] = pd.MultiIndex.from_frame(callless).isin(moments)
     names = _names_of_file_systems(trace)
+    of, systems = np.zeros(len(frame), np.int32), _Words()
+    of[own] = systems.codes(
+        frame["device"].to_numpy(object)[own], lambda one: names.get(one, _name("", one))
+    )
+    otherwise = _DEVICE if trace.meta.device_only else _MAPPED
     return pd.DataFrame(
         {
             "time_ns": frame["time_ns"].to_numpy(np.int64),
-            "file": np.where(own, -1, frame["file"].to_numpy(np.int64)),
-            "of": np.where(own, [names.get(device, _name("", device)) for device in frame["device"]], ""),
+            "file": np.where(own, np.int32(-1), frame["file"].to_numpy()),
+            "of": of,
             "offset": np.where(own, frame["device_offset"], frame["offset"]),
             "size": frame["size"].to_numpy(np.int64),
-            "how": np.select([own, by_call], ["metadata", "read"], "mapped"),
-        }
-    )
+            "how": np.where(own, _METADATA, np.where(by_call, _READ, otherwise)).astype(np.int8),
+        },
+        copy=False,
+    ), systems.words
 
 
 # ---- observed ---------------------------------------------------------------------------------------------
 
 
-def _observed(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Linked:
+    """What the requests that reached disks were for.
+
+    requests: of the layer `device`, in their order. stretches: what was brought in, pages that follow each
+    other as one: time_ns, tid, file, offset, size, how (place in HOWS). stretch: of each request the row of
+    `stretches`, -1: not known. offset: where in its file the request begins, -1: not known.
+    """
+
+    requests: pd.DataFrame
+    stretches: pd.DataFrame
+    stretch: Ints
+    offset: Ints
+
+
+def linked(trace: Trace, reads: pd.DataFrame | None) -> Linked:
+    """Requests and what they were for: by the place on the disk, else by task and time. For a trace with the
+    layers `cache` and `device`."""
     stretches = _stretches(trace, reads)
-    disk_requests = trace.layer("device")
-    disk_requests = disk_requests[disk_requests["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
+    disk_requests = trace.layer(
+        "device", DEVICE_OPS, ("time_ns", "duration_ns", "tid", "file", "offset", "size")
+    )
     stretch, offset = _by_place(trace, disk_requests, stretches)
     placed = np.unique(stretch[stretch >= 0])
     nowhere = stretches["place"].to_numpy(np.int64) == _NOWHERE
     nowhere[placed] = False
     rest = np.flatnonzero(stretch < 0)
     stretch[rest] = _by_time(disk_requests.iloc[rest], stretches, np.flatnonzero(nowhere))
-    of_stretch = stretch >= 0
-    offset = np.where(
-        of_stretch & (offset < 0), stretches["offset"].to_numpy(np.int64)[stretch] if len(stretches) else 0,
-        offset,
-    )  # fmt: skip
-    disks = disk_requests["file"].map(trace.files["device"]).fillna("").to_numpy(object)
-    by_disk = _names_of_disks(trace)
-    how = np.where(of_stretch, _taken(stretches["how"], stretch, ""), "metadata")
-    of = [by_disk.get(disk, _name("", disk)) for disk in disks]
+    return Linked(disk_requests, stretches, stretch, offset)
+
+
+def _observed(trace: Trace, reads: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
+    """COLUMNS without structures, `of` and `how` as numbers; and the words of `of`."""
+    found = linked(trace, reads)
+    disk_requests, stretches, stretch = found.requests, found.stretches, found.stretch
+    of_stretch, offset = stretch >= 0, found.offset
+    offset = np.where(of_stretch & (offset < 0), _taken(stretches["offset"], stretch, 0), offset)
+    how = _taken(stretches["how"], stretch, _METADATA)
+    file = _taken(stretches["file"], stretch, -1)
+    systems = _Words()
+    by_file, by_disk = _names_of_file_systems(trace), _names_of_disks(trace)
+    devices = np.append(trace.files["device"].to_numpy(object), "")
+    of_file, of_disk = (
+        systems.codes(devices, lambda one, names=names: names.get(one, _name("", one)))  # type: ignore[misc]
+        for names in (by_file, by_disk)
+    )
+    own = np.where(of_stretch, of_file[file], of_disk[disk_requests["file"].to_numpy()])
     table = pd.DataFrame(
         {
             "time_ns": disk_requests["time_ns"].to_numpy(np.int64),
-            "file": np.where(how == "metadata", -1, _taken(stretches["file"], stretch, -1).astype(np.int64)),
-            "of": np.where(
-                how == "metadata", np.where(of_stretch, _taken(stretches["of"], stretch, ""), of), ""
-            ),
+            "file": np.where(how == _METADATA, np.int32(-1), file),
+            "of": np.where(how == _METADATA, own, 0).astype(np.int32),
             "offset": np.where(offset < 0, disk_requests["offset"].to_numpy(np.int64, na_value=0), offset),
             "size": disk_requests["size"].to_numpy(np.int64, na_value=0),
             "how": how,
             "waited_s": _waited_s(trace, disk_requests),
-        }
+        },
+        copy=False,
     )
     unseen = _without_a_disk(trace, stretches, np.unique(stretch[of_stretch]))
     if len(unseen):
         table = pd.concat([table, unseen], ignore_index=True)
         table = table.sort_values("time_ns", kind="stable", ignore_index=True)
-    return table
+    return table, systems.words
 
 
-def _stretches(trace: Trace, reads: pd.DataFrame) -> pd.DataFrame:
+def _stretches(trace: Trace, reads: pd.DataFrame | None) -> pd.DataFrame:
     """What the program brought in, pages that follow each other as one, until the next request reaches a
-    device: time_ns, tid, file, of, offset, size, how, and place: `_NOWHERE` where no place on a disk is
-    known. What a write made is left out; reads past the page cache are in it.
+    device: time_ns, tid, file, offset, size, how (place in HOWS), and place: `_NOWHERE` where no place on a
+    disk is known. What a write made is left out; reads past the page cache are in it.
     """
     events = trace.events
-    turn = np.cumsum(events["op"].isin(DEVICE_OPS).to_numpy(bool))
+    part = brought_in(trace, reads)[
+        "part"
+    ].cat.codes.to_numpy()  # the first of PARTS are HOWS in their order
+    turn = np.cumsum(events["op"].isin(DEVICE_OPS).to_numpy(bool), dtype=np.int32)
     missed = ((events["layer"] == "cache") & (events["op"] == "miss")).to_numpy(bool)
-    pages = events[missed]
-    part = brought_in(trace, reads)["part"].to_numpy(object)
+    columns = ["time_ns", "tid", "file", "offset", "size"]
+    pages = events[columns][missed]
     # the kernel adds pages of tmpfs to the cache as it does any others
     in_memory = np.append(trace.files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool), False)
-    kept = (part != "written") & ~in_memory[pages["file"].to_numpy()]
+    kept = (part <= _METADATA) & ~in_memory[pages["file"].to_numpy()]
     kept &= pages["offset"].notna().to_numpy(bool) & pages["size"].gt(0).to_numpy(bool)
-    direct = reads[(reads["direct"] & reads["offset"].notna()).to_numpy(bool)]
-    columns = ["time_ns", "tid", "file", "offset", "size"]
-    both = pd.concat([pages.loc[kept, columns], direct[columns]], ignore_index=True).astype("int64")
-    both["how"] = np.append(part[kept], np.full(len(direct), "read", object))
-    both["turn"] = np.append(turn[missed][kept], np.full(len(direct), -1))
+    pages = pages[kept]
+    direct = _past_the_cache(trace, columns)
+    none = len(direct)
+    time, tid, file, offset, size = (
+        np.append(pages[name].to_numpy(dtype), direct[name].to_numpy(dtype))
+        for name, dtype in zip(columns, ("int64", "int32", "int32", "int64", "int64"), strict=True)
+    )
+    how = np.append(part[kept], np.full(none, _READ, part.dtype)).astype(np.int8)
+    turn = np.append(turn[missed][kept], np.full(none, -1, turn.dtype))
+    del pages, direct, missed
     is_own = np.append(trace.files["kind"].isin(METADATA_KINDS).to_numpy(bool), True)
-    both.loc[is_own[both["file"].to_numpy()], "how"] = "metadata"
-    start, end = spans(both["offset"].to_numpy(), both["size"].to_numpy())
-    follows = np.zeros(len(both), bool)
-    alike = [both[name].to_numpy() for name in ("file", "tid", "how", "turn")]
-    follows[1:] = (start[1:] == end[:-1]) & (both["turn"].to_numpy()[1:] >= 0)
-    for values in alike:
+    how[is_own[file]] = _METADATA
+    start, end = spans(offset, size)
+    follows = np.zeros(len(time), bool)
+    follows[1:] = (start[1:] == end[:-1]) & (turn[1:] >= 0)
+    for values in (file, tid, how, turn):
         follows[1:] &= values[1:] == values[:-1]
     first = np.flatnonzero(~follows)
-    last = np.append(first[1:], len(both))[: len(first)] - 1
-    table: pd.DataFrame = both.iloc[first].drop(columns="turn").assign(size=end[last] - start[first])
-    table = table.sort_values("time_ns", kind="stable", ignore_index=True)
-    names = _names_of_file_systems(trace)
-    devices = np.append(trace.files["device"].to_numpy(object), "")[table["file"].to_numpy()]
-    table["of"] = [
-        names.get(device, _name("", device)) if how == "metadata" else ""
-        for device, how in zip(devices, table["how"], strict=True)
-    ]
-    return table.assign(place=_NOWHERE)
+    last = np.append(first[1:], len(time))[: len(first)] - 1
+    order = np.argsort(time[first], kind="stable")
+    first, last = first[order], last[order]
+    return pd.DataFrame(
+        {
+            "time_ns": time[first], "tid": tid[first], "file": file[first], "offset": offset[first],
+            "size": end[last] - start[first], "how": how[first],
+            "place": np.full(len(first), _NOWHERE, np.int64),
+        },
+        copy=False,
+    )  # fmt: skip
+
+
+def _past_the_cache(trace: Trace, columns: list[str]) -> pd.DataFrame:
+    """The reads with O_DIRECT of known offset."""
+    rows = trace.read_rows()
+    events = trace.events
+    rows = rows[events["direct"].to_numpy(bool)[rows]]
+    found: pd.DataFrame = events[columns].iloc[rows]
+    return found[found["offset"].notna().to_numpy(bool)]
 
 
 def _by_place(trace: Trace, disk_requests: pd.DataFrame, stretches: pd.DataFrame) -> tuple[Ints, Ints]:
@@ -260,10 +322,8 @@ def _without_a_disk(trace: Trace, stretches: pd.DataFrame, asked: Ints) -> pd.Da
     device = np.append(trace.files["device"].to_numpy(object), "")
     no_disk = np.array([name.startswith("0:") for name in device], bool)
     placed = np.isin(files, trace.extents["file"].to_numpy(np.int64)) | np.isin(files, files[asked])
-    rows: pd.DataFrame = stretches[
-        no_disk[files] & ~placed & (stretches["how"] != "metadata").to_numpy(bool)
-    ]
-    return rows[["time_ns", "file", "of", "offset", "size", "how"]].assign(waited_s=np.nan)
+    rows: pd.DataFrame = stretches[no_disk[files] & ~placed & (stretches["how"] != _METADATA).to_numpy(bool)]
+    return rows[["time_ns", "file", "offset", "size", "how"]].assign(of=np.int32(0), waited_s=np.nan)
 
 
 def _waited_s(trace: Trace, disk_requests: pd.DataFrame) -> npt.NDArray[np.float64]:
@@ -301,10 +361,26 @@ def _clock_of_waits(trace: Trace) -> Callable[[Ints], npt.NDArray[np.float64]]:
 # ---- what to call things ----------------------------------------------------------------------------------
 
 
-def _taken(column: pd.Series, rows: Ints, otherwise: object) -> npt.NDArray[np.object_]:
-    values = np.append(column.to_numpy(object), [otherwise])
-    found: npt.NDArray[np.object_] = values[np.where(rows >= 0, rows, len(column))]
+def _taken(column: pd.Series, rows: Ints, otherwise: int) -> npt.NDArray[Any]:
+    """Its values at these rows; `otherwise` where a row is -1."""
+    values = column.to_numpy()
+    found: npt.NDArray[Any] = np.append(values, np.array([otherwise], values.dtype))[rows]
     return found
+
+
+class _Words:
+    """Words that are numbered as they come; 0 is none at all."""
+
+    def __init__(self) -> None:
+        self.words = [""]
+
+    def codes(self, keys: npt.NDArray[np.object_], called: Callable[[str], str]) -> npt.NDArray[np.int32]:
+        """The numbers of what each of these keys is called."""
+        which, distinct = pd.factorize(keys)
+        for key in distinct:
+            if called(key) not in self.words:
+                self.words.append(called(key))
+        return np.array([self.words.index(called(key)) for key in distinct], np.int32)[which]
 
 
 def _name(filesystem: str, device: str) -> str:

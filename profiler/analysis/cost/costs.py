@@ -37,7 +37,9 @@ class Cost:
     observed: bool
 
 
-def costs(trace: Trace, reads: pd.DataFrame, cold_start: Cold | None = None) -> tuple[Cost, ...]:
+def costs(
+    trace: Trace, reads: pd.DataFrame | None = None, cold_start: Cold | None = None
+) -> tuple[Cost, ...]:
     """The costs of a start, the dearest first. Each request and each byte is in one of them.
 
     They are ranked by the seconds that are waited for them, or by bytes where that is not known of all.
@@ -49,7 +51,7 @@ def costs(trace: Trace, reads: pd.DataFrame, cold_start: Cold | None = None) -> 
 def ranking(trace: Trace, charged: Charges) -> tuple[Cost, ...]:
     """`costs` of requests that are at hand."""
     table = charged.requests
-    groups = table.groupby(["file", "of", "structure", "how"], sort=False)
+    groups = table.groupby(["file", "of", "structure", "how"], sort=False, observed=True)
     group = groups.ngroup().to_numpy(np.int64)
     count = groups.ngroups
     requests = np.bincount(group, minlength=count).tolist()

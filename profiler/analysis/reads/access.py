@@ -29,7 +29,8 @@ STRIDE_MIN_SHARE = 1 / 20
 file, where every distance comes up a few times, have no strides. It also bounds a file's dominant strides
 to twenty."""
 
-_INT_COLUMNS = ("file", "offset", "size")
+_AT_ONCE = 1 << 20
+"""Values that are counted at a time: what is worked out for each on the way would take much memory."""
 
 
 def classify(reads: pd.DataFrame) -> pd.DataFrame:
@@ -43,56 +44,67 @@ def classify(reads: pd.DataFrame) -> pd.DataFrame:
     A read of unknown offset is neither a seek nor sequential; the read after it is compared with the last
     end that is known, and counts as the file's first if there is none.
     """
-    count = len(reads)
-    known = np.flatnonzero(reads["offset"].notna().to_numpy(bool))
-    file, offset, size = (_ints(reads[name])[known] for name in _INT_COLUMNS)
-    start, end = spans(offset, size)
-    gap, jump, is_first = _moves(file, start, end)
-    seek = is_first | (gap != 0)
+    known, file, start, end = _places(reads)
     new_page_bytes = new_bytes_of(file, *to_pages(start, end))
     aligned = not ((start | end) & (PAGE - 1)).any()
     new_bytes = new_page_bytes if aligned else new_bytes_of(file, start, end)
+    gap, jump, is_first = _moves(file, start, end)
+    del start, end
+    seek = is_first | (gap != 0)
 
     moved = np.flatnonzero(seek & ~is_first)
-    strided = np.zeros(len(start), bool)
+    strided = np.zeros(len(seek), bool)
     strided[moved] = _dominant(file[moved], jump[moved])[0]
+    del moved, file
 
-    pattern = np.full(count, PATTERNS.index("unknown"), np.int8)
-    pattern[known] = np.select(
-        [new_page_bytes == 0, ~seek, strided, is_first | (gap > 0)],
-        [PATTERNS.index(name) for name in ("repeat", "consecutive", "strided", "forward")],
-        PATTERNS.index("backward"),
-    )
-    unknown = np.ones(count, bool)
-    unknown[known] = is_first
+    code = {name: np.int8(number) for number, name in enumerate(PATTERNS)}
+    pattern = np.full(len(seek), code["backward"], np.int8)
+    pattern[is_first | (gap > 0)] = code["forward"]
+    pattern[strided] = code["strided"]
+    pattern[~seek] = code["consecutive"]
+    pattern[new_page_bytes == 0] = code["repeat"]
+    pattern = _spread(known, pattern, code["unknown"])
+    unknown = _spread(known, is_first, True)
+    found = _spread(known, new_page_bytes)
     return reads.assign(
         pattern=pd.Categorical.from_codes(pattern, dtype=pd.CategoricalDtype(list(PATTERNS))),
-        seek=_spread(count, known, seek).astype(bool),
-        gap=pd.arrays.IntegerArray(_spread(count, known, gap), unknown.copy()),
-        jump=pd.arrays.IntegerArray(_spread(count, known, jump), unknown),
-        new_bytes=_spread(count, known, new_bytes),
-        new_page_bytes=_spread(count, known, new_page_bytes),
+        seek=_spread(known, seek),
+        gap=pd.arrays.IntegerArray(_spread(known, gap), unknown.copy()),
+        jump=pd.arrays.IntegerArray(_spread(known, jump), unknown),
+        new_bytes=found if aligned else _spread(known, new_bytes),
+        new_page_bytes=found,
     )
 
 
 def seeks(reads: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Which reads are seeks: the column of `classify` alone, which takes a fraction of the time."""
-    known = np.flatnonzero(reads["offset"].notna().to_numpy(bool))
-    file, offset, size = (_ints(reads[name])[known] for name in _INT_COLUMNS)
-    gap, _, is_first = _moves(file, *spans(offset, size))
-    return _spread(len(reads), known, is_first | (gap != 0)).astype(bool)
+    known, file, start, end = _places(reads)
+    gap, _, is_first = _moves(file, start, end)
+    found: npt.NDArray[np.bool_] = _spread(known, is_first | (gap != 0))
+    return found
 
 
-def _moves(file: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+def _places(reads: pd.DataFrame) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32], Ints, Ints]:
+    """Which reads have a known offset, and the files, starts and ends of these."""
+    known = reads["offset"].notna().to_numpy(bool)
+    file, offset, size = reads["file"].to_numpy(), _ints(reads["offset"]), _ints(reads["size"])
+    if not known.all():
+        file, offset, size = file[known], offset[known], size[known]
+    return known, file, *spans(offset, size)
+
+
+def _moves(file: npt.NDArray[np.int32], start: Ints, end: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
     """Of each read its gap and its jump, 0 for a file's first, and whether it is that."""
     # numbers of 16 bits are sorted much faster, and few traces have more files
     small = len(file) > 0 and file.max() < 2**15
     order = np.argsort(file.astype(np.int16) if small else file, kind="stable")
-    first = np.append(True, file[order][1:] != file[order][:-1])[: len(order)]
+    first = np.flatnonzero(np.append(True, np.diff(file[order]) != 0)[: len(order)])
     gap, jump, is_first = np.zeros_like(start), np.zeros_like(start), np.zeros(len(start), bool)
-    gap[order[1:]] = start[order][1:] - end[order][:-1]
-    jump[order[1:]] = start[order][1:] - start[order][:-1]
-    is_first[order] = first
+    begins = start[order]
+    jump[order[1:]] = np.diff(begins)
+    begins[1:] -= end[order[:-1]]
+    gap[order[1:]] = begins[1:]
+    is_first[order[first]] = True
     gap[is_first] = jump[is_first] = 0
     return gap, jump, is_first
 
@@ -171,9 +183,12 @@ def per_file(classified: pd.DataFrame) -> pd.DataFrame:
     reread_bytes, seeks, unknown_offsets, scattered_ratio, sequential_ratio (null where no offset is known),
     and a column for each of PATTERNS. Sums are held at 2**63 - 1.
     """
-    files, which = np.unique(_ints(classified["file"]), return_inverse=True)
+    which = classified["file"].to_numpy()
+    files = np.flatnonzero(np.bincount(which))
     count = len(files)
-    which = which.reshape(-1)
+    place = np.zeros(int(files.max(initial=0)) + 1, np.int64)
+    place[files] = np.arange(count)
+    which = place[which]
     known = classified["offset"].notna().to_numpy(bool)
     size = _ints(classified["size"])
     reads = np.bincount(which, minlength=count)
@@ -181,7 +196,7 @@ def per_file(classified: pd.DataFrame) -> pd.DataFrame:
     seeks = np.bincount(which[classified["seek"].to_numpy(bool)], minlength=count)
     unique = group_sums(_ints(classified["new_bytes"]), which, count)
     ratio = np.divide(seeks, offsets, out=np.zeros(count), where=offsets > 0)
-    codes = classified["pattern"].cat.codes.to_numpy().astype(np.int64)
+    codes = classified["pattern"].cat.codes.to_numpy()
     by_pattern = np.bincount(which * len(PATTERNS) + codes, minlength=count * len(PATTERNS))
     return pd.DataFrame(
         {
@@ -218,12 +233,17 @@ def log2_histogram(values: Ints) -> pd.DataFrame:
     Positive values v have low <= v < high = 2 * low; negative ones low < v <= high with low = 2 * high; 0
     stands alone as low = high = 0. Ordered from the most negative up. Bounds are Python integers.
     """
-    sign = np.sign(values)
-    size = np.abs(np.maximum(values, -(2**63 - 1)))
-    exponent = np.minimum(np.frexp(size.astype(np.float64))[1].astype(np.int64), 63)
-    # 2**(exponent - 1) <= size < 2**exponent, but for sizes that were rounded up to the next power of two
-    exponent -= (exponent > 53) & (size < (np.int64(1) << np.maximum(exponent - 1, 0)))
-    bins, counts = np.unique(sign * exponent, return_counts=True)
+    counted = np.zeros(2 * 63 + 1, np.int64)
+    for begin in range(0, len(values), _AT_ONCE):
+        some = values[begin : begin + _AT_ONCE]
+        size = np.abs(np.maximum(some, -(2**63 - 1)))
+        exponent = np.minimum(np.frexp(size.astype(np.float64))[1].astype(np.int64), 63)
+        # 2**(exponent - 1) <= size < 2**exponent, but for sizes that were rounded up to the next power of
+        # two
+        exponent -= (exponent > 53) & (size < (np.int64(1) << np.maximum(exponent - 1, 0)))
+        counted += np.bincount(np.sign(some) * exponent + 63, minlength=len(counted))
+    bins = np.flatnonzero(counted) - 63
+    counts = counted[bins + 63]
     edges = [(0, 0) if b == 0 else (1 << abs(b) - 1, 1 << abs(b)) for b in bins.tolist()]
     low = [small if b >= 0 else -large for b, (small, large) in zip(bins, edges, strict=True)]
     high = [large if b >= 0 else -small for b, (small, large) in zip(bins, edges, strict=True)]
@@ -242,11 +262,11 @@ def _jumps(classified: pd.DataFrame) -> tuple[Ints, Ints]:
     return _ints(classified["file"])[rows], _ints(classified["jump"])[rows]
 
 
-def _dominant(file: Ints, jump: Ints) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
+def _dominant(file: npt.NDArray[np.integer], jump: Ints) -> tuple[npt.NDArray[np.bool_], pd.DataFrame]:
     """Which of these jumps are a dominant stride of their file, and the strides: columns file, bytes,
     count."""
     if not len(file):
-        return np.zeros(0, bool), _stride_table(file, jump, file)
+        return np.zeros(0, bool), _stride_table(file, jump, jump)
     distances, values = None, jump
     if int(jump.max()) - int(jump.min()) >= 2**62:  # hostile: the shift below would overflow
         distances, values = np.unique(jump, return_inverse=True)
@@ -266,14 +286,16 @@ def _dominant(file: Ints, jump: Ints) -> tuple[npt.NDArray[np.bool_], pd.DataFra
     return np.isin(keys, found[dominant]), table
 
 
-def _stride_table(file: Ints, distance: Ints, count: Ints) -> pd.DataFrame:
+def _stride_table(file: npt.NDArray[np.integer], distance: Ints, count: Ints) -> pd.DataFrame:
     return pd.DataFrame({"file": file.astype(np.int32), "bytes": distance, "count": count.astype(np.int64)})
 
 
-def _spread(count: int, rows: npt.NDArray[np.intp], values: npt.NDArray[Any]) -> Ints:
-    """`values` at `rows` of `count` rows, zero elsewhere."""
-    whole = np.zeros(count, np.int64)
-    whole[rows] = values
+def _spread(known: npt.NDArray[np.bool_], values: npt.NDArray[Any], otherwise: Any = 0) -> Any:
+    """`values` where `known` is True, `otherwise` elsewhere."""
+    if known.all():
+        return values
+    whole = np.full(len(known), otherwise, values.dtype)
+    whole[known] = values
     return whole
 
 

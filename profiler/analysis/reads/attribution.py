@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -17,25 +19,36 @@ COLUMNS = ("file", "structure", "reads", "bytes", "unique_bytes", "seeks", "seco
 
 
 def structure_of(reads: pd.DataFrame, structures: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """`structures_of` as texts."""
+    found: npt.NDArray[np.object_] = np.asarray(structures_of(reads, structures), object)
+    return found
+
+
+def structures_of(reads: pd.DataFrame, structures: pd.DataFrame) -> pd.Categorical[Any]:
     """For each of `reads` (columns file, offset, size: of reads or of requests) the kind of the structure
     that holds its first byte; "" for files without a map.
 
     structures: the trace's table. Where two overlap, as only a trace that lies can say, the one that starts
     last counts.
     """
-    found = np.full(len(reads), "", object)
-    file = reads["file"].to_numpy(np.int64)
-    mapped = np.isin(file, structures["file"].to_numpy(np.int64))
-    found[mapped] = UNMAPPED
+    which, kinds = pd.factorize(
+        np.append(np.array(["", UNMAPPED], object), structures["kind"].to_numpy(object))
+    )
+    found: Any = np.zeros(len(reads), np.int16 if len(kinds) < 2**15 else np.int32)
+    names: Any = pd.CategoricalDtype(list(kinds))
+    if not len(structures):
+        return pd.Categorical.from_codes(found, dtype=names)
+    file = reads["file"].to_numpy()
+    mapped = np.isin(file, structures["file"].to_numpy())
+    found[mapped] = 1
     known = np.flatnonzero(mapped & reads["offset"].notna().to_numpy(bool))
-    if not len(known):
-        return found
-    owner, start, until = (structures[name].to_numpy(np.int64) for name in ("file", "start", "end"))
-    offset = reads["offset"].to_numpy(np.int64, na_value=0)[known]
-    holder = holding(owner, start, until, file[known], offset)
-    inside = holder >= 0
-    found[known[inside]] = structures["kind"].to_numpy(object)[holder[inside]]
-    return found
+    if len(known):
+        owner, start, until = (structures[name].to_numpy(np.int64) for name in ("file", "start", "end"))
+        offset = reads["offset"].to_numpy(np.int64, na_value=0)[known]
+        holder = holding(owner, start, until, file[known], offset)
+        inside = holder >= 0
+        found[known[inside]] = which[2:][holder[inside]]
+    return pd.Categorical.from_codes(found, dtype=names)
 
 
 def by_structure(
@@ -46,8 +59,8 @@ def by_structure(
 
     classified: of `access.classify`. seconds: what each read costs on some device, one number a read.
     """
-    structure = structure_of(classified, structures)
-    mapped = np.flatnonzero(structure != "")
+    structure = structures_of(classified, structures)
+    mapped = np.flatnonzero(structure.codes > 0)  # "" is the first
     rows = classified.iloc[mapped]
     made = _summed(
         rows["file"].to_numpy(np.int64),
@@ -72,7 +85,7 @@ def requests_by_structure(trace: Trace) -> tuple[Ints, pd.DataFrame]:
     requests = inverse.requests(trace, known)
     found = _summed(
         requests["file"].to_numpy(np.int64),
-        structure_of(requests, trace.structures),
+        structures_of(requests, trace.structures),
         {"requests": np.ones(len(requests), np.int64), "bytes": requests["size"].to_numpy(np.int64)},
     )
     return known, found
@@ -94,11 +107,12 @@ def with_requests(table: pd.DataFrame, known: Ints, requested: pd.DataFrame) -> 
 
 
 def _summed(
-    file: Ints, structure: npt.NDArray[np.object_], values: dict[str, Ints | npt.NDArray[np.float64]]
+    file: Ints, structure: pd.Categorical[Any], values: dict[str, Ints | npt.NDArray[np.float64]]
 ) -> pd.DataFrame:
     """One row for each (file, structure), by file and name: the sums of `values`, of whole numbers exact."""
-    names, which = np.unique(structure.astype(str), return_inverse=True)
-    keys, group = np.unique(file * (len(names) + 1) + which.reshape(-1), return_inverse=True)
+    names, rank = np.unique(np.asarray(structure.categories, str), return_inverse=True)
+    which = rank.reshape(-1)[structure.codes]
+    keys, group = np.unique(file * (len(names) + 1) + which, return_inverse=True)
     group = group.reshape(-1)
     sums = {
         name: group_sums(column.astype(np.int64, copy=False), group, len(keys))

@@ -18,6 +18,9 @@ COLUMNS, ROWS = 512, 128
 """The grid. A terminal of 99 columns has 172 dots of Braille side by side, a picture of 12 lines 48 above
 each other."""
 
+READ_COLUMNS = ("time_ns", "file", "offset", "size")
+"""Of the reads, for `picture`."""
+
 MOST_GROUPS = 4
 """Kinds of marks that are told apart; the rest are one more."""
 
@@ -96,10 +99,14 @@ def _columns(rows: pd.DataFrame) -> tuple[Ints, Ints, Ints, Ints]:
 def _groups(rows: pd.DataFrame, size: Ints, by_structure: bool) -> tuple[list[str], Ints]:
     """Names of the groups, those of most bytes last, and the group of each row: the structures of an image,
     else how it came in."""
-    structure, how = (rows[name].to_numpy(object) for name in ("structure", "how"))
-    labels = np.where((structure != "") & by_structure, structure, how)
-    names, found = np.unique(labels.astype(str), return_inverse=True)
-    found = found.reshape(-1)
+    structure, how = (rows[name].astype("category").cat for name in ("structure", "how"))
+    named = (structure.categories != "") & by_structure
+    code = structure.codes.to_numpy()
+    code = np.where(named[code], code, how.codes.to_numpy() + np.int32(len(named))) if len(rows) else code
+    used, found = np.unique(code, return_inverse=True)
+    labels = np.array([*structure.categories, *how.categories], str)[used]
+    names, rank = np.unique(labels, return_inverse=True)  # of a structure, too, that is called as a way
+    found = rank.reshape(-1)[found.reshape(-1)]
     most = np.argsort(-np.bincount(found, size.astype(np.float64), len(names)), kind="stable")
     rank = np.empty(len(names), np.int64)
     rank[most] = np.arange(len(names))

@@ -228,8 +228,11 @@ class _Walk:
         """The blocks that tell where files lie whose inodes have no room for that."""
         events = self._trace.events
         many = [file for file, extents in self._extents.items() if len(extents) > _IN_INODE]
+        if not many:
+            return
         touched = events["op"].isin((*READ_OPS, *MAPPING_OPS)) & events["file"].isin(many)
-        rows_of = events[touched.to_numpy(bool)].groupby("file", sort=False)
+        rows = events[["file", "time_ns", "offset", "size"]][touched.to_numpy(bool)]
+        rows_of = rows.groupby("file", sort=False)
         of_file: dict[Any, pd.DataFrame] = dict(iter(rows_of))
         for file, rows in of_file.items():
             self._map(file, rows)
@@ -281,5 +284,5 @@ class _Walk:
 
 def _first_times(events: pd.DataFrame) -> dict[int, int]:
     """When each file was first met; by time."""
-    met = events[(events["file"] >= 0).to_numpy(bool)].drop_duplicates("file")
-    return dict(met[["file", "time_ns"]].to_numpy(np.int64).tolist())
+    met = events[["file", "time_ns"]][~events["file"].duplicated().to_numpy(bool)]
+    return {file: time for file, time in met.to_numpy(np.int64).tolist() if file >= 0}

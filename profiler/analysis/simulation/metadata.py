@@ -16,10 +16,12 @@ from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import PAGE
 from profiler.analysis.simulation.lookups import by_rule, lookups
 from profiler.analysis.simulation.page_cache import NEVER
-from profiler.trace import DEVICE_OPS, UNSEEN, Trace
+from profiler.facts.unseen import UNSEEN
+from profiler.trace import DEVICE_OPS, Trace
 from profiler.units import show_path
 
-SOURCES = ("observed", "modelled", "none")
+SOURCES = ("observed", "modelled", "none", "among")
+"""Where they come from. none: they are left out. among: they are among the requests, unmarked."""
 
 COLUMNS = ("file", "device", "device_offset", "size", "time_ns", "needed_ns")
 """Of `Metadata.requests`: file, int32, row of the trace's files (-1: not known); device, "major:minor", and
@@ -68,7 +70,9 @@ def unseen(trace: Trace) -> list[str]:
     meta = trace.meta
     keys = [key for key in meta.unseen if key != "readahead"]  # which is simulated
     words = [UNSEEN.get(key, show_path(key)) for key in keys]
-    if meta.cache != "cold" and "mmap" not in keys and not _all_looked_at(trace):
+    if meta.device_only:
+        words = ["what was in memory before the log begins"]
+    elif meta.cache != "cold" and "mmap" not in keys and not _all_looked_at(trace):
         words.append("what was in memory and mapped without a page fault")
     return [*words, *(["events that were lost"] if meta.lost_events else [])]
 
@@ -94,12 +98,12 @@ def observed(trace: Trace) -> pd.DataFrame | None:
     used = files[(files["kind"].isin(("regular", "directory")) & (files["filesystem"] != "")).to_numpy(bool)]
     if not used["filesystem"].isin(_IN_DEVICES | _WITHOUT).all():
         return None
-    file = events["file"].to_numpy(np.int64)
+    file = events["file"].to_numpy()
     issued = events["op"].isin(DEVICE_OPS).to_numpy(bool)
     rows = np.flatnonzero((events["op"] == "miss").to_numpy(bool) & is_own[file])
     page = events["offset"].to_numpy(np.int64, na_value=0)[rows] // PAGE
     time, tid = (events[name].to_numpy(np.int64)[rows] for name in ("time_ns", "tid"))
-    turn = np.cumsum(issued)[rows]  # rises with each request that reaches a device
+    turn = np.cumsum(issued, dtype=np.int32)[rows]  # rises with each request that reaches a device
     order = np.lexsort((np.arange(len(rows)), tid))
     page, time, tid, turn, owner = (column[order] for column in (page, time, tid, turn, file[rows]))
     if not len(rows):

@@ -2,16 +2,12 @@
 in order, each with the read that caused it.
 
 The page cache is empty at the start but for what the caller says, and nothing is evicted but what the
-program itself lets go. See `readahead` for the kernel's part.
+program itself lets go. See the folder `kernel` for Linux's part.
 """
 
 from __future__ import annotations
 
-import heapq
-import re
-from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -21,75 +17,36 @@ import pandas as pd
 
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import LAST, PAGE, Ints, first_covering, fresh, joined, spans, to_pages
-from profiler.analysis.simulation.accesses import (
-    ADVICE,
-    CODE,
-    DONTNEED,
-    FAULT,
-    HEAD,
+from profiler.analysis.simulation.kernel.accesses import (
     MADVISED,
-    MAP,
-    PIPE,
-    PRESENT,
-    RANDOM,
-    READ,
-    SEQUENTIAL,
     SPLICED,
     TOUCHING,
-    WILLNEED,
-    WRITE,
     Accesses,
+    Rows,
     accesses_of,
     first_touched,
     overlaps_of,
 )
-from profiler.analysis.simulation.readahead import (
-    CHUNK,
-    MAX_CHUNKS,
-    MAX_ORDER,
-    SHIFT,
-    FileCache,
-    TooMuchError,
-    Window,
-)
-from profiler.errors import NoMemoryError
+from profiler.analysis.simulation.kernel.pages import CHUNK, MAX_CHUNKS, TooMuchError
+from profiler.analysis.simulation.kernel.readahead import FileCache
+from profiler.analysis.simulation.kernel.run import Run
+from profiler.analysis.simulation.kernel.settings import Settings
 from profiler.facts.values import known
-from profiler.files.free_memory import available_bytes
 from profiler.trace import Trace
-from profiler.units import show_bytes
 
 _MAX_CALL = 2**31
 """No call moves so many bytes (MAX_RW_COUNT); files of which a trace says so are not followed page by
 page."""
 
+_SOUGHT_AT_ONCE = 1 << 20
+"""Accesses in which it is sought what first needs what was read ahead."""
+
 NEVER = 2**62
 """In `needed_ns`: no read and no fault ever touched it."""
-
-READ_AHEAD_KB, MAX_SECTORS_KB, MAX_SEGMENTS = 128, 1280, 128
-"""Of a device of which the trace does not say: the kernel's own defaults (VM_READAHEAD_PAGES,
-BLK_DEF_MAX_SECTORS_CAP, BLK_MAX_SEGMENTS)."""
-
-_MOST_KB = 64 * 1024
-"""More than this is believed of no device: a hostile trace may claim anything."""
-
-REQUEST_BYTES = 700
-"""Of memory that a request takes, or 2 MiB of a file that are there, at the peak, until it is projected. A
-start that asks for more than there is memory for is refused: a single read can be of 2 GiB."""
-
-_LARGE_FOLIOS = {
-    "ext4": (6, 16), "xfs": (5, 18), "bcachefs": (6, 7), "erofs": (6, 2), "afs": (6, 0), "nfs": (6, 13),
-    "nfs4": (6, 13), "cifs": (6, 14), "smb3": (6, 14), "9p": (6, 14), "zonefs": (6, 0), "": (6, 16),
-}  # fmt: skip
-"""File systems that take folios of several pages, and since which Linux."""
 
 _SIZES = {"read": "int64", "file": "int32", "offset": "int64", "size": "int64", "time_ns": "int64"}
 REQUEST_COLUMNS = {**_SIZES, "needed_ns": "int64", "folio": "int64"}
 """Of the frame that `simulate` gives."""
-_IN_CHUNK = CHUNK - 1
-
-_IN_A_ROW = 16
-"""So many stretches of mapped pages in a row, 1 MiB of a file without a gap: it was read through. Our own
-choice: programs and libraries jump, and leave gaps."""
 
 
 def simulate(
@@ -115,7 +72,7 @@ def simulate(
     Left out are reads of unknown offset and of memory file systems. Files of which a trace claims more than
     a machine could do are not read ahead: each page is then fetched by its first read.
 
-    Raises NoMemoryError for more requests than there is memory for (REQUEST_BYTES each).
+    Raises NoMemoryError for more requests than there is memory for (`kernel.run.REQUEST_BYTES` each).
     """
     accesses = accesses_of(trace)
     direct = np.flatnonzero(accesses.direct & (accesses.kind <= SPLICED))
@@ -130,50 +87,40 @@ def simulate(
     )
     asked = _through_the_cache(trace, accesses, resident, read_ahead_kb)
     made = pd.concat([asked, passing], ignore_index=True) if len(passing) else asked
-    made = made.iloc[np.argsort(made["event"].to_numpy(), kind="stable")]
+    del asked
     event = made["event"].to_numpy(np.int64)
-    time = accesses.time[event]
-    made = made.assign(read=accesses.read[event], time_ns=time, needed_ns=time)
-    made = made.astype(REQUEST_COLUMNS)[list(REQUEST_COLUMNS)].reset_index(drop=True)
-    return made.assign(needed_ns=_needed(made, event, accesses))
+    if (event[1:] < event[:-1]).any():
+        order = np.argsort(event, kind="stable")
+        event, made = event[order], made.iloc[order]
+    columns: dict[str, Any] = {name: made[name].to_numpy() for name in ("file", "offset", "size", "folio")}
+    del made
+    columns["read"], columns["time_ns"] = accesses.read[event], accesses.time[event]
+    columns["needed_ns"] = _needed(columns, event, accesses)
+    return pd.DataFrame(
+        {name: columns[name].astype(dtype, copy=False) for name, dtype in REQUEST_COLUMNS.items()},
+        copy=False,
+    )
 
 
 def _through_the_cache(
     trace: Trace, accesses: Accesses, resident: pd.DataFrame | None, read_ahead_kb: int | None
 ) -> pd.DataFrame:
     """What the page caches of all files ask for: event (row of `accesses`), file, offset, size, folio."""
-    cached = np.flatnonzero(~accesses.direct)
-    order = cached[np.argsort(accesses.file[cached], kind="stable")]
+    order = _by_their_files(accesses)
     file = accesses.file[order]
     begins = np.flatnonzero(np.append(True, file[1:] != file[:-1])[: len(file)])
-    bounds = [*begins.tolist(), len(order)]
-    ends = _file_ends(trace, accesses)
-    start, end = to_pages(accesses.start[order], accesses.end[order])
-    huge = np.zeros(len(trace.files) + 1, bool)
-    big = np.isin(accesses.kind, TOUCHING) & (accesses.end - accesses.start > _MAX_CALL)
-    huge[accesses.file[big]] = True
-    touched = np.where(np.isin(accesses.kind[order], TOUCHING), end - start, 0) // (CHUNK * PAGE)
-    huge |= np.bincount(file, weights=touched, minlength=len(huge)) > MAX_CHUNKS
-    columns = _Columns(
-        kind=_numbers(accesses.kind[order]),
-        start=_numbers(start // PAGE),
-        stop=_numbers(end // PAGE),
-        after=_numbers(accesses.end[order] // PAGE),
-        wanted=_numbers(np.maximum(to_pages(end, accesses.wanted[order])[1], end) // PAGE),
-        handle=_numbers(accesses.handle[order]),
-        event=_numbers(order),
-        overlaps=overlaps_of(accesses, order),
-    )
-    settings = _Settings(trace, read_ahead_kb)
+    numbers, bounds = file[begins].tolist(), [*begins.tolist(), len(order)]
+    del file
+    overlaps = overlaps_of(accesses, order)
+    ends, huge = _file_ends(trace, accesses), _huge(accesses, len(trace.files))
+    settings = Settings(trace, read_ahead_kb)
     held = _by_file(resident)
-    coarse: list[Ints] = []
+    coarse: list[Rows] = []
     cache = FileCache()
-    run = _Run(cache, columns, accesses)
+    run = Run(cache, accesses)
     asked = cache.asked
-    for low, high in pairwise(bounds):
-        number = int(file[low])
+    for number, (low, high) in zip(numbers, pairwise(bounds), strict=True):
         most, largest, max_order = settings.of(number)
-        mixed = bool(columns.overlaps[low:high].any())
         before = len(asked)
         cache.of_another(ends[number], largest, max_order)
         try:
@@ -181,20 +128,21 @@ def _through_the_cache(
                 raise TooMuchError
             for begin, stop in held.get(number, ()):
                 cache.keep(begin, stop)
-            run.go(low, high, most, mixed)
+            run.go(order[low:high], most, mixed=bool(overlaps[low:high].any()))
         except TooMuchError:
             del asked[before:]
             coarse.append(order[low:high])
-    table = np.frombuffer(asked, np.int64).reshape(-1, 4)
+    event, first, last, folio = np.frombuffer(asked, np.int64).reshape(-1, 4).T
     parts = [
         pd.DataFrame(
             {
-                "event": table[:, 0],
-                "file": accesses.file[table[:, 0]],
-                "offset": table[:, 1] * PAGE,
-                "size": (table[:, 2] - table[:, 1]) * PAGE,
-                "folio": table[:, 3] * PAGE,
-            }
+                "event": event.astype(np.int32),  # as in `Accesses.row`
+                "file": accesses.file[event],
+                "offset": first * PAGE,
+                "size": (last - first) * PAGE,
+                "folio": folio * PAGE,
+            },
+            copy=False,
         )
     ]
     for rows in coarse:
@@ -202,264 +150,39 @@ def _through_the_cache(
     return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
 
 
-class _Run:
-    """The accesses to one file after another. columns: see `_Columns`."""
-
-    def __init__(self, cache: FileCache, columns: _Columns, accesses: Accesses) -> None:
-        self._cache = cache
-        self._columns = columns
-        self._accesses = accesses
-        self._most = 0
-        free = available_bytes()
-        self._room = (LAST if free is None else free) // REQUEST_BYTES
-        self._windows: dict[int, Window] = {}
-        self._maps: dict[int, list[_Map]] = {}  # by process, the latest last
-        self._last_maps: list[_Map] = []
-        self._advice: dict[int, list[tuple[int, int, str]]] = {}  # by process: pages, what was said of them
-        self._row, self._row_end = 0, -1  # stretches found mapped without a gap; where the last one ends
-        self._missed: dict[int, int] = {}  # task -> the page at which it last missed
-
-    def go(self, low: int, high: int, most: int, mixed: bool) -> None:
-        """Take the rows [low, high) of the columns, those of one file whose opens read ahead up to `most`
-        pages. mixed: some of its reads overlap. Raises TooMuchError."""
-        self._most = most
-        windows, cache = self._windows, self._cache
-        self._row, self._row_end = 0, -1
-        for kept in (windows, self._maps, self._last_maps, self._advice, self._missed):
-            kept.clear()
-        if mixed:
-            self._go_mixed(low, high)
-            return
-        plain, present, asked, read = cache.plain, cache.present, cache.asked, cache.read
-        end, room = cache.end, self._room
-        last, window = -2, Window(most)
-        columns = self._columns
-        for at, kind, start, stop, after, handle in zip(
-            range(low, high), columns.kind[low:high], columns.start[low:high], columns.stop[low:high],
-            columns.after[low:high], columns.handle[low:high], strict=True,
-        ):  # fmt: skip
-            if kind != READ:
-                self._other(kind, at)
-                continue
-            if handle != last:
-                window, last = self._window(handle), handle
-            chunk, bit = start >> SHIFT, start & _IN_CHUNK
-            one = stop - start == 1
-            if one and plain.get(chunk, 0) >> bit & 1:
-                pass  # it is there: nearly all of a sequential stream
-            elif (
-                one and bit > 1 and present.get(chunk, 0) >> (bit - 2) & 7 < 3 and start < end and most
-                and columns.wanted[at] == stop and not 0 <= start - window.previous <= 1
-                and not window.random and len(present) < MAX_CHUNKS
-            ):  # fmt: skip
-                # A page alone that follows at most one that is there, as `read` would find out: nearly all
-                # of random reads.
-                present[chunk] = present.get(chunk, 0) | 1 << bit
-                plain[chunk] = plain.get(chunk, 0) | 1 << bit
-                asked.extend((columns.event[at], start, stop, 1))
-            else:
-                read(window, start, stop, columns.wanted[at], columns.event[at])
-                if (len(asked) >> 2) + len(present) > room:
-                    raise self._too_many()
-            window.previous = after
-
-    def _go_mixed(self, low: int, high: int) -> None:
-        """`go` where tasks read the file at the same time: a read goes as far as to the first page that it
-        has to wait for when it begins, and on from there when it ends, with others in between."""
-        columns, accesses = self._columns, self._accesses
-        waiting: list[tuple[int, int, Iterator[None], Window]] = []  # by their ends
-
-        def go_on(until: int) -> None:
-            while waiting and waiting[0][0] <= until:
-                _, at, steps, window = heapq.heappop(waiting)
-                for _ in steps:
-                    self._check()
-                window.previous = columns.after[at]
-
-        for at in range(low, high):
-            kind, event = columns.kind[at], columns.event[at]
-            go_on(int(accesses.time[event]))
-            if kind != READ:
-                self._other(kind, at)
-                continue
-            window = self._window(columns.handle[at])
-            steps = self._cache.reading(
-                window, columns.start[at], columns.stop[at], columns.wanted[at], event
-            )
-            next(steps, None)
-            self._check()
-            heapq.heappush(waiting, (int(accesses.until[event]), at, steps, window))
-        go_on(LAST)
-
-    def _check(self) -> None:
-        if (len(self._cache.asked) >> 2) + len(self._cache.present) > self._room:
-            raise self._too_many()
-
-    def _too_many(self) -> NoMemoryError:
-        size = show_bytes(self._room * REQUEST_BYTES)
-        return NoMemoryError(
-            f"with nothing cached this start asks for more than {self._room:,} pieces, which take more "
-            f"memory than the {size} that are free"
-        )
-
-    def _window(self, handle: int) -> Window:
-        window = self._windows.get(handle)
-        if window is None:
-            window = self._windows[handle] = Window(self._most)
-        return window
-
-    def _other(self, kind: int, at: int) -> None:
-        """Whatever is no plain read."""
-        self._check()
-        columns, cache = self._columns, self._cache
-        start, stop, event = columns.start[at], columns.stop[at], columns.event[at]
-        if kind == FAULT:
-            self._fault(start, event)
-        elif kind == PRESENT:
-            self._found_present(start, stop, event)
-        elif kind in (MAP, CODE):
-            made = _Map(start, stop, columns.handle[at], kind == CODE)
-            self._maps.setdefault(int(self._accesses.pid[event]), []).append(made)
-            self._last_maps.append(made)
-        elif kind == WRITE:
-            cache.keep(start, stop)
-        elif kind == DONTNEED:
-            begin, end = int(self._accesses.start[event]), int(self._accesses.end[event])
-            first, last = -(-begin // PAGE), end // PAGE if end < cache.end * PAGE else cache.end
-            if first < last:
-                cache.drop(first, last)
-        elif kind >= MADVISED:
-            said = (start, stop, ADVICE[kind - MADVISED])
-            self._advice.setdefault(int(self._accesses.pid[event]), []).append(said)
-        else:
-            self._on_open(kind, at, self._window(columns.handle[at]))
-
-    def _on_open(self, kind: int, at: int, window: Window) -> None:
-        """Reads that the kernel makes in pieces, and advice on an open."""
-        columns, event = self._columns, self._columns.event[at]
-        start, stop = columns.start[at], columns.stop[at]
-        if kind == HEAD:
-            self._cache.read(window, start, stop, stop, event)
-            window.previous = columns.after[at]
-        elif kind == SPLICED:
-            begin, end = int(self._accesses.start[event]), int(self._accesses.end[event])
-            while begin < end:
-                until = min(begin + PIPE, end)
-                self._cache.read(window, begin // PAGE, -(-until // PAGE), -(-until // PAGE), event)
-                window.previous = until // PAGE
-                begin = until
-        elif kind == WILLNEED:
-            self._cache.advised(window, start, stop - start, event)
-        else:
-            window.random = kind == RANDOM
-            if kind != RANDOM:
-                window.most = self._most * (2 if kind == SEQUENTIAL else 1)
-
-    def _found_present(self, start: int, stop: int, event: int) -> None:
-        """Pages that were found mapped: of one fault, or of several, and nobody knows at which page.
-
-        The middle one stands for all that it may have been. What of them is missing then was touched too. In
-        a row of many that leave nothing out the program went through the file, and met the marks at which
-        more is read ahead.
-        """
-        self._row = self._row + 1 if start == self._row_end else 0
-        self._row_end = stop
-        through, middle = self._row >= _IN_A_ROW, (start + stop) // 2
-        next_of = self._cache.first_to_do if through else self._cache.first_missing
-        for begin, end in ((start, stop),) if through else ((middle, middle + 1), (start, stop)):
-            page = next_of(begin, end)
-            while page < end:
-                self._fault(page, event)
-                self._check()
-                page = next_of(page + 1, end)
-
-    def _fault(self, page: int, event: int) -> None:
-        pid, tid = int(self._accesses.pid[event]), int(self._accesses.tid[event])
-        if self._missed.pop(tid, None) == page:
-            return  # the same once more, now that it is there: it had let go of its locks to wait
-        mapping = _covering(self._maps.get(pid, ()), page) or _covering(self._last_maps, page)
-        said = self._advice.get(pid, ())
-        advice = next((words for start, stop, words in reversed(said) if start <= page < stop), "")
-        window = self._window(-1 if mapping is None else mapping.handle)
-        code_end = mapping.stop if mapping is not None and mapping.code else None
-        if self._cache.fault(window, page, event, advice=advice, code_end=code_end):
-            self._missed[tid] = page
+def _by_their_files(accesses: Accesses) -> Rows:
+    """The accesses that go through the page cache, those of one file after another, in the order of time."""
+    cached = np.flatnonzero(~accesses.direct).astype(np.int32)
+    file = accesses.file[cached]
+    # numbers of 16 bits are sorted much faster, and few traces have more files
+    small = len(file) > 0 and file.max() < 2**15
+    found: Rows = cached[np.argsort(file.astype(np.int16) if small else file, kind="stable")]
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Map:
-    """Pages [start, stop) of the file are mapped, by way of an open; code: they may be executed."""
-
-    start: int
-    stop: int
-    handle: int
-    code: bool
-
-
-def _covering(maps: Sequence[_Map], page: int) -> _Map | None:
-    """The latest mapping of a page."""
-    return next((one for one in reversed(maps) if one.start <= page < one.stop), None)
-
-
-def _numbers(column: npt.NDArray[np.integer[Any]]) -> array[int]:
-    return array("q", column.astype(np.int64).tobytes())
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Accesses in the order in which they are taken, in pages; of arrays because lists of Python's numbers
-    take five times the memory. after: where the position is then. event: row of `Accesses`. overlaps: it is
-    a read, and another task begins one of that file before it ends."""
-
-    kind: array[int]
-    start: array[int]
-    stop: array[int]
-    after: array[int]
-    wanted: array[int]
-    handle: array[int]
-    event: array[int]
-    overlaps: npt.NDArray[np.bool_]
-
-
-class _Settings:
-    """What the trace says of the devices and file systems that its files are on."""
-
-    def __init__(self, trace: Trace, read_ahead_kb: int | None) -> None:
-        self._host = trace.meta.host
-        self._read_ahead_kb = read_ahead_kb
-        self._on = trace.files["device"].tolist()
-        self._kinds = trace.files["filesystem"].tolist()
-        release = re.match(r"(\d{1,4})\.(\d{1,4})", trace.meta.host.kernel or "")
-        self._kernel = (int(release[1]), int(release[2])) if release else (99, 0)  # unknown: a recent one
-        self._known: dict[tuple[str, str], tuple[int, int, int]] = {}
-
-    def of(self, file: int) -> tuple[int, int, int]:
-        """Of a file: pages that its opens read ahead, and that one read may bring in; largest order of a
-        folio."""
-        key = self._on[file], self._kinds[file]
-        found = self._known.get(key)
-        if found is None:
-            device = self._host.device(key[0])
-            most = self._read_ahead_kb
-            if most is None:
-                most = min(known(device.read_ahead_kb, READ_AHEAD_KB), _MOST_KB)
-            largest = min(known(device.max_sectors_kb, MAX_SECTORS_KB), _MOST_KB)
-            since = _LARGE_FOLIOS.get(key[1])
-            order = MAX_ORDER if since is not None and self._kernel >= since else 0
-            kb = PAGE // 1024
-            found = self._known[key] = max(0, most) // kb, largest // kb, order
-        return found
+def _huge(accesses: Accesses, files: int) -> npt.NDArray[np.bool_]:
+    """The files of which a trace claims more than a machine could do."""
+    size = accesses.end - accesses.start
+    large = np.flatnonzero(size > (CHUNK - 2) * PAGE)  # in whole pages they may cover a chunk
+    large = large[np.isin(accesses.kind[large], TOUCHING)]
+    found = np.zeros(files, bool)
+    found[accesses.file[large[size[large] > _MAX_CALL]]] = True
+    cached = large[~accesses.direct[large]]
+    start, end = to_pages(accesses.start[cached], accesses.end[cached])
+    chunks = np.bincount(accesses.file[cached], (end - start) // (CHUNK * PAGE), files)
+    return found | (chunks > MAX_CHUNKS)
 
 
 def _file_ends(trace: Trace, accesses: Accesses) -> list[int]:
     """Pages of each file. Of a file of unknown size, those that are known to be there."""
-    seen = np.zeros(len(trace.files) + 1, np.int64)
-    touched = np.isin(accesses.kind, TOUCHING)
-    np.maximum.at(seen, accesses.file[touched], accesses.end[touched])
     size = trace.files["size"].to_numpy(np.int64, na_value=-1).copy()
     for file in np.flatnonzero((trace.files["kind"] == "block").to_numpy(bool) & (size < 0)).tolist():
         size[file] = known(trace.meta.host.device(trace.files["device"][file]).size_bytes, -1)
-    size = np.where(size < 0, seen[:-1], np.minimum(size, LAST))
+    seen = np.zeros(len(trace.files), np.int64)
+    touched = np.flatnonzero((size < 0)[accesses.file])
+    touched = touched[np.isin(accesses.kind[touched], TOUCHING)]
+    np.maximum.at(seen, accesses.file[touched], accesses.end[touched])
+    size = np.where(size < 0, seen, np.minimum(size, LAST))
     ends: list[int] = (-(-size // PAGE)).tolist()
     return ends
 
@@ -477,33 +200,43 @@ def _by_file(resident: pd.DataFrame | None) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
-def _needed(made: pd.DataFrame, event: Ints, accesses: Accesses) -> Ints:
+def _needed(made: Mapping[str, Any], event: Ints, accesses: Accesses) -> Ints:
     """When each request is first needed; see `simulate`. event: the access that caused it."""
-    time = made["time_ns"].to_numpy(np.int64)
-    file = made["file"].to_numpy(np.int64)
-    start, end = spans(made["offset"].to_numpy(np.int64), made["size"].to_numpy(np.int64))
-    touches = np.isin(accesses.kind, TOUCHING)
-    own = touches[event] & (accesses.start[event] < end) & (accesses.end[event] > start)
+    time: Ints = made["time_ns"]
+    file = made["file"]
+    start, end = spans(made["offset"], made["size"])
+    touches = np.zeros(MADVISED + 3, bool)
+    touches[list(TOUCHING)] = True
+    own = touches[accesses.kind[event]] & (accesses.start[event] < end) & (accesses.end[event] > start)
     ahead = np.flatnonzero(~own)
-    access = np.flatnonzero(touches & ~accesses.direct)
     needed = time.copy()
     if not len(ahead):
         return needed
     needed[ahead] = NEVER
-    access = access[np.isin(accesses.file[access], file[ahead])]
-    if not len(access):
-        return needed
-    first, last = to_pages(accesses.start[access], accesses.end[access])
-    which = np.concatenate([file[ahead], file[ahead], accesses.file[access], accesses.file[access]])
-    keys, _, _ = joined(which, np.concatenate([start[ahead], end[ahead], first, last]))
-    begins, ends, first, last = np.split(keys, np.cumsum([len(ahead), len(ahead), len(access)]))
-    order = np.argsort(begins, kind="stable")
-    low = np.searchsorted(np.maximum.accumulate(ends[order]), first, side="right")
-    high = np.searchsorted(begins[order], last, side="left")
-    met = np.flatnonzero(low < high)
-    if len(met):
+    file, start, end = file[ahead], start[ahead], end[ahead]
+    read_ahead = np.zeros(int(accesses.file.max(initial=0)) + 1, bool)
+    read_ahead[file] = True
+    # a piece of the accesses at a time, none of them much smaller than what was read ahead
+    at_once = max(_SOUGHT_AT_ONCE, len(ahead))
+    for begin in range(0, len(accesses), at_once):
+        some = slice(begin, begin + at_once)
+        access = np.flatnonzero(
+            touches[accesses.kind[some]] & ~accesses.direct[some] & read_ahead[accesses.file[some]]
+        )
+        access += begin
+        first, last = to_pages(accesses.start[access], accesses.end[access])
+        which = np.concatenate([file, file, accesses.file[access], accesses.file[access]])
+        keys, _, _ = joined(which, np.concatenate([start, end, first, last]))
+        begins, ends, first, last = np.split(keys, np.cumsum([len(ahead), len(ahead), len(access)]))
+        order = np.argsort(begins, kind="stable")
+        low = np.searchsorted(np.maximum.accumulate(ends[order]), first, side="right")
+        high = np.searchsorted(begins[order], last, side="left")
+        met = np.flatnonzero(low < high)
+        if not len(met):
+            continue
         found = first_covering(low[met], high[met], len(order))
         by = np.flatnonzero(found < len(met))
+        by = by[needed[ahead[order[by]]] == NEVER]  # those before it have no earlier piece
         rows = ahead[order[by]]
         needed[rows] = np.maximum(accesses.time[access[met[found[by]]]], time[rows])
     return needed

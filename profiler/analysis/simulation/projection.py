@@ -24,7 +24,15 @@ from profiler.analysis.simulation.page_cache import simulate
 from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETHER, Placement, place
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
-from profiler.analysis.simulation.waiting import NEVER, Clock, Slices, clock, overlapping, waits
+from profiler.analysis.simulation.waiting import (
+    OVERLAPPING_COLUMNS,
+    Slices,
+    as_given,
+    clock,
+    clocked,
+    overlapping,
+    waits,
+)
 from profiler.devices.model import Device, Floats
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import DEVICE_OPS, Trace
@@ -122,12 +130,18 @@ def requests(
     `pagecache.simulate`. lookups: with what the file systems read of their own (`metadata`), which several
     starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
     read_ahead_kb: of all devices; None: as the trace says. look: see `metadata.metadata`.
+    Of a trace that has nothing but requests of disks these are taken as they are.
     """
-    reads = trace.reads() if reads is None else reads
+    if trace.meta.device_only:
+        made = as_given(trace)
+        return Cold(
+            made, "all", None, "among", missing=tuple(unseen(trace)), sharing=sharing(made, trace.files)
+        )
     known = [] if resident is None else resident["file"].unique().tolist()
     found = metadata(trace, known, look)
     placement = _placed(trace, simulate(trace, resident=resident, read_ahead_kb=read_ahead_kb), found)
     frame, source, missing = placement.requests.assign(own=False), "none", list(unseen(trace))
+    placed = placement.known
     spread = 0.0
     if lookups:
         frame, source, spread = _with_own(frame, found.requests), found.source, found.spread
@@ -135,19 +149,20 @@ def requests(
             missing.append("what file systems read of their own")
         elif found.cached:
             missing.append("names and inodes, which stayed in memory")
+    del placement
+    # only now, as the page cache has taken much memory: of tens of millions a column is a lot
+    made = frame.assign(**clocked(frame, clock(trace, reads)))
+    reads = trace.reads((*OVERLAPPING_COLUMNS, "pid")) if reads is None else reads
     groups = overlapping(reads)
-    made = frame.assign(
-        group=_groups(frame, groups),
-        handed=_handed(frame, reads, groups),
-        **_clocked(frame, clock(trace, reads)),
-    )
+    made = made.assign(group=_groups(frame, groups), handed=_handed(frame, reads, groups))
+    del groups, reads
     of_files = ~made["own"].to_numpy(bool)
     file = made["file"].to_numpy(np.int64)
     mine = own_files(trace, own, np.unique(file[of_files]).tolist())
     made = made.assign(each=mine[file] & of_files)
     return Cold(
         made,
-        placement.known,
+        placed,
         median_s(trace.meta.measured.warm),
         source,
         spread,
@@ -183,7 +198,8 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
         raise UsageError(f"{copies} copies make no sense; give a number from 1")
     if copies > 1 and len(frame) * copies > MAX_SERVED:
         raise ColdseekError(
-            f"{copies} copies of {len(frame)} requests are too many; at most {MAX_SERVED} are modelled"
+            f"{copies:,} starts of {len(frame):,} requests are too many to model; "
+            f"give --copies {max(MAX_SERVED // len(frame), 1)} or fewer"
         )
     sizes = frame["size"].to_numpy(np.int64)
     offsets, span = _on_one_device(frame)
@@ -204,7 +220,7 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
     latency[served], occupied[served] = service.latency, service.occupied
     waited = waits(
         issued[request], needed[request], turn[request], copy, latency, occupied,
-        _served_as(request, copy, served), held,
+        None if served.all() else _served_as(request, copy, served), held,
     )  # fmt: skip
     if device.handoff_us:
         waited += np.where(
@@ -241,7 +257,7 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
         },
         placed=cold.placed,
         shares={name: float(part.sum()) / busy for name, part in service.parts.items()} if busy else {},
-        metadata_requests=None if cold.metadata == "none" else int(own.sum()),
+        metadata_requests=None if cold.metadata in ("none", "among") else int(own.sum()),
         metadata_source=cold.metadata,
         missing=cold.missing,
         measured_bytes=cold.measured_bytes if cold.measured_copies == copies else None,
@@ -314,30 +330,23 @@ def _groups(frame: pd.DataFrame, group_of_read: Ints) -> Ints:
     read = frame["read"].to_numpy(np.int64)
     moment = frame["time_ns"].to_numpy(np.int64)
     own = len(group_of_read) + np.cumsum(np.diff(moment, prepend=moment[:1]) != 0)
-    return np.where(read >= 0, np.append(group_of_read, 0)[read], own)
+    caused = np.flatnonzero(read >= 0)
+    own[caused] = group_of_read[read[caused]]
+    return own
 
 
 def _handed(frame: pd.DataFrame, reads: pd.DataFrame, group_of_read: Ints) -> npt.NDArray[np.bool_]:
     """The first request of each read that a thread made for another: no trace tells, so of each that another
     thread than the first of its process made while nothing else was being read."""
-    by_other = (reads["tid"] != reads["pid"]).to_numpy(bool)
-    by_other = by_other & (np.bincount(group_of_read, minlength=1)[group_of_read] == 1)
+    by_other = reads["tid"].to_numpy() != reads["pid"].to_numpy()
     read = frame["read"].to_numpy(np.int64)
-    first = np.zeros(len(frame), np.bool_)
-    first[np.unique(read, return_index=True)[1]] = True
-    found: npt.NDArray[np.bool_] = first & (read >= 0) & np.append(by_other, False)[read]
+    first = np.unique(read, return_index=True)[1]
+    first = first[read[first] >= 0]
+    first = first[by_other[read[first]]]
+    alone = np.bincount(group_of_read, minlength=1)[group_of_read[read[first]]] == 1
+    found = np.zeros(len(frame), np.bool_)
+    found[first[alone]] = True
     return found
-
-
-def _clocked(frame: pd.DataFrame, program: Clock) -> dict[str, Floats]:
-    """issued_s and needed_s. Requests are made in their order, whatever a rounding of times makes of it."""
-    at = np.minimum(frame["time_ns"].to_numpy(np.int64), NEVER - 1)  # however late: it was made
-    issued = np.maximum.accumulate(program(at))
-    needed_ns, time_ns = (frame[name].to_numpy(np.int64) for name in ("needed_ns", "time_ns"))
-    return {
-        "issued_s": issued,
-        "needed_s": np.where(needed_ns <= time_ns, issued, np.maximum(program(needed_ns), issued)),
-    }
 
 
 def _arrivals(issued: Floats, turn: Ints, request: Ints, copies: int) -> Floats:
@@ -391,6 +400,8 @@ def _served_as(request: Ints, copy: Ints, served: npt.NDArray[np.bool_]) -> Ints
 
 def _interleave(turn: Ints, copies: int) -> tuple[Ints, Ints]:
     """The order of service: for each place in it the request, and which copy makes it."""
+    if copies == 1:
+        return np.arange(len(turn)), np.zeros(len(turn), np.int64)
     request = np.tile(np.arange(len(turn)), copies)
     copy = np.repeat(np.arange(copies), len(turn))
     order = np.lexsort((request, copy, turn[request]))

@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from profiler.analysis.intervals import Ints, spans
+from profiler.analysis.intervals import PAGE, Ints, spans
 from profiler.analysis.reads.untraced_runs import median_s
+from profiler.analysis.simulation.placement import SPACE
 from profiler.calls import READ_OPS
-from profiler.trace import Trace
+from profiler.trace import DEVICE_OPS, Trace
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,27 +77,52 @@ class Clock:
         return np.where(times_ns >= NEVER, np.inf, seconds)
 
 
-def clock(trace: Trace, reads: pd.DataFrame) -> Clock:
+def clock(trace: Trace, reads: pd.DataFrame | None = None) -> Clock:
     """The program's clock of this run: the time in which no read was under way.
 
     What a tracer adds to it is taken out by an untraced warm run where there is one: the clock then runs
-    slower, to end when that did. reads: trace.reads().
+    slower, to end when that did. reads: trace.reads() if at hand.
     """
-    known = reads[reads["duration_ns"].notna().to_numpy(bool)]
-    start, end = spans(*(known[name].to_numpy(np.int64) for name in ("time_ns", "duration_ns")))
-    reached = np.maximum.accumulate(end)
-    begins = np.append(True, start[1:] > reached[:-1])[: len(start)]
-    start, end = start[begins], reached[np.append(begins[1:], True)[: len(start)]]
+    reads = trace.reads(("time_ns", "duration_ns")) if reads is None else reads
+    known = reads["duration_ns"].notna().to_numpy(bool)
+    start = reads["time_ns"].to_numpy(np.int64)
+    duration = reads["duration_ns"].to_numpy(np.int64, na_value=0)
+    del reads
+    if not known.all():
+        start, duration = start[known], duration[known]
+    start, end = spans(start, duration)
+    del duration
+    np.maximum.accumulate(end, out=end)
+    begins = np.append(True, start[1:] > end[:-1])[: len(start)]
+    start, end = start[begins], end[np.append(begins[1:], True)[: len(start)]]
     last = int(trace.events["time_ns"].max()) if len(trace.events) else 0
     last = max(last, round((trace.meta.wall_s or 0) * 1e9), int(end[-1]) if len(end) else 0)
-    knots = np.concatenate([[0], np.column_stack([start, end]).ravel(), [last]]).astype(np.int64)
-    steps = np.diff(knots)
-    steps[1::2] = 0  # between the start and the end of a read
-    seconds = np.concatenate([[0], np.cumsum(steps, dtype=np.float64)]) / 1e9
+    knots = np.empty(2 * len(start) + 2, np.int64)
+    knots[0], knots[1:-1:2], knots[2:-1:2], knots[-1] = 0, start, end, last
+    del start, end
+    seconds = np.zeros(len(knots))
+    seconds[1::2] = np.diff(knots)[::2]  # between the start and the end of a read it stands still
+    np.cumsum(seconds, out=seconds)
+    seconds /= 1e9
     warm = median_s(trace.meta.measured.warm)
     if warm is not None and seconds[-1] > warm:
         seconds *= warm / seconds[-1]
     return Clock(knots, seconds)
+
+
+def clocked(frame: pd.DataFrame, program: Clock) -> dict[str, Floats]:
+    """issued_s and needed_s. Requests are made in their order, whatever a rounding of times makes of it."""
+    at = np.minimum(frame["time_ns"].to_numpy(np.int64), NEVER - 1)  # however late: it was made
+    issued = np.maximum.accumulate(program(at))
+    needed_ns, time_ns = (frame[name].to_numpy(np.int64) for name in ("needed_ns", "time_ns"))
+    return {
+        "issued_s": issued,
+        "needed_s": np.where(needed_ns <= time_ns, issued, np.maximum(program(needed_ns), issued)),
+    }
+
+
+OVERLAPPING_COLUMNS = ("time_ns", "duration_ns", "tid", "op")
+"""Of the reads, for `overlapping`."""
 
 
 def overlapping(reads: pd.DataFrame) -> Ints:
@@ -108,18 +134,55 @@ def overlapping(reads: pd.DataFrame) -> Ints:
     """
     start = reads["time_ns"].to_numpy(np.int64)
     _, end = spans(start, reads["duration_ns"].to_numpy(np.int64, na_value=0))
-    if not (start[1:] < np.maximum.accumulate(end)[:-1]).any():
+    alone = np.ones(len(reads), bool)  # begins when all before it have ended: a group begins there
+    alone[1:] = start[1:] >= np.maximum.accumulate(end)[:-1]
+    if alone.all():
         return np.arange(len(reads))
-    task = reads["tid"].to_numpy(np.int64).copy()
-    alone = reads["op"].isin(ASYNCHRONOUS).to_numpy(bool)
-    task[alone] = -1 - np.flatnonzero(alone)
-    groups, group, until, tasks = np.empty(len(reads), np.int64), -1, -1, set[int]()
-    for row, (begin, stop, who) in enumerate(zip(start.tolist(), end.tolist(), task.tolist(), strict=True)):
+    first = alone.copy()
+    rows = np.flatnonzero(~(alone & np.append(alone[1:], True)))  # all others are alone in their groups
+    task = reads["tid"].to_numpy(np.int64)[rows]
+    many = reads["op"].isin(ASYNCHRONOUS).to_numpy(bool)[rows]
+    task[many] = -1 - np.flatnonzero(many)
+    until, tasks = -1, set[int]()
+    for row, begin, stop, who in _rows(rows, start[rows], end[rows], task):
         if begin >= until or who in tasks:
-            group, until, tasks = group + 1, stop, set()
-        tasks.add(who)
-        groups[row] = group
-    return groups
+            first[row] = True
+            until, tasks = stop, {who}
+        else:
+            tasks.add(who)
+    return np.cumsum(first) - 1
+
+
+def as_given(trace: Trace) -> pd.DataFrame:
+    """The requests of a log of the block layer, as they were: the columns of `projection.Cold.requests`.
+
+    While none was under way, the programs computed. Those that were under way at the same time did not wait
+    for each other. All are taken to be waited for: no log tells which of them nobody waits for.
+    """
+    asked = trace.layer("device")
+    asked = asked[asked["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
+    size = asked["size"].to_numpy(np.int64, na_value=0)
+    offset, _ = spans(asked["offset"].to_numpy(np.int64, na_value=0), size)
+    apart = asked.assign(tid=-1 - np.arange(len(asked)))  # whoever asked: overlapping ones go together
+    time = asked["time_ns"].to_numpy(np.int64)
+    file = asked["file"].to_numpy(np.int64)
+    made = pd.DataFrame(
+        {
+            "read": np.full(len(asked), -1),
+            "file": file,
+            "offset": offset,
+            "size": size,
+            "time_ns": time,
+            "needed_ns": time,
+            "folio": np.full(len(asked), PAGE),
+            "device": np.append(trace.files["device"].to_numpy(object), "")[file],
+            "device_offset": offset % SPACE,
+            "own": np.zeros(len(asked), bool),
+            "group": overlapping(apart),
+            "handed": np.zeros(len(asked), bool),
+        }
+    )
+    return made.assign(**clocked(made, clock(trace, asked)), each=np.ones(len(asked), bool))
 
 
 def waits(
@@ -147,33 +210,41 @@ def waits(
         return np.zeros(0)
     if held is None and (needed <= issued).all() and not chain.any() and (np.diff(group) != 0).all():
         return _one_by_one(issued, latency, occupied)
-    waited = np.zeros(len(issued))
+    if held is None and served_as is None and not chain.any():
+        return _of_one_program(issued, needed, group, latency, occupied)
+    waited = array("d", bytes(8 * len(issued)))
     chains = int(chain.max()) + 1
     lag, base, last = [0.0] * chains, [0.0] * chains, [-1] * chains
     pending: list[list[tuple[float, float, int]]] = [[] for _ in range(chains)]
-    free, ends = 0.0, array("d", bytes(8 * len(issued)))
+    free, ends = 0.0, array("d", bytes(8 * len(issued)))  # whose items are set faster than those of numpy
     by = np.arange(len(issued)) if served_as is None else served_as
     rows = _rows(issued, needed, group, chain, latency, occupied, by)
     for row, (issue, need, number, who, takes, blocks, source) in enumerate(rows):
         if number != last[who]:
             last[who] = number
-            _settle(pending[who], issue, lag, who, waited)
+            if pending[who]:
+                _settle(pending[who], issue, lag, who, waited)
             base[who] = lag[who]
         if source == row:
-            start = max(free, issue + base[who])
-            start = held.passed(start) if held is not None else start
+            start = issue + base[who]
+            if free > start:  # a call of max() for each of millions is a tenth of the time
+                start = free
+            if held is not None:
+                start = held.passed(start)
             free, done = start + blocks, start + takes
             ends[row] = done
         else:
             done = ends[source]  # it is there, or under way
         if need > issue:
             heapq.heappush(pending[who], (need, done, row))
-        elif done - issue > lag[who]:
-            waited[row] = done - issue - lag[who]
-            lag[who] = done - issue
+        else:
+            late = done - issue
+            if late > lag[who]:
+                waited[row] = late - lag[who]
+                lag[who] = late
     for who in range(chains):
         _settle(pending[who], float(np.finfo(np.float64).max), lag, who, waited)
-    return waited
+    return np.frombuffer(waited)
 
 
 def _rows(*columns: npt.NDArray[Any]) -> Iterator[tuple[Any, ...]]:
@@ -185,7 +256,7 @@ def _rows(*columns: npt.NDArray[Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def _settle(
-    pending: list[tuple[float, float, int]], now: float, lag: list[float], who: int, waited: Floats
+    pending: list[tuple[float, float, int]], now: float, lag: list[float], who: int, waited: array[float]
 ) -> None:
     """Wait for everything that the program needs up to `now`."""
     while pending and pending[0][0] <= now:
@@ -194,6 +265,48 @@ def _settle(
         if late > 0:
             waited[row] = late
             lag[who] += late
+
+
+def _of_one_program(
+    issued: Floats, needed: Floats, group: Ints, latency: Floats, occupied: Floats
+) -> Floats:
+    """`waits` of one program, each request brought in by itself: the same step by step, with less to do in
+    each."""
+    waited = array("d", bytes(8 * len(issued)))
+    pending: list[tuple[float, float, int]] = []
+    lag, base, free, last = 0.0, 0.0, 0.0, -1
+    never = math.inf
+    rows = _rows(np.arange(len(issued)), issued, needed, group, latency, occupied)
+    for row, issue, need, number, takes, blocks in rows:
+        if number != last:
+            last = number
+            while pending and pending[0][0] <= issue:
+                lag = _settled(pending, lag, waited)
+            base = lag
+        start = issue + base
+        if free > start:
+            start = free
+        free, done = start + blocks, start + takes
+        if need <= issue:
+            late = done - issue
+            if late > lag:
+                waited[row] = late - lag
+                lag = late
+        elif need < never:
+            heapq.heappush(pending, (need, done, row))
+    while pending:
+        lag = _settled(pending, lag, waited)
+    return np.frombuffer(waited)
+
+
+def _settled(pending: list[tuple[float, float, int]], lag: float, waited: array[float]) -> float:
+    """Wait for the first of these; how far behind the program is then."""
+    need, done, row = heapq.heappop(pending)
+    late = done - need - lag
+    if late > 0:
+        waited[row] = late
+        lag += late
+    return lag
 
 
 def _one_by_one(issued: Floats, latency: Floats, occupied: Floats) -> Floats:

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from profiler.capture.images.files import Identity, asked, open_known
-from profiler.images.build import Wanted
 from profiler.images.chain import Link, Opened, chain
 from profiler.images.guest.contents import Contents, contents
 from profiler.images.guest.disk import Disk, layer, seen_now
 from profiler.images.guest.pieces import touches
+from profiler.images.runs import Wanted
 from profiler.trace import CONTENT_COLUMNS, DATA_KINDS, MOST_ROWS, Trace, empty_table, host_paths
 from profiler.units import show_count, show_path
 

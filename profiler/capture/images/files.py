@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from profiler.images.build import Wanted
 from profiler.images.guest.disk import merged
+from profiler.images.runs import Wanted
 from profiler.trace import Meta, Trace
 from profiler.units import device_name
 

@@ -16,6 +16,9 @@ from profiler.errors import ColdseekError, UsageError
 if TYPE_CHECKING:
     from profiler.files.owner import Owner
 
+UNWATCHED = "not watched: "
+"""With this begins, behind INCOMPLETE where nobody asked for it, who does the work and was not watched."""
+
 Make = Callable[[], tuple[Tracer, str]]
 """Makes the tracer of one run, and says in a line what it is."""
 
@@ -74,8 +77,12 @@ def _watching(
     """The same where somebody else is to be watched; None: nobody is. alone: makes the tracer of the command
     alone."""
     targets, told = coming([parse(text) for text in asked], command), ""
-    if {target.kind for target in targets} == {"none"}:
-        return None  # beside others it is refused below, as it leaves no room for them
+    if {target.kind for target in targets} == {"none"}:  # beside others it is refused below
+        left_out = ", ".join(map(str, daemons_of(command)[0]))
+        # who reads the trace later has to know
+        return (
+            Chosen(alone, notes=(f"{UNWATCHED}{left_out}, who do the work, as asked",)) if left_out else None
+        )
     if not targets:
         targets, told = daemons_of(command)
         if not targets:
@@ -88,9 +95,9 @@ def _watching(
     if fault and asked:
         raise ColdseekError(f"--with cannot be had here: {fault}")
     if fault:
-        words = f"not watched: {', '.join(map(str, targets))}, who do the command's work: {fault}"
+        words = f"{UNWATCHED}{', '.join(map(str, targets))}, who do the command's work: {fault}"
         say(words)
-        return Chosen(alone, notes=(f"INCOMPLETE: {words}",))  # who reads the trace later has to know, too
+        return Chosen(alone, notes=(f"INCOMPLETE: {words}",))
     if told:
         say(told)
     return Chosen(_make(targets, owner), tuple(map(str, targets)))

@@ -26,7 +26,6 @@ from profiler.cli.options import (
     MOST_RUNS,
     OWN,
     REDACT,
-    REPORT_FORMAT,
     RUNS,
     STOP,
     TIMEOUT,
@@ -35,7 +34,7 @@ from profiler.cli.options import (
     WITH,
     finish_of,
 )
-from profiler.cli.output import Progress, ReportFormat, can_be_made, command_line, keep, reading, say, width
+from profiler.cli.output import CompareFormat, Progress, can_be_made, command_line, keep, reading, say, width
 from profiler.errors import ColdseekError, UsageError
 from profiler.files.owner import Owner, invoker, make_folder
 from profiler.units import show_path
@@ -54,7 +53,8 @@ FAILED = 1
 
 
 @app.command(
-    epilog='Example: coldseek compare -- python3 -c "import json, decimal, asyncio"',
+    epilog='Examples: coldseek compare -- python3 -c "import json, decimal, asyncio"; '
+    "coldseek compare --runs 10 --format csv -- git status",
 )
 def compare(
     command: Annotated[
@@ -69,7 +69,7 @@ def compare(
         ),
     ] = 1,
     own: OWN = None,
-    form: REPORT_FORMAT = ReportFormat.TEXT,
+    form: Annotated[CompareFormat, typer.Option("--format", help="How to print it.")] = CompareFormat.TEXT,
     output: Annotated[
         str,
         typer.Option(
@@ -101,6 +101,9 @@ def compare(
     running then is ended. With --until a run is over, and timed, when it is ready, and is ended then. Exits
     with 1 if runs failed: ended with another exit status than the first, or were not ready in time.
 
+    With --runs 6 and more each median has an interval that holds the true one with 95%, and runs that stand
+    apart are named. It is said where cold and warm cannot be told apart.
+
     With --copies N start at once and all end before the next round; the traced runs are of the first alone.
     With {n} in its words, and in those of --before, --after and --until, each has its own image or port.
     Files named so are its own (or see --own); the others are shared.
@@ -126,9 +129,9 @@ def compare(
         raise UsageError("--redact is for two traces: those of a command stay here")
     if two_traces and output:
         can_be_made(output, *words)
-    elif two_traces and form is ReportFormat.HTML and sys.stdout.isatty():
+    elif two_traces and form is CompareFormat.HTML and sys.stdout.isatty():
         raise UsageError("a page is a file to open in a browser: name it with -o FILE.html")
-    if not two_traces and form is ReportFormat.HTML and not output:
+    if not two_traces and form is CompareFormat.HTML and not output:
         raise UsageError("-o DIR names the folder that report.html goes to")
     if not two_traces:
         if words[0].endswith(".trace.parquet"):
@@ -146,7 +149,7 @@ def compare(
                 first, second = redact(*pair)
                 pair, words = (first, second), ["TRACE"] * 2
             comparison = compare_summary(*pair)
-            if form is ReportFormat.HTML:
+            if form is CompareFormat.HTML:
                 from profiler.report.page import of_comparison
 
                 emit(of_comparison(comparison, pair, words), output)
@@ -163,15 +166,19 @@ def compare(
 
     if output and not two_traces:
         write_page(comparison, pair, output)
-    if form is ReportFormat.JSON:
+    if form is CompareFormat.JSON:
         emit_json(json.compare(comparison), output if two_traces else "")
-    elif form is ReportFormat.MARKDOWN:
+    elif form is CompareFormat.CSV:
+        from profiler.report import csv
+
+        emit(csv.compare(comparison), output if two_traces else "")
+    elif form is CompareFormat.MARKDOWN:
         from profiler.report import markdown
 
         emit(markdown.compare(comparison), output if two_traces else "")
-    elif form is ReportFormat.TEXT and two_traces and output:
+    elif form is CompareFormat.TEXT and two_traces and output:
         emit(text.compare(comparison, width()).plain + "\n", output)
-    elif form is ReportFormat.TEXT:
+    elif form is CompareFormat.TEXT:
         text.write(text.compare(comparison, width()), sys.stdout)
     if comparison.failed:
         raise typer.Exit(FAILED)

@@ -13,7 +13,7 @@ from profiler.cli.output import can_be_made, reading, say
 from profiler.cli.traces import named_or_newest
 from profiler.units import show_path
 
-KINDS = ("csv", "parquet", "folded", "fio", "fio-job", "vmtouch", "nydus", "stargz")
+KINDS = ("csv", "parquet", "folded", "fio", "fio-job", "vmtouch", "nydus", "stargz", "soci", "perfetto")
 
 
 @app.command(
@@ -23,7 +23,12 @@ KINDS = ("csv", "parquet", "folded", "fio", "fio-job", "vmtouch", "nydus", "star
 def export(
     kind: Annotated[
         str,
-        typer.Option("--to", help="; ".join(KINDS), metavar="KIND", autocompletion=values(*KINDS)),
+        typer.Option(
+            "--to",
+            help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.",
+            metavar="KIND",
+            autocompletion=values(*KINDS),
+        ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The file to write.", metavar="FILE")],
     trace: TRACE = "",
@@ -32,7 +37,8 @@ def export(
     """Write a trace as other tools read it.
 
     csv, parquet: all events on rows that need no other table. folded: stacks for flame graphs. fio, fio-job:
-    the requests, for fio to make again. vmtouch, nydus, stargz: what to bring in before a start.
+    the requests, for fio to make again. vmtouch, nydus, stargz, soci: what to bring in before a start.
+    perfetto: a time line of threads, page cache and disks, for ui.perfetto.dev.
     """
     from profiler.files.traces import load
     from profiler.files.writing import replacing

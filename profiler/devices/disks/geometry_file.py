@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 from profiler.devices.disks.geometry import Zone
 from profiler.devices.disks.geometry_disk import Buffer, Drive, Overheads
 from profiler.devices.disks.seek import SeekCurve, measured
+from profiler.devices.values import Bounds, number, values_of, within
 from profiler.errors import ColdseekError
-from profiler.files.reading import open_regular
-from profiler.units import show_path
 
-MAX_FILE = 2**20  # bytes; the drives of the nineties have four thousand
 MAX_LIST = 10_000  # zones, points of a seek curve
 
-BOUNDS: dict[str, tuple[float, float]] = {
+BOUNDS: dict[str, Bounds] = {
     "rpm": (300, 100_000),
     "surfaces": (1, 64),
     "sectors": (1, 1e12),
@@ -54,12 +51,7 @@ def parse_drive(text: str, shown: str) -> Drive:
 
     Raises ColdseekError naming `shown` and the key for anything missing or out of bounds.
     """
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ColdseekError(f"{shown} is no JSON file: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise ColdseekError(f"{shown} describes no drive: it is no JSON object")
+    values = values_of(text, "JSON", shown)
     sector_bytes = int(_number(values, "sector_bytes", shown, 512))
     sectors = _number(values, "sectors", shown, 0)
     segment = _number(values, "buffer_segment_sectors", shown, 0)
@@ -86,41 +78,8 @@ def parse_drive(text: str, shown: str) -> Drive:
     )
 
 
-def load_drive(path: str) -> Drive:
-    """The drive described by the JSON file at `path`.
-
-    Raises ColdseekError naming the file if it cannot be read, and as `parse_drive` does.
-    """
-    shown = show_path(path)
-    try:
-        with open_regular(path) as source:
-            data = source.read(MAX_FILE + 1)
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise ColdseekError(f"cannot read {shown}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ColdseekError(f"{shown} is no JSON file: not UTF-8 text") from error
-    if len(data) > MAX_FILE:
-        raise ColdseekError(f"{shown} is larger than {MAX_FILE} bytes, so it describes no drive")
-    return parse_drive(text, shown)
-
-
 def _number(values: dict[str, Any], key: str, shown: str, default: float | None = None) -> float:
-    if values.get(key) is None:
-        if default is None:
-            raise ColdseekError(f"{shown}: {key} is missing")
-        return default
-    return _within(values[key], key, key, shown)
-
-
-def _within(value: Any, bounds: str, named: str, shown: str) -> float:
-    """`value` as a number within BOUNDS[bounds]."""
-    low, high = BOUNDS[bounds]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:
-        text = show_path(json.dumps(value)[:40])
-        raise ColdseekError(f"{shown}: {named} = {text} is not a number from {low:g} to {high:g}")
-    return float(value)
+    return number(values, key, BOUNDS[key], shown, default)
 
 
 def _list(values: dict[str, Any], key: str, shown: str) -> list[Any]:
@@ -160,8 +119,10 @@ def _seek(values: dict[str, Any], shown: str) -> SeekCurve:
     for entry in _list(values, "seek_curve_ms", shown):
         if not isinstance(entry, list) or len(entry) != 2:
             raise ColdseekError(f"{shown}: seek_curve_ms holds something that is no [cylinders, ms]")
-        distance = _within(entry[0], "last_cylinder", "a distance of seek_curve_ms", shown)
-        points.append((distance, _within(entry[1], "seek_curve_ms", "a time of seek_curve_ms", shown)))
+        distance = within(entry[0], BOUNDS["last_cylinder"], "a distance of seek_curve_ms", shown)
+        points.append(
+            (distance, within(entry[1], BOUNDS["seek_curve_ms"], "a time of seek_curve_ms", shown))
+        )
     try:
         return measured(points)
     except ValueError as error:
@@ -176,7 +137,7 @@ def _overheads(values: dict[str, Any], shown: str) -> Overheads:
         raise ColdseekError(f"{shown}: overhead_ms is no JSON object")
     return Overheads(
         **{
-            item.name: _within(given[item.name], "overhead_ms", f"overhead_ms.{item.name}", shown)
+            item.name: within(given[item.name], BOUNDS["overhead_ms"], f"overhead_ms.{item.name}", shown)
             for item in dataclasses.fields(Overheads)
             if given.get(item.name) is not None
         }

@@ -67,6 +67,7 @@ def to_toml(device: Device) -> str:
     Fields with their default value are left out. Not for `kind` "network" or "lazy", whose server is a
     preset's name.
     """
+    # A library (tomli-w) lays each point of a curve on four lines, and leaves controls of C1 as they are.
     lines = [f"kind = {_quoted(device.kind)}", f"title = {_quoted(device.title)}", 'source = """']
     lines += textwrap.wrap(_escaped(device.source), 100, break_long_words=False, break_on_hyphens=False)
     lines.append('"""')

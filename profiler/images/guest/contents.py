@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from profiler.images.build import Wanted
 from profiler.images.guest import ext, xfs
 from profiler.images.guest.disk import merged
 from profiler.images.guest.partitions import partitions
 from profiler.images.guest.pieces import KINDS, MAX_PIECES, Found, touches
 from profiler.images.guest.signatures import signature
 from profiler.images.guest.volume import Volume
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, Offsets
 
 _READERS = {"ext2": ext.read, "ext3": ext.read, "ext4": ext.read, "xfs": xfs.read}

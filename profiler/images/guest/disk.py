@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiler.images.build import Wanted
 from profiler.images.map import Map, Placed, owners
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, Offsets, take
 
 _HELD = 8

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from profiler.images.build import Wanted
+from profiler.images.runs import Wanted
 from profiler.images.source import Offsets
 
 MAX_PIECES = 200_000

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from profiler.images.build import Wanted
 from profiler.images.guest.names import Held, Tree
 from profiler.images.guest.pieces import (
     DIRECTORY,
@@ -28,6 +27,7 @@ from profiler.images.guest.pieces import (
     Pieces,
     of_modes,
 )
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, Offsets, gather, take
 
 Bytes = npt.NDArray[np.uint8]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from profiler.images.build import Builder, Wanted, cut_short
+from profiler.images.build import Builder, cut_short
 from profiler.images.map import Map
 from profiler.images.readers import parallels_descriptor
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, take
 from profiler.units import show_count
 

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
-from profiler.images.build import painted, safe
+from profiler.images.build import safe
 from profiler.images.map import Extent, Map
+from profiler.images.ranges import painted
 from profiler.images.source import Image, take
 
 MAX_BYTES = 256 << 10

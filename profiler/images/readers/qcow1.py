@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted, cut_short, safe
+from profiler.images.build import Builder, cut_short, safe
 from profiler.images.map import Map
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, Offsets, take, text
 from profiler.images.tables import distinct, entries
 from profiler.units import show_count

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from profiler.images.build import Wanted, painted
 from profiler.images.guest.partitions import partitions
 from profiler.images.guest.signatures import READ_ONLY, signature
 from profiler.images.guest.volume import Volume
 from profiler.images.map import Map, Placed
+from profiler.images.ranges import painted
+from profiler.images.runs import Wanted
 from profiler.images.source import Image
 
 

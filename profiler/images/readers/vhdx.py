@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted, safe
+from profiler.images.build import Builder, safe
 from profiler.images.map import Map
 from profiler.images.names import windows
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, take
 from profiler.units import show_count
 

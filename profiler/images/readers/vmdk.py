@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted, safe
+from profiler.images.build import Builder, safe
 from profiler.images.map import Map
 from profiler.images.readers import vmdk_descriptor, vmdk_sesparse
 from profiler.images.readers.vmdk_descriptor import Descriptor
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, Offsets, take, text
 from profiler.images.tables import distinct, entries
 from profiler.units import show_count

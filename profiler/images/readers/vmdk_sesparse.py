@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted
+from profiler.images.build import Builder
 from profiler.images.map import Map
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, Offsets, take
 from profiler.images.tables import distinct, entries
 from profiler.units import show_count

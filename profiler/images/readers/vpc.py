@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from profiler.images.build import Builder, Wanted, painted, safe
+from profiler.images.build import Builder, safe
 from profiler.images.map import MAX_RANGES, Map, Placed
 from profiler.images.names import windows
+from profiler.images.ranges import painted
+from profiler.images.runs import Wanted
 from profiler.images.source import Image, take
 from profiler.units import show_count
 

@@ -9,7 +9,8 @@ from typing import BinaryIO
 from profiler.errors import UsageError
 from profiler.report.export.fio import IOLOG, fio_iolog, fio_job
 from profiler.report.export.folded import folded
-from profiler.report.export.lists import paths_of_lines, paths_with_nul, stargz
+from profiler.report.export.lists import paths_of_lines, paths_with_nul, soci, stargz
+from profiler.report.export.perfetto import write_perfetto
 from profiler.report.export.tables import write_csv, write_parquet
 from profiler.trace import Trace
 
@@ -47,6 +48,10 @@ KINDS: dict[str, Kind] = {
     ),
     "stargz": Kind(
         "files, a JSON line each", "ctr-remote image optimize --record-in FILE ...", _lines(stargz)
+    ),
+    "soci": Kind("files, a JSON array", "soci convert --prefetch-files-json FILE ...", _lines(soci)),
+    "perfetto": Kind(
+        "tracks of threads, page cache and disks", "open FILE on ui.perfetto.dev", write_perfetto
     ),
 }  # fmt: skip
 """Name of an export -> what makes it."""

@@ -38,3 +38,12 @@ def stargz(trace: Trace) -> Iterator[bytes]:
     text."""
     for path in _in_order(trace):
         yield json.dumps({"path": as_text(path).lstrip("/")}).encode() + b"\n"
+
+
+def soci(trace: Trace) -> Iterator[bytes]:
+    """What soci create and convert take as --prefetch-files-json: a JSON array of paths, blanks around which
+    are dropped (awslabs/soci-snapshotter: cmd/soci/commands/internal/prefetch.go). A path that begins or
+    ends with one, or is no UTF-8, cannot stand in it, and is left out."""
+    paths = [path.decode("utf-8", "surrogateescape") for path in _in_order(trace)]
+    fitting = [path for path in paths if path == path.strip() and path.isprintable()]
+    yield json.dumps(fitting, indent=1).encode() + b"\n"

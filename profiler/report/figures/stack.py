@@ -42,6 +42,7 @@ MARKS: dict[str, tuple[str, dict[str, Any]]] = {
     "read": ("by reads", {"color": "#0072B2", "width": 3.4, "marker": "s"}),
     "mapped": ("mapped", {"color": MAPPED_COLOUR, "width": 4.6, "marker": "^"}),
     "metadata": ("metadata of file systems", {"color": "#009E73", "width": 4.2, "marker": "D"}),
+    "device": ("requests of disks", {"color": "#0072B2", "width": 3.4, "marker": "s"}),
 }
 """What to call what came in in each way (`charges.HOWS`), and its marks: told apart without colours too."""
 
@@ -155,9 +156,9 @@ def draw_files(
         right.set_xlabel("number of the request")
         right.xaxis.set_major_formatter(whole_numbers())
         right.locator_params(axis="x", nbins=5)
-    what = "seen by the tracer" if charged[0].observed else "simulated"
-    state = f"{traces[0].meta.cache}; " if traces[0].meta.cache in ("cold", "warm") else ""
     meta = traces[0].meta
+    what = "of the log" if meta.device_only else "seen by the tracer" if charged[0].observed else "simulated"
+    state = f"{meta.cache}; " if meta.cache in ("cold", "warm") else ""
     command = command_of(meta) or ", ".join(map(show_path, meta.targets)) or "the start"
     title = f"What {shortened(command, MAX_COMMAND)} brings in ({state}requests {what})"
     return finish(figure, left, tables, title, columns=len(MARKS))

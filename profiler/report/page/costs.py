@@ -33,8 +33,11 @@ def cumulative(projection: Projection, reads: int) -> Floats:
     if not reads:
         return np.zeros(0)
     read = pd.Series(projection.reads).where(lambda row: row >= 0).bfill().ffill().fillna(0)
-    spent = np.bincount(read.to_numpy(np.int64), weights=projection.times, minlength=reads)[:reads]
-    return np.cumsum(spent)
+    spent = np.bincount(read.to_numpy(np.int64), projection.times, reads)[:reads].astype(
+        np.float64, copy=False
+    )
+    np.cumsum(spent, out=spent)
+    return spent
 
 
 def lines(
@@ -44,17 +47,19 @@ def lines(
     shows. step: of the layer of reads, of which every n-th has a code."""
     count = int(kept.sum())
     rows = np.unique(np.linspace(0, max(count - 1, 0), min(count, POINTS)).astype(np.int64))
-    along = [cumulative(one, len(kept))[kept] for one in projections]
-    codes = [_codes(np.diff(line, prepend=0.0)[::step]) for line in along]
-    tried = Pack()
-    for each in codes:
-        tried.column(each)
+    along, codes, tried = [], [], Pack()
+    for one in projections:
+        line = cumulative(one, len(kept))
+        line = line if count == len(kept) else line[kept]
+        along.append(line[rows])
+        codes.append(_codes(np.diff(line, prepend=0.0)[::step]))
+        tried.column(codes[-1])
     thin = max(-(-sum(map(len, tried.blocks)) // BUDGET), 1)
     devices = []
     for one, line, each in zip(projections, along, codes, strict=True):
         each = each[::thin]
-        decoded = float(np.where(each > 0, CODE ** (each - 1.0) * 1e-8, 0).sum())
-        millionths = np.rint(line[rows] / one.seconds * 1e6) if one.seconds else np.zeros(len(rows))
+        decoded = _decoded_s(each)
+        millionths = np.rint(line / one.seconds * 1e6) if one.seconds else np.zeros(len(rows))
         devices.append(
             {
                 "device": one.device,
@@ -71,6 +76,16 @@ def _steps(values: Ints) -> Ints:
     return found
 
 
-def _codes(seconds: Floats) -> Ints:
-    power = np.log(np.maximum(seconds, 1e-8) / 1e-8) / np.log(CODE)
-    return np.where(seconds > 0, 1 + np.minimum(np.rint(power), 254), 0).astype(np.int64)
+def _codes(seconds: Floats) -> npt.NDArray[np.int16]:
+    power = np.maximum(seconds, 1e-8)
+    power /= 1e-8
+    np.log(power, out=power)
+    power /= np.log(CODE)
+    found = np.minimum(np.rint(power, out=power), 254).astype(np.int16) + np.int16(1)
+    found[seconds <= 0] = 0
+    return found
+
+
+def _decoded_s(codes: npt.NDArray[np.int16]) -> float:
+    """The sum of what these codes say, in seconds."""
+    return float(np.where(codes > 0, CODE ** (codes - 1.0) * 1e-8, 0).sum())

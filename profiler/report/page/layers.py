@@ -8,7 +8,7 @@ import numpy as np
 
 from profiler.analysis.intervals import Ints
 from profiler.report.page.levels import levels
-from profiler.report.page.marks import UNKNOWN, Files, Marks
+from profiler.report.page.marks import UNKNOWN, Files, Marks, Numbers
 from profiler.report.page.packing import Pack
 
 TICK_NS = 1000
@@ -67,41 +67,44 @@ def _columns(marks: Marks, pack: Pack, many: bool) -> dict[str, Any]:
         "time": pack.column(np.diff(marks.time_ns // tick, prepend=0), signed=True),
         "file": pack.column(marks.file),
         "gap": pack.column(_gaps(marks, known, unit), signed=True),
-        "size": pack.column(marks.size // unit),
+        "size": pack.column(marks.size if unit == 1 else marks.size // unit),
         "took": pack.column(powers(marks.took_ns, base)),
         "structure": pack.column(marks.structure + 1),
         "thread": pack.column(marks.thread),
         "op": pack.column(marks.op),
-        "flags": pack.column(marks.answer | (marks.seek << 2) | ((~known).astype(np.int64) << 3)),
+        "flags": pack.column(marks.answer | (marks.seek << 2) | ((~known).astype(np.int8) << 3)),
     }
 
 
-def _tick(time: Ints, many: bool) -> int:
+def _tick(time: Numbers, many: bool) -> int:
     last = int(time[-1]) if len(time) else 0
     return max(TICK_NS, last // (TICKS // 4 if many else TICKS))
 
 
 def _unit(marks: Marks) -> int:
     """Bytes that offsets and sizes are counted in: 1, but for the ends of the largest files."""
-    end = int((np.maximum(marks.offset, 0) + marks.size).max(initial=0))
+    end = int((np.maximum(marks.offset, 0) + marks.size.astype(np.int64)).max(initial=0))
     return max(1, 1 << max(end.bit_length() - LARGEST.bit_length() + 1, 0))
 
 
 def _gaps(marks: Marks, known: Any, unit: int) -> Ints:
     """From where the mark before of the same file ended; 0 where the offset is not known."""
     rows = np.flatnonzero(known)
-    file = marks.file[rows]
-    small = len(file) > 0 and int(file.max()) < 2**16
-    order = rows[np.argsort(file.astype(np.uint16) if small else file, kind="stable")]
-    start, size, of = marks.offset[order] // unit, marks.size[order] // unit, marks.file[order]
-    before = np.append(0, (start + size)[:-1])[: len(order)]
+    order = rows[np.argsort(marks.file[rows], kind="stable")]  # narrow ones are sorted much faster
+    start, size, of = marks.offset[order].astype(np.int64), marks.size[order], marks.file[order]
+    if unit > 1:
+        start, size = start // unit, size // unit
+    before = np.append(np.int64(0), (start + size)[:-1])[: len(order)]
     before[np.append(True, of[1:] != of[:-1])[: len(order)]] = 0
     gap = np.zeros(len(marks), np.int64)
     gap[order] = start - before
     return gap
 
 
-def powers(took_ns: Ints, base: float) -> Ints:
+def powers(took_ns: Numbers, base: float) -> Numbers:
     """0: not known; else 1 and the power of `base` that is nearest to so many nanoseconds (0 as 1)."""
-    power = np.log(np.maximum(took_ns, 1)) / np.log(base)
-    return np.where(took_ns == UNKNOWN, 0, 1 + np.rint(power).astype(np.int64))
+    power = np.log(np.maximum(took_ns, 1).astype(np.float64))
+    power /= np.log(base)
+    found: Numbers = np.rint(power, out=power).astype(np.int16) + np.int16(1)
+    found[took_ns == UNKNOWN] = 0
+    return found

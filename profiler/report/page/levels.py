@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.analysis.intervals import Ints
-from profiler.report.page.marks import Files, Marks
+from profiler.report.page.marks import Files, Marks, Numbers
 
 SHAPES = ((4096, 256), (512, 128), (256, 64), (128, 32))
 """Cells along the time (as many again along the numbers) and along each file, of each level."""
@@ -57,14 +57,13 @@ def levels(marks: Marks, files: Files) -> list[Level]:
 
 def _level(marks: Marks, files: Files, across: int, along: int) -> Level:
     column = _columns(marks.time_ns, across)
-    place = _places(marks, files, along)
-    kind = _kinds(marks)
     rows, counts = [], []
     start = 0
     while start < len(column):  # pieces that end where a cell along the time does
         last = column[min(start + _PIECE, len(column)) - 1]
         stop = int(np.searchsorted(column, last, side="right"))
-        cell = _joined([column[start:stop] - column[start], place[start:stop], kind[start:stop]])
+        some = marks.take(slice(start, stop))
+        cell = _joined([column[start:stop] - column[start], _places(some, files, along), _kinds(some)])
         _, first, count = np.unique(cell, return_index=True, return_counts=True)
         order = np.argsort(first)
         rows.append(first[order] + start)
@@ -75,12 +74,18 @@ def _level(marks: Marks, files: Files, across: int, along: int) -> Level:
     return Level(row[known], count[known])
 
 
-def _columns(time: Ints, across: int) -> Ints:
+def _columns(time: Numbers, across: int) -> Numbers:
     """The cell along the time and the numbers that each mark is in: ascending."""
-    span = max(int(time[-1] - time[0]), 1)
-    by_time = ((time - time[0]) / span * across).astype(np.int64)
-    by_number: Ints = np.arange(len(time), dtype=np.int64) * across // max(len(time), 1)
-    found: Ints = by_time + by_number  # both ascend: no pair of cells has the sum of another
+    span = max(int(time[-1]) - int(time[0]), 1)
+    part: Floats = (time - time[0]).astype(np.float64)
+    part /= span
+    part *= across
+    found: Numbers = part.astype(np.int32)
+    del part
+    by_number = np.arange(len(time), dtype=np.int64)
+    by_number *= across
+    by_number //= max(len(time), 1)
+    found += by_number.astype(np.int32)  # both ascend: no pair of cells has the sum of another
     return found
 
 
@@ -88,10 +93,11 @@ def _places(marks: Marks, files: Files, along: int) -> Ints:
     """The cell along the span of its file that each mark is in, of all files; 0: it is not known where."""
     low, high = np.array(files.low, np.float64), np.array(files.high, np.float64)
     scale: Floats = along / np.maximum(high - low, 1)
-    inside: Ints = ((marks.offset - low[marks.file]) * scale[marks.file]).astype(np.int64)
-    place = marks.file * along + np.clip(inside, 0, along - 1) + 1
-    found: Ints = np.where(marks.offset >= 0, place, 0)
-    return found
+    found = (marks.offset - low[marks.file]) * scale[marks.file]
+    place: Ints = np.clip(found.astype(np.int64), 0, along - 1)
+    place += marks.file * np.int64(along) + 1
+    place[marks.offset < 0] = 0
+    return place
 
 
 def _kinds(marks: Marks) -> Ints:
@@ -99,13 +105,15 @@ def _kinds(marks: Marks) -> Ints:
     return _joined([marks.structure + 1, marks.answer, marks.thread, marks.op])
 
 
-def _joined(columns: Sequence[Ints]) -> Ints:
+def _joined(columns: Sequence[Numbers]) -> Ints:
     """Columns of numbers from 0 on as one; numbered anew where that would not fit in 63 bits."""
-    made, room = columns[0], int(columns[0].max(initial=0)) + 1
+    made: Ints = columns[0].astype(np.int64)
+    room = int(made.max(initial=0)) + 1
     for column in columns[1:]:
         wide = int(column.max(initial=0)) + 1
         if room * wide >= 2**62:
             made = np.unique(made, return_inverse=True)[1].reshape(-1).astype(np.int64)
             room = int(made.max(initial=0)) + 1
-        made, room = made * wide + column, room * wide
+        made = made * wide + column
+        room *= wide
     return made

@@ -26,6 +26,11 @@ MAX_KINDS = 60_000
 
 UNKNOWN = -1
 
+Numbers = npt.NDArray[np.integer]
+
+COLUMNS = ("time_ns", "duration_ns", "pid", "tid", "op", "file", "offset", "size")
+"""Of the events, for their marks."""
+
 
 class Names:
     """Names that marks have in common, numbered in the order in which they come; escaped, as in text."""
@@ -44,8 +49,9 @@ class Names:
         return self._numbers[key]
 
     def codes(self, values: Iterable[object]) -> Ints:
-        """The number of each of these texts (str or bytes)."""
-        codes, kinds = pd.factorize(np.asarray(values, object))
+        """The number of each of these texts (str or bytes, or categories of str)."""
+        texts = values if isinstance(values, pd.Categorical) else np.asarray(values, object)
+        codes, kinds = pd.factorize(texts)
         known = [self.number(kind, show_short(kind, MAX_NAME)) for kind in kinds]
         return np.append(np.array(known, np.int64), UNKNOWN)[codes]
 
@@ -77,14 +83,16 @@ class Files:
     def saw(self, marks: Marks) -> None:
         """Widen the spans to what these marks touch."""
         known = marks.offset >= 0
-        file, start, size = marks.file[known], marks.offset[known], marks.size[known]
+        file, start, size = marks.file, marks.offset, marks.size
+        if not known.all():
+            file, start, size = file[known], start[known], size[known]
         if not len(file):
             return
-        order = np.argsort(file.astype(np.uint32), kind="stable")
-        file, start, end = file[order], start[order], (start + size)[order]
+        order = np.argsort(file, kind="stable")  # narrow ones are sorted much faster
+        file, start, size = file[order], start[order], size[order].astype(np.int64)
         first = np.flatnonzero(np.append(True, file[1:] != file[:-1]))
-        lows, highs = np.minimum.reduceat(start, first), np.maximum.reduceat(end, first)
-        sums = np.add.reduceat(np.minimum(size[order], 2**40), first)
+        lows, highs = np.minimum.reduceat(start, first), np.maximum.reduceat(start + size, first)
+        sums = np.add.reduceat(np.minimum(size, 2**40), first)
         for number, low, high, total in zip(
             file[first].tolist(), lows.tolist(), highs.tolist(), sums.tolist(), strict=True
         ):
@@ -93,29 +101,43 @@ class Files:
             self.touched[number] = min(self.touched[number] + total, 2**52)
 
 
+def narrow(values: Numbers) -> Numbers:
+    """The same, in the fewest bytes that have room for twice as much: of tens of millions of marks there are
+    ten columns."""
+    most = int(max(values.max(), -int(values.min()))) if len(values) else 0
+    bits = most.bit_length() + 2
+    kind = np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32 if bits <= 32 else np.int64
+    return values.astype(kind, copy=False)
+
+
 @dataclass(frozen=True)
 class Marks:
-    """A row each, by time, all int64. file: of `Files`. offset: bytes, UNKNOWN: not known. took_ns: how long
-    the call or the wait for the request took, UNKNOWN: not known. structure, thread, op: of their `Names`.
-    answer: place in `below_the_program.ANSWERS`. seek: 1: it does not begin where the one before of its file
-    ended.
+    """A row each, by time, in columns of whole numbers as narrow as they may be (`narrow`).
+
+    file: of `Files`. offset: bytes, UNKNOWN: not known. took_ns: how long the call or the wait for the
+    request took, UNKNOWN: not known. structure, thread, op: of their `Names`. answer: place in
+    `below_the_program.ANSWERS`. seek: 1: it does not begin where the one before of its file ended.
     """
 
-    time_ns: Ints
-    file: Ints
-    offset: Ints
-    size: Ints
-    took_ns: Ints
-    structure: Ints
-    answer: Ints
-    thread: Ints
-    op: Ints
-    seek: Ints
+    time_ns: Numbers
+    file: Numbers
+    offset: Numbers
+    size: Numbers
+    took_ns: Numbers
+    structure: Numbers
+    answer: Numbers
+    thread: Numbers
+    op: Numbers
+    seek: Numbers
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, narrow(getattr(self, one.name)))
 
     def __len__(self) -> int:
         return len(self.time_ns)
 
-    def take(self, rows: Ints | slice) -> Marks:
+    def take(self, rows: npt.NDArray[np.integer] | slice) -> Marks:
         return Marks(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
@@ -131,22 +153,25 @@ class Kinds:
 
 def of_reads(trace: Trace, kinds: Kinds) -> tuple[Marks, npt.NDArray[np.bool_]]:
     """The reads, and which of `trace.reads()` they are: those of proc and the like are in no totals."""
-    reads = below_the_program.answers(trace)
+    asked = trace.reads((*below_the_program.CALL_COLUMNS, "op", "direct"))
+    answer = below_the_program.answers(trace, asked)["answer"].cat.codes.to_numpy()
+    del asked
+    reads = trace.reads(COLUMNS)
     pseudo = trace.files["filesystem"].isin(PSEUDO_FILESYSTEMS).to_numpy(bool)
-    kept = ~pseudo[reads["file"].to_numpy(np.int64)]
-    seek = access.seeks(reads)[kept].astype(np.int64)
-    answer = reads["answer"].cat.codes.to_numpy(np.int64)[kept]
-    return _marks(trace, reads[kept], kinds, reads["op"][kept], answer, seek), kept
+    kept = ~pseudo[reads["file"].to_numpy()]
+    seek = access.seeks(reads).astype(np.int8)
+    if not kept.all():
+        reads, answer, seek = reads[kept], answer[kept], seek[kept]
+    return _marks(trace, reads, kinds, reads["op"], answer, seek), kept
 
 
 def of_cache(trace: Trace, kinds: Kinds) -> Marks:
     """What came into the page cache, a row a page or folio; none where no tracer looked."""
-    rows = trace.layer("cache")
-    rows = rows[(rows["op"] == "miss").to_numpy(bool)]
+    rows = trace.layer("cache", ("miss",), COLUMNS)
     known = (rows["file"] >= 0).to_numpy(bool)
     part = below_the_program.brought_in(trace)["part"][known]
     rows = rows[known]
-    nothing = np.zeros(len(rows), np.int64)
+    nothing = np.zeros(len(rows), np.int8)
     return _marks(trace, rows, kinds, part, nothing + below_the_program.ANSWERS.index("miss"), nothing)
 
 
@@ -162,49 +187,52 @@ def of_requests(charged: Charges, trace: Trace, kinds: Kinds) -> Marks:
     numbers[file < 0] = own[codes] if len(own) else 0
     waited = rows["waited_s"].to_numpy(np.float64)
     took = np.where(np.isnan(waited), UNKNOWN, np.nan_to_num(waited) * 1e9)
-    nothing = np.zeros(len(rows), np.int64)
+    nothing = np.zeros(len(rows), np.int8)
     return Marks(
         time_ns=rows["time_ns"].to_numpy(np.int64),
         file=numbers,
         offset=rows["offset"].to_numpy(np.int64),
         size=rows["size"].to_numpy(np.int64),
         took_ns=np.minimum(took, 2.0**62).astype(np.int64),
-        structure=kinds.structures.codes(rows["structure"].to_numpy(object)),
+        structure=kinds.structures.codes(rows["structure"].array),
         answer=nothing + below_the_program.ANSWERS.index("miss"),
-        thread=nothing + kinds.threads.number(None, "not known"),
-        op=kinds.ops.codes(rows["how"].to_numpy(object)),
+        thread=nothing + np.int64(kinds.threads.number(None, "not known")),
+        op=kinds.ops.codes(rows["how"].array),
         seek=nothing,
     )
 
 
-def _marks(trace: Trace, rows: pd.DataFrame, kinds: Kinds, op: pd.Series, answer: Ints, seek: Ints) -> Marks:
+def _marks(
+    trace: Trace, rows: pd.DataFrame, kinds: Kinds, op: pd.Series, answer: Numbers, seek: Numbers
+) -> Marks:
     return Marks(
         time_ns=rows["time_ns"].to_numpy(np.int64),
         file=_file_numbers(trace, rows["file"].to_numpy(np.int64), kinds),
         offset=rows["offset"].to_numpy(np.int64, na_value=UNKNOWN),
         size=rows["size"].to_numpy(np.int64, na_value=0),
         took_ns=rows["duration_ns"].to_numpy(np.int64, na_value=UNKNOWN),
-        structure=kinds.structures.codes(attribution.structure_of(rows, trace.structures)),
+        structure=kinds.structures.codes(attribution.structures_of(rows, trace.structures)),
         answer=answer,
         thread=_threads(trace, rows, kinds),
-        op=kinds.ops.codes(op.to_numpy(object)),
+        op=kinds.ops.codes(op.array),
         seek=seek,
     )
 
 
-def _file_numbers(trace: Trace, file: Ints, kinds: Kinds) -> Ints:
-    there, which = np.unique(file, return_inverse=True)
+def _file_numbers(trace: Trace, file: Numbers, kinds: Kinds) -> Numbers:
+    there = np.flatnonzero(np.bincount(file, minlength=len(trace.files)))
     paths = trace.files["path"].to_numpy(object)
-    known = np.array([kinds.files.number(paths[one]) for one in there.tolist()], np.int64)
-    return known[which.reshape(-1)] if len(known) else file
+    known = np.zeros(len(trace.files), np.int32)
+    known[there] = [kinds.files.number(paths[one]) for one in there.tolist()]
+    return known[file]
 
 
-def _threads(trace: Trace, rows: pd.DataFrame, kinds: Kinds) -> Ints:
+def _threads(trace: Trace, rows: pd.DataFrame, kinds: Kinds) -> Numbers:
     """Who made each: a program's name and its thread's where they are known, and the thread's number."""
     tid, time = rows["tid"].to_numpy(np.int64), rows["time_ns"].to_numpy(np.int64)
     task = readers.rows_of(trace.tasks, tid, time)
     key = tid * (len(trace.tasks) + 1) + task + 1
-    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    which, first = _first_of_each(key)
     main = readers.rows_of(trace.tasks, rows["pid"].to_numpy(np.int64)[first], time[first])
     tasks = [trace.tasks[column].to_numpy(object) for column in ("name", "program")]
     numbers = []
@@ -214,5 +242,16 @@ def _threads(trace: Trace, rows: pd.DataFrame, kinds: Kinds) -> Ints:
         called = readers.label(tasks[0][of], tasks[1][of], name) if of >= 0 else name
         shown = f"{show_short(called, 60)} ({number})" if called else f"thread {number}"
         numbers.append(kinds.threads.number((number, row, called), shown))
-    found: Ints = np.array(numbers, np.int64)[which.reshape(-1)] if numbers else tid
+    found: Numbers = np.array(numbers, np.int32)[which] if numbers else tid
     return found
+
+
+def _first_of_each(keys: Ints) -> tuple[Ints, Ints]:
+    """Of each key its place among the distinct ones, ascending; and where each of these comes first."""
+    codes, distinct = pd.factorize(keys)
+    first = np.zeros(len(distinct), np.int64)
+    first[codes[::-1]] = np.arange(len(keys) - 1, -1, -1)  # of several the last one stays
+    order = np.argsort(distinct, kind="stable")
+    rank = np.empty(len(distinct), np.int64)
+    rank[order] = np.arange(len(distinct))
+    return rank[codes], first[order]

@@ -12,17 +12,18 @@ from typing import Any
 from profiler.analysis.advice.options import Advice
 from profiler.analysis.advice.program_rules import CONTRIBUTORS
 from profiler.analysis.cost.costs import Cost
+from profiler.analysis.reads.spread import CONFIDENCE, median_interval, outliers
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.facts.runs import Run
-from profiler.report import advice as advised
+from profiler.facts.unseen import UNSEEN
+from profiler.report.advice import page as advised
 from profiler.report.page.marks import MAX_NAME, Kinds
 from profiler.report.summary import FileSummary, Summary
 from profiler.report.text.facts import about, is_loud, missing
+from profiler.report.verdict.doubts import doubts, seconds
 from profiler.report.verdict.failures import failures
 from profiler.report.verdict.sentences import first_line, second_line, why_line
-from profiler.report.verdict.unsteady import unsteady
-from profiler.trace import UNSEEN
-from profiler.units import show_path, show_short, show_status
+from profiler.units import show_path, show_seconds, show_short, show_status
 
 MAX_FILES = 10_000
 """Rows of the table of files; what the rest have in common is one row more. JSON has them all."""
@@ -41,7 +42,7 @@ def facts(summary: Summary, kinds: Kinds, which: str = "") -> Facts:
         "name": which,
         "about": [[label, _short(words)] for label, words in told],
         "warnings": [
-            *missing(meta, which), *failures(summary), *unsteady(summary),
+            *missing(meta, which), *failures(summary), *doubts(summary, alone=not which),
             *dict.fromkeys(show_short(note, MAX_NOTE) for note in meta.notes if is_loud(note)),
         ],
         "verdict": [
@@ -67,7 +68,7 @@ def facts(summary: Summary, kinds: Kinds, which: str = "") -> Facts:
             for name in ("reads", "bytes", "unique_bytes", "reread_bytes", "files", "seeks")
         },
         "focus": None if summary.focus is None else kinds.files.numbers.get(summary.focus.path),
-        "observed": summary.charged is not None and summary.charged.observed,
+        "observed": meta.device_only or (summary.charged is not None and summary.charged.observed),
         "files": _files(summary, kinds),
         "structures": _structures(summary, kinds),
         "costs": [_cost(cost, kinds) for cost in summary.costs[:200]],
@@ -85,7 +86,7 @@ def facts(summary: Summary, kinds: Kinds, which: str = "") -> Facts:
             for finding in summary.findings if finding.kind != CONTRIBUTORS
         ],
         "runs": [*_runs("cold", summary.cold), *_runs("warm", summary.warm)][:MAX_RUNS],
-        "medians": {"cold": median_s(summary.cold), "warm": median_s(summary.warm)},
+        "medians": _medians(summary, which),
         "damaged": summary.damaged_runs,
     }  # fmt: skip
 
@@ -143,14 +144,27 @@ def _cost(cost: Cost, kinds: Kinds) -> Facts:
     }  # fmt: skip
 
 
+def _medians(summary: Summary, which: str) -> list[str]:
+    """ "cold median 1.2 s, 95%: 1.1 s to 1.3 s", and of the warm runs; without what was not timed."""
+    of = "" if which in ("cold", "warm", "") else f"{which}, "
+    said = []
+    for state, runs in (("cold", summary.cold), ("warm", summary.warm)):
+        middle, interval = median_s(runs), median_interval(runs)
+        between = "" if interval is None else f", {CONFIDENCE:.0%}: {seconds(interval)}"
+        if middle is not None:
+            said.append(f"{of}{state} median {show_seconds(middle)}{between}")
+    return said
+
+
 def _runs(state: str, runs: Sequence[Run]) -> list[Facts]:
+    apart = outliers(runs) or ()
     return [
         {
             "state": state, "wall_s": run.wall_s, "resident": run.resident_before_bytes,
             "checked": run.resident_checked_bytes, "device": run.device_read_bytes,
-            "exit": show_status(run.exit_status), "failed": run.failed,
+            "exit": show_status(run.exit_status), "failed": run.failed, "apart": number in apart,
         }
-        for run in runs
+        for number, run in enumerate(runs, 1)
     ]  # fmt: skip
 
 

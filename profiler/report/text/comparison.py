@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from profiler.analysis.reads.untraced_runs import mean_s, median_s
+from profiler.analysis.reads.spread import CONFIDENCE, LEAST
+from profiler.analysis.reads.untraced_runs import mean_s
 from profiler.facts.runs import Run
 from profiler.report.comparison import Comparison, Side
 from profiler.report.summary import Summary
@@ -15,20 +16,20 @@ from profiler.report.text.facts import (
     SLOWER,
     about,
     completeness,
+    doubtful,
     loud_notes,
     resident,
     runs_facts,
     tracing,
     unseen,
-    unsteady_runs,
     verdict,
 )
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, WIDTH, Page
 from profiler.report.text.project import projected
 from profiler.report.verdict import at_once
+from profiler.report.verdict.doubts import alike, scattered, seconds, times
 from profiler.report.verdict.failures import failures
 from profiler.report.verdict.sentences import answer, name
-from profiler.report.verdict.unsteady import unsteady
 from profiler.units import show_bytes, show_count, show_plural, show_seconds, show_status
 
 MAX_RUNS = 6
@@ -42,7 +43,7 @@ def compare(comparison: Comparison, width: int = WIDTH) -> Text:
     for side in (first, second):
         completeness(page, side.summary.meta, side.name)
     verdict(page, failures(first.summary, second.summary))
-    unsteady_runs(page, unsteady(first.summary, second.summary))
+    doubtful(page, [*scattered(first.name, first.runs), *scattered(second.name, second.runs)])
     loud_notes(page, [first.summary.meta, second.summary.meta])
     verdict(page, compared(comparison))
     page.blank()
@@ -57,7 +58,7 @@ def compare(comparison: Comparison, width: int = WIDTH) -> Text:
                 )
     if first.runs or second.runs:
         page.blank()
-        _run_table(page, [(side.name, side.runs) for side in (first, second)])
+        _run_table(page, (first, second))
     for side in (first, second):
         _slowdown(page, side)
     page.blank()
@@ -76,7 +77,7 @@ def compared(comparison: Comparison) -> list[str]:
     head, *rest = answer(whole)
     lines = [head] if comparison.is_pair else []
     if comparison.ratio is not None and first.median_s is not None and second.median_s is not None:
-        times = f"{comparison.ratio:.{1 if comparison.ratio >= 0.1 else 3}f} times as long {first.name}"
+        longer = f"{comparison.ratio:.{1 if comparison.ratio >= 0.1 else 3}f} times as long {first.name}"
         copies = first.summary.meta.copies.count
         several = copies > 1 and copies == second.summary.meta.copies.count
         both = (
@@ -85,7 +86,7 @@ def compared(comparison: Comparison) -> list[str]:
         lines.append(
             (f"{copies:,} starts at once, the slowest: " if several else "")
             + ("" if comparison.is_pair and not several else both)
-            + f"{times} (medians of {_count(first)} and {_count(second)} untraced runs)"
+            + f"{longer} ({_sure(comparison)})"
             + (f"; {at_once.measured(first.runs, second.runs)}." if several and comparison.is_pair else ".")
         )
         lines[-1] = lines[-1][0].upper() + lines[-1][1:]
@@ -97,24 +98,30 @@ def compared(comparison: Comparison) -> list[str]:
         lines.append("Times were not measured: traced runs are slowed down, so only reads are compared.")
     if comparison.is_pair or about(first.summary.meta) == about(second.summary.meta):
         lines += rest
-    return lines
+    return [*alike(first.name, first.runs, second.name, second.runs), *lines]
 
 
-def _count(side: Side) -> int:
-    return sum(not run.failed for run in side.runs)
+def _sure(comparison: Comparison) -> str:
+    """How sure the ratio is: what it is of, and the interval, or why there is none."""
+    interval, sides = comparison.ratio_interval, (comparison.first, comparison.second)
+    counts = [sum(not run.failed for run in side.runs) for side in sides]
+    medians = "medians of {} and {} untraced runs".format(*counts)
+    if interval is not None:
+        return f"{CONFIDENCE:.0%}: {times(interval)}; {medians}"
+    return f"{medians}; an interval takes {LEAST}" if min(counts) < LEAST else medians
 
 
-def _run_table(page: Page, sides: Sequence[tuple[str, tuple[Run, ...]]]) -> None:
-    several = any(run.copies for _, runs in sides for run in runs)
+def _run_table(page: Page, sides: Sequence[Side]) -> None:
+    several = any(run.copies for side in sides for run in side.runs)
     wide = 8 if several else 9
     heads = [("slowest", wide), ("mean", wide)] if several else [("wall", wide)]
     heads += [("resident before", 22), ("read from device", 18), ("exit", 0)]
     page.cells("run", heads, HEAD)
-    for state, runs in sides:
-        shown = runs if len(runs) <= MAX_RUNS else ()
+    for side in sides:
+        shown = side.runs if len(side.runs) <= MAX_RUNS else ()
         for number, run in enumerate(shown, 1):
             page.cells(
-                f"{state} {number}",
+                f"{side.name} {number}",
                 [
                     (show_seconds(run.wall_s), wide),
                     *([(_mean_of(run), wide)] if several else []),
@@ -125,17 +132,27 @@ def _run_table(page: Page, sides: Sequence[tuple[str, tuple[Run, ...]]]) -> None
                     ),
                     (_exits(run), 0),
                 ],
-                LOUD if run.failed else WARN if run.exit_status else "",
+                LOUD if run.failed else WARN if run.exit_status or number in (side.outliers or ()) else "",
             )
-        if runs and not shown:
-            every = ", ".join(show_seconds(run.wall_s) + (" (failed)" if run.failed else "") for run in runs)
-            page.row(state, f"{every}; {runs_facts(runs)}", lines=None)
-    for state, runs in sides:
-        middle = median_s(runs)
-        if middle is not None:
-            mean = mean_s(runs)
+        if side.runs and not shown:
+            page.row(side.name, f"{_every(side)}; {runs_facts(side.runs)}", lines=None)
+    for side in sides:
+        if side.median_s is not None:
+            mean = mean_s(side.runs)
             means = [("" if mean is None else show_seconds(mean), wide)] if several else []
-            page.cells("median", [(show_seconds(middle), wide), *means, (state, 0)], HEAD)
+            between = "" if side.interval_s is None else f", {CONFIDENCE:.0%}: {seconds(side.interval_s)}"
+            page.cells(
+                "median", [(show_seconds(side.median_s), wide), *means, (side.name + between, 0)], HEAD
+            )
+
+
+def _every(side: Side) -> str:
+    """The times of all runs, with what is wrong with them."""
+    return ", ".join(
+        show_seconds(run.wall_s)
+        + (" (failed)" if run.failed else f" (run {number})" if number in (side.outliers or ()) else "")
+        for number, run in enumerate(side.runs, 1)
+    )
 
 
 def _mean_of(run: Run) -> str:

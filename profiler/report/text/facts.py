@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from profiler.facts.runs import NOT_PROVED_COLD, Run
+from profiler.facts.unseen import UNSEEN
 from profiler.report.summary import Summary
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, Page
+from profiler.report.verdict.doubts import ALIKE, doubts
 from profiler.report.verdict.failures import LOUD as FAILED
 from profiler.report.verdict.failures import failures
-from profiler.report.verdict.unsteady import unsteady
-from profiler.trace import UNSEEN, Meta
+from profiler.trace import Meta
 from profiler.units import show_bytes, show_path, show_plural
 
 MAX_NOTES = 4
@@ -25,17 +26,18 @@ def warnings(page: Page, summary: Summary) -> None:
     """What comes before all else: what is missing, what failed, what was not as it was to be."""
     completeness(page, summary.meta, "")
     verdict(page, failures(summary))
-    unsteady_runs(page, unsteady(summary))
+    doubtful(page, doubts(summary))
     loud_notes(page, [summary.meta])
 
 
 def verdict(page: Page, sentences: Iterable[str], lines: int = 4) -> None:
     """Sentences, a paragraph each, of at most so many lines."""
     for sentence in sentences:
-        page.paragraph(sentence, LOUD if sentence.startswith(FAILED) else HEAD, lines)
+        style = LOUD if sentence.startswith(FAILED) else WARN if sentence.startswith(ALIKE) else HEAD
+        page.paragraph(sentence, style, lines)
 
 
-def unsteady_runs(page: Page, sentences: Iterable[str]) -> None:
+def doubtful(page: Page, sentences: Iterable[str]) -> None:
     """What makes the times doubtful, a paragraph each."""
     for sentence in sentences:
         page.paragraph(sentence, WARN)

@@ -12,12 +12,14 @@ from profiler.analysis.cost.below_the_program import DeviceRequests, FileBrought
 from profiler.analysis.reads.access import PATTERNS
 from profiler.analysis.reads.readers import Reader
 from profiler.analysis.reads.readers import label as reader_label
+from profiler.analysis.reads.spread import CONFIDENCE, median_interval
 from profiler.analysis.reads.untraced_runs import mean_s, median_s
 from profiler.report.contents import tables
 from profiler.report.summary import FileSummary, Others, StructureSummary, Summary
 from profiler.report.text.facts import about, resident, runs_facts, tracing, unseen, verdict, warnings
 from profiler.report.text.page import DIM, GAP, HEAD, LOUD, WARN, WIDTH, Page
 from profiler.report.text.project import projected
+from profiler.report.verdict.doubts import seconds
 from profiler.report.verdict.sentences import answer, name
 from profiler.trace import Meta
 from profiler.units import (
@@ -57,8 +59,9 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     verdict(page, answer(summary))
     page.blank()
     _run(page, summary)
-    page.blank()
-    _reads(page, summary)
+    if not summary.meta.device_only:
+        page.blank()
+        _reads(page, summary)
     _observed(page, summary)
     page.blank()
     _measured(page, summary)
@@ -69,7 +72,10 @@ def report(summary: Summary, width: int = WIDTH) -> Text:
     unseen(page, [summary.meta], None)
     page.blank()
     _read_by(page, summary)
-    _files(page, summary.files)
+    if summary.meta.device_only:
+        _disks(page, summary)
+    else:
+        _files(page, summary.files)
     return page.text()
 
 
@@ -86,7 +92,9 @@ def _run(page: Page, summary: Summary) -> None:
     page.row("trace", f"{state}; tracer {tracer}", "" if meta.complete else LOUD)
     if meta.wall_s is not None:
         cost = tracing(summary.slowdown, " as untraced")
-        page.row("", f"took {show_seconds(meta.wall_s)} while traced{cost}", DIM)
+        took = "covers" if meta.device_only else "took"
+        traced = "" if meta.device_only else f" while traced{cost}"
+        page.row("", f"{took} {show_seconds(meta.wall_s)}{traced}", DIM)
 
 
 def _cache(meta: Meta) -> str:
@@ -180,17 +188,25 @@ def _read_by(page: Page, summary: Summary) -> None:
     if len(found) < 2 and not any(one.threads for one in found):
         return
     for number, one in enumerate(summary.readers):
-        page.row("read by" if number == 0 else "", _reader(one), lines=None)
+        noun = "request" if summary.meta.device_only else "read"
+        page.row("read by" if number == 0 else "", _reader(one, noun), lines=None)
 
 
-def _reader(one: Reader) -> str:
+def _disks(page: Page, summary: Summary) -> None:
+    """The disks that were asked."""
+    for number, cost in enumerate(summary.costs):
+        much = f"{show_plural(cost.requests, 'request')}, {show_bytes(cost.bytes)}"
+        page.row("disks" if number == 0 else "", f"{show_path(cost.path)} {much}")
+
+
+def _reader(one: Reader, noun: str) -> str:
     """Who read, and how much."""
     of = [f"{one.processes:,} processes"] if one.processes > 1 else []
     if one.threads:
         of.append(", ".join(map(show_path, one.threads)))
     words = show_path(reader_label(one.name, one.program)) + (f" ({'; '.join(of)})" if of else "")
     inside = f" in {show_path(one.container)}" if one.container else ""
-    return f"{words or 'not known'}{inside} {show_plural(one.reads, 'read')}, {show_bytes(one.bytes)}"
+    return f"{words or 'not known'}{inside} {show_plural(one.reads, noun)}, {show_bytes(one.bytes)}"
 
 
 def _files(page: Page, files: Sequence[FileSummary]) -> None:
@@ -302,7 +318,9 @@ def _measured(page: Page, summary: Summary) -> None:
     for state, runs in (("cold", summary.cold), ("warm", summary.warm)):
         if runs:
             walls = [run.wall_s for run in runs if not run.failed] or [0]
-            spread = f" (median of {len(walls)}, {show_seconds(min(walls))} to {show_seconds(max(walls))})"
+            sure = median_interval(runs)
+            sure_of = "" if sure is None else f"; {CONFIDENCE:.0%}: {seconds(sure)}"
+            spread = f" (median of {len(walls)}, {seconds((min(walls), max(walls)))}{sure_of})"
             middle = median_s(runs)
             time = "all failed" if middle is None else show_seconds(middle)
             mean = mean_s(runs)

@@ -16,7 +16,13 @@ STYLES = ("bold bright_blue", "bold yellow", "bold magenta", "bold green", "bold
 """Of the groups that were asked of a device, the one of most bytes first. Blue and yellow come first: they
 are told apart with any colour vision."""
 
-WORDS = {HIT: "in memory", "mapped": "mapped pages", "read": "reads", "metadata": "metadata"}
+WORDS = {
+    HIT: "in memory",
+    "mapped": "mapped pages",
+    "read": "reads",
+    "metadata": "metadata",
+    "device": "requests",
+}
 
 _DOTS = np.array([[0x40, 0x80], [0x04, 0x20], [0x02, 0x10], [0x01, 0x08]])  # from the lowest row up
 _BLANK = chr(0x2800)

@@ -84,7 +84,7 @@ def projected(page: Page, projections: Sequence[Projection], here: Here = ((), (
 def _of_metadata(projection: Projection) -> str:
     """How many of the requests are the file systems' own, and how that is known."""
     if projection.metadata_requests is None:
-        return "left out"
+        return "among them" if projection.metadata_source == "among" else "left out"
     return f"{show_count(projection.metadata_requests)}, {projection.metadata_source}"
 
 

@@ -16,13 +16,13 @@ from profiler.analysis.cost.costs import Cost
 from profiler.analysis.cost.walltime import WallTime
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.analysis.simulation.projection import Projection
+from profiler.facts.unseen import UNSEEN
 from profiler.report.summary import Summary
 from profiler.report.text import picture
 from profiler.report.text.facts import verdict, warnings
 from profiler.report.text.page import DIM, GAP, WARN, WIDTH, Page, coloured
 from profiler.report.verdict import at_once, one_piece
 from profiler.report.verdict.sentences import first_line, second_line, why_line
-from profiler.trace import UNSEEN
 from profiler.units import show_bytes, show_count, show_path, show_seconds, show_short
 
 LINES = 23

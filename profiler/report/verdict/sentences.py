@@ -13,6 +13,7 @@ from profiler.analysis.reads.untraced_runs import median_s
 from profiler.analysis.simulation.projection import Projection
 from profiler.report.focus import STANDS_OUT
 from profiler.report.summary import FileSummary, Stride, Summary
+from profiler.report.verdict import device_layer
 from profiler.report.verdict.failures import failures
 from profiler.units import show_bytes, show_path, show_percent, show_plural, show_seconds
 
@@ -48,7 +49,10 @@ def verdict(summary: Summary) -> list[str]:
 
 
 def first_line(summary: Summary) -> str:
-    """Where the cold time goes, and whether it is the disk at all."""
+    """Where the cold time goes, and whether it is the disk at all; of a log of the block layer, that it is
+    one."""
+    if summary.meta.device_only:
+        return device_layer.who(summary)
     copies, line = summary.meta.copies.count, _whether_the_disk(summary)
     return f"{copies:,} starts at once, the slowest: {line[0].lower()}{line[1:]}" if copies > 1 else line
 
@@ -120,6 +124,8 @@ def _otherwise(time: WallTime | None) -> str:
 def second_line(summary: Summary) -> str:
     """What of it is to be looked at: the image and the program that opens it, or the file that costs most.
     "": nothing is known of that."""
+    if summary.meta.device_only:
+        return device_layer.how(summary)
     image, focus, rows = summary.image, summary.focus, summary.costs
     weights = _weights(rows)
     if focus is not None and focus.role in ("image", "backing file"):
@@ -197,6 +203,9 @@ def _hows(rows: Sequence[Cost]) -> str:
 
 def answer(summary: Summary) -> list[str]:
     """The verdict without a word of failed runs; the first is `first_line`."""
+    if summary.meta.device_only:
+        said = [first_line(summary), second_line(summary)]
+        return [words for words in said if words] + _cost(summary.projections)
     if not summary.totals.reads:
         unseen = "; much of what it reads may be unseen (below)" if summary.meta.unseen else ""
         brought = summary.page_cache.bytes if summary.page_cache is not None else 0

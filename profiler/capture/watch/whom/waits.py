@@ -58,6 +58,14 @@ _NAME, _PEER = 0, 2
 _ERROR = 2  # NLMSG_ERROR
 
 
+_TOLD = " watches it too"
+
+
+def is_told(note: str) -> bool:
+    """Whether a note of a trace is `Waits.told`."""
+    return note.endswith(_TOLD)
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Who is at the other end of a socket. place: the socket's name, such as /run/docker.sock."""
@@ -105,7 +113,7 @@ class Waits:
         return (
             f"of {show_seconds(spent)} the command waited {show_seconds(waited)} for "
             f"{show_path(peer.place)}, behind which is {show_path(peer.name)} "
-            f"(pid {peer.pid}): --with pid:{peer.pid} watches it too"
+            f"(pid {peer.pid}): --with pid:{peer.pid}{_TOLD}"
         )
 
     def _watch(self) -> None:

@@ -102,9 +102,11 @@ Object.assign(Page.prototype, {
         ...run,
         run:
           `${several ? `${trace.name}: ` : ''}${run.state} ` +
-          `${1 + trace.runs.slice(0, at).filter((one) => one.state === run.state).length}${run.failed ? ' (FAILED)' : ''}`,
+          `${1 + trace.runs.slice(0, at).filter((one) => one.state === run.state).length}` +
+          `${run.failed ? ' (FAILED)' : run.apart ? ' (stands apart)' : ''}`,
       })),
     );
+    const medians = [...new Set(this.traces.flatMap((trace) => trace.medians))];
     new Table(
       'Untraced runs',
       [
@@ -114,7 +116,7 @@ Object.assign(Page.prototype, {
         { key: 'device', words: 'read from device', show: showBytes },
         { key: 'exit', words: 'exit' },
       ],
-      { where, note: whole },
+      { where, note: [...medians, whole].join('; ') },
     ).set(runs);
   },
 

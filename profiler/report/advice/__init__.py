@@ -1,0 +1,1 @@
+"""Advice as it is shown, with what trying it has measured."""
