@@ -39,6 +39,10 @@ class BaselineError(ColdseekError):
     """A file is no baseline of ours, or is damaged."""
 
 
+class CatalogueError(ColdseekError):
+    """A file is no catalogue of traces, is damaged, or is of a newer version."""
+
+
 class InterruptedRunError(ColdseekError):
     """A run was interrupted, and nothing of it is kept. why: words of `Meta.partial`; the exit status is
     that of a program that dies by the signal."""

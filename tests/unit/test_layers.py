@@ -37,15 +37,17 @@ MAY_IMPORT = {
     "images": {"images"},
     "devices": {"devices"},
     "analysis": {"analysis", "devices", "images"},
+    "fleet": {"fleet", "analysis", "devices", "images"},
     "report": {"report", "analysis", "devices", "images"},
     "cli": {
         "cli", "machine", "capture", "calibration", "studies", "images", "devices", "analysis", "report",
+        "fleet",
     },
     "__main__": {"cli"},
     "pytest_plugin": set(),
     "__init__": {"capture", "studies", "images", "devices", "analysis", "report"},
 }  # fmt: skip
-HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib"}
+HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib", "dask", "distributed", "duckdb", "fsspec"}
 
 
 def part(module: Path) -> str:
