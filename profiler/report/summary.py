@@ -3,6 +3,7 @@ disagree."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from profiler.analysis.advice.evidence import Finding
@@ -10,11 +11,13 @@ from profiler.analysis.advice.traced_image import Chain
 from profiler.analysis.cost import below_the_program, walltime
 from profiler.analysis.cost.charges import Charges
 from profiler.analysis.cost.costs import Cost
+from profiler.analysis.framed import Framed, plain
 from profiler.analysis.reads import access, readers
 from profiler.analysis.reads.picture import Picture
 from profiler.analysis.simulation.projection import Cold, Projection
 from profiler.facts.runs import Run
 from profiler.trace import Meta
+from profiler.units import show_bytes, show_plural
 
 MAX_TASKS = 10_000
 """More tasks than this are left out of a report; the trace has them all."""
@@ -79,6 +82,10 @@ class FileSummary:
     processes that read it, most reads first. role: what it is to the start, one of `roles.ROLES`. share: of
     all that the start costs, mapped pages included; None where that is not known. contents: what of the
     guest's disk the reads of an image were for, most bytes first, at most MAX_CONTENTS.
+
+    >>> file = coldseek.summarise(trace).files[0]
+    >>> file.path, file.reads, file.scattered_ratio
+    (b'/vm/disk0.qcow2', 64, 1.0)
     """
 
     path: bytes
@@ -172,8 +179,8 @@ class Bin:
     count: int
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Framed):
     """One trace, worked out. Sizes in bytes, times in seconds, None: not known.
 
     focus: the file that matters, see `focus.focus`; None where none stands out. image: the image that the
@@ -190,6 +197,9 @@ class Summary:
     because of the disk. costs: what files and structures cost, the dearest first. picture: where in the
     files it reads, against time. chain: of the image, None where there is none. charged, cold_start: the
     requests that costs and projections are of, the second None of more than MOST_KEPT reads.
+
+    >>> coldseek.summarise(trace)
+    <Summary: 64 reads, 256 KiB of 1 file; 64 seeks>
     """
 
     meta: Meta
@@ -223,3 +233,14 @@ class Summary:
     chain: Chain | None = None
     charged: Charges | None = field(default=None, repr=False, compare=False)
     cold_start: Cold | None = field(default=None, repr=False, compare=False)
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """A row for each of `files`."""
+        for file in self.files:
+            yield {**plain(file), **file.patterns}
+
+    def __repr__(self) -> str:
+        totals = self.totals
+        reads, files = show_plural(totals.reads, "read"), show_plural(totals.files, "file")
+        seeks = show_plural(totals.seeks, "seek")
+        return f"<Summary: {reads}, {show_bytes(totals.bytes)} of {files}; {seeks}>"

@@ -39,13 +39,16 @@ MAY_IMPORT = {
     "analysis": {"analysis", "devices", "images"},
     "fleet": {"fleet", "analysis", "devices", "images"},
     "report": {"report", "analysis", "devices", "images"},
+    "library": {
+        "library", "machine", "capture", "calibration", "studies", "images", "devices", "analysis", "report",
+    },
     "cli": {
-        "cli", "machine", "capture", "calibration", "studies", "images", "devices", "analysis", "report",
-        "fleet",
+        "cli", "library", "machine", "capture", "calibration", "studies", "images", "devices", "analysis",
+        "report", "fleet",
     },
     "__main__": {"cli"},
     "pytest_plugin": set(),
-    "__init__": {"capture", "studies", "images", "devices", "analysis", "report"},
+    "__init__": {"library", "machine", "capture", "devices", "analysis", "report"},
 }  # fmt: skip
 HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib", "dask", "distributed", "duckdb", "fsspec"}
 

@@ -22,6 +22,7 @@ from profiler.analysis.reads.untraced_runs import median_bytes, median_s
 from profiler.analysis.simulation.metadata import Metadata, metadata, unseen
 from profiler.analysis.simulation.page_cache import simulate
 from profiler.analysis.simulation.placement import HALF, SPACE, TOGETHER, Placement, place
+from profiler.analysis.simulation.projections import Projection as Projection
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
 from profiler.analysis.simulation.together import arrivals, behind, interleave, on_one_device, served_as
@@ -58,6 +59,10 @@ class Cold:
     start reads besides, in words, a reason each; with any the cost is at least that. measured_bytes: the
     median of what the untraced cold runs read from devices, None if that is not known. measured_copies: the
     untraced runs are of so many starts at once, warm_s is the slowest's. sharing: what several starts share.
+
+    >>> cold = coldseek.requests(trace)
+    >>> len(cold.requests), cold.placed, cold.warm_s
+    (64, 'none', None)
     """
 
     requests: pd.DataFrame
@@ -69,51 +74,6 @@ class Cold:
     measured_bytes: int | None = None
     measured_copies: int = 1
     sharing: Sharing = field(default_factory=Sharing)
-
-
-@dataclass(frozen=True)
-class Projection:
-    """The projected cost of a cold start on one device.
-
-    device, title: its name and one line on it. copies: starts at once. requests, bytes: what reaches the
-    device, of all copies. seconds: how long the program waits for the device (of several copies: the one
-    that waits longest; mean_s: all of them in the mean); low_s, high_s: the band that real devices of this
-    kind are expected in. sequential_s: the same if these bytes, of all copies, lay in one piece and were
-    read in order, all asked for at once (see `sequential`); no more than `seconds`, as nobody waits for much
-    of what is read ahead. busy_s: how long the device is busy, with what nobody waits for too. start_s,
-    start_low_s, start_high_s: the whole start, which is the untraced warm wall time and the waiting; None
-    where no warm run was timed, or runs of another number of copies. The time of one is taken for that of
-    several, as if each had a processor of its own. placed: as in `Placement.known`. shares: part of the
-    device's time -> share of it, as far as the model tells parts apart. metadata_requests: those of the file
-    systems' own among the requests, None where they are left out; metadata_source, missing: as of `Cold`.
-    measured_bytes: as of `Cold`, None where that is of another number of copies. sharing: what of the files
-    was taken as read once for all copies. times: float64, seconds that each request of one copy is waited
-    for. reads: int64, the row of the reads' frame that caused each of these requests; -1: none of them.
-    """
-
-    device: str
-    title: str
-    copies: int
-    requests: int
-    bytes: int
-    seconds: float
-    mean_s: float
-    low_s: float
-    high_s: float
-    sequential_s: float
-    busy_s: float
-    start_s: float | None
-    start_low_s: float | None
-    start_high_s: float | None
-    placed: str
-    shares: dict[str, float]
-    metadata_requests: int | None
-    metadata_source: str
-    missing: tuple[str, ...]
-    measured_bytes: int | None
-    sharing: Sharing
-    times: npt.NDArray[np.float64] = field(repr=False, compare=False)
-    reads: Ints = field(repr=False, compare=False)
 
 
 def requests(
@@ -132,6 +92,10 @@ def requests(
     starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
     read_ahead_kb: of all devices; None: as the trace says. look: see `metadata.metadata`.
     Of a trace that has nothing but requests of disks these are taken as they are.
+
+    >>> cold = coldseek.requests(trace)
+    >>> [coldseek.project(cold, name).requests for name in ("hdd-7200", "nvme")]
+    [64, 64]
     """
     if trace.meta.device_only:
         made = as_given(trace)
