@@ -149,12 +149,14 @@ _STARTS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _unit_tests_start_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What starts a process is a test of this machine, and lies in tests/integration."""
-    if request.path.parent.name == "unit":
-        for owner, name in _STARTS:
-            monkeypatch.setattr(owner, name, _refused)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[object]:
+    """A unit test starts no process, nor do its fixtures: what does lies in tests/integration."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.path.parent.name == "unit":
+            for owner, name in _STARTS:
+                patch.setattr(owner, name, _refused)
+        return (yield)
 
 
 def _refused(*_: object, **__: object) -> None:

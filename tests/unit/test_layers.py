@@ -142,7 +142,9 @@ def test_no_folder_and_no_file_grows_past_what_one_sees_at_a_glance() -> None:
 
 
 UNIT_TESTS = sorted((ROOT / "tests/unit").glob("*.py"))
-OF_THE_MACHINE = {"subprocess", "multiprocessing", "pty", "planted", "small_programs", "daemons"}
+OF_THE_MACHINE = {
+    "subprocess", "multiprocessing", "pty", "browser", "planted", "small_programs", "daemons", "page_cases",
+}  # fmt: skip
 NEEDS = {"need", "need_root", "need_tool", "need_tracer", "run_patiently", "coldseek", "*"}
 PLACES = {"cache_directory", "disk_directory", "own_temporary", "seed_image", "small_image"}
 """Fixtures that make images and folders on a real disk."""
