@@ -9,7 +9,8 @@ from typing import Any
 from made import MIB, trace
 
 from profiler.facts.structures import roles_of
-from profiler.trace import STRUCTURE_COLUMNS, FileFacts, Trace, table, validate
+from profiler.trace import STRUCTURE_COLUMNS, FileFacts, Trace, table
+from profiler.validity import validate
 
 PAGE = 4096
 VIRTUAL = 64 * MIB

@@ -23,8 +23,8 @@ from profiler.trace import (
     Meta,
     Trace,
     table,
-    validate,
 )
+from profiler.validity import validate
 
 MIB = 2**20
 GIB = 2**30

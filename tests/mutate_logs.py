@@ -31,7 +31,8 @@ from profiler.files.traces import load, save
 from profiler.report import json as report_json
 from profiler.report import text as report_text
 from profiler.report.summarise import summarise
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 
 FOLDER = Path(__file__).resolve().parent / "data" / "strace"
 NAMES = tuple(

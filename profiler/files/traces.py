@@ -31,9 +31,9 @@ from profiler.trace import (
     Meta,
     Trace,
     empty_table,
-    validate,
 )
 from profiler.units import show_bytes, show_path, show_plural
+from profiler.validity import validate
 
 if TYPE_CHECKING:
     import pandas as pd

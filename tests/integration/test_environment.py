@@ -23,8 +23,9 @@ from profiler.machine.extents import extents
 from profiler.machine.host import host_facts
 from profiler.machine.mounts import filesystem_of
 from profiler.machine.procfs import describe, mappings
-from profiler.trace import EXTENT_COLUMNS, FileFacts, Meta, Trace, validate
+from profiler.trace import EXTENT_COLUMNS, FileFacts, Meta, Trace
 from profiler.units import device_name
+from profiler.validity import validate
 
 LAST = 1
 

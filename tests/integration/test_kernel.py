@@ -31,7 +31,8 @@ from small_programs import (
 )
 
 from profiler.analysis.cost.below_the_program import page_cache
-from profiler.capture.kernel import drain, observer, tracefs, tracer
+from profiler.capture.kernel import observer, tracefs, tracer
+from profiler.capture.kernel.buffer import drain
 from profiler.capture.kernel.tracer import Kernel
 from profiler.capture.ptrace.tracer import Ptrace
 from profiler.capture.recording import Recording

@@ -19,7 +19,8 @@ from profiler.capture.recording import Recording
 from profiler.capture.strace import tracer
 from profiler.capture.strace.logs import reading
 from profiler.errors import CannotRunError, ColdseekError, CommandNotFoundError
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 
 DRIVER = """
 import json, sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -77,3 +78,24 @@ def test_the_source_archive_holds_what_setup_needs(tmp_path: Path) -> None:
     for needed in ("pyproject.toml", "constraints.txt", "Makefile", "scripts/setup", "README.md", "LICENSE",
                    "profiler/__init__.py", "docs/coldseek.1", "action.yml"):  # fmt: skip
         assert needed in names, needed
+
+
+def test_the_book_is_built_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    """`make docs`, in a copy of the checkout, with a bare environment."""
+    book = tmp_path / "checkout"
+    book.mkdir()
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "mkdocs.yml"):
+        shutil.copy(ROOT / name, book)
+    pages = book / "build" / "book"
+    shutil.copytree(ROOT / "docs", pages / "docs")
+    shutil.copytree(ROOT / "examples", pages / "examples")
+    for page in book.glob("*.md"):
+        shutil.copy(page, pages)
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    pip = (tmp_path / "venv/bin/pip", "--disable-pip-version-check", "-q", "install")
+    run(*pip, "-c", ROOT / "constraints.txt", "mkdocs-material", cwd=tmp_path)
+    run(tmp_path / "venv/bin/mkdocs", "build", "--strict", "--quiet", cwd=book)
+    assert "Cold" in (book / "site/index.html").read_text()
+    for name in ("commands", "help", "ci"):
+        assert (book / "site/docs" / name / "index.html").stat().st_size > 5000
+    assert 'id="what---verify-does"' in (book / "site/docs/advise/index.html").read_text()

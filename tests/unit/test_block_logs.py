@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made import with_meta
+from matplotlib.text import Text
 from mutate_logs import assert_reported
 
 from profiler.analysis.simulation.projection import project, requests
@@ -19,8 +20,13 @@ from profiler.devices import find
 from profiler.errors import ColdseekError
 from profiler.files.traces import load, save
 from profiler.report import text as report_text
+from profiler.report.figures import KINDS, draw
+from profiler.report.figures.cost import cost_table
+from profiler.report.figures.gaps import gaps_table
+from profiler.report.figures.offsets import offsets_table
 from profiler.report.summarise import summarise
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 from profiler.units import show_plural
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "block_logs"
@@ -185,6 +191,15 @@ def test_requests_that_overlap_do_not_wait_for_each_other(tmp_path: Path) -> Non
     assert groups[0].nunique() == 4 and groups[1].nunique() == 1
 
 
+def test_numbers_that_no_task_can_have(tmp_path: Path) -> None:
+    log = "".join(
+        f"a-{tid} ({process}) [000] d..1. 1.00{n}: block_rq_issue: 8,0 R 4096 () {n} + 8 [a]\n"
+        for n, (tid, process) in enumerate([(7, 2**31), (8, 0), (9, 4), (2**31, 4)])
+    )
+    trace = parsed("ftrace", log.encode(), tmp_path)
+    assert trace.events["pid"].tolist() == [7, 8, 4] and "1 line could not be read" in trace.meta.notes[0]
+
+
 def test_who_asked_is_not_who_issued(tmp_path: Path) -> None:
     log = (
         line("1.000000", "block_bio_queue: 8,0 RA 800 + 16 [a]", 7, "qemu img")
@@ -252,6 +267,8 @@ def test_lost_events_are_told(tmp_path: Path) -> None:
     head = b"# entries-in-buffer/entries-written: 120/420   #P:2\n"
     assert parsed("ftrace", head + log.split(b"\n", 4)[4], tmp_path).meta.lost_events == 300
     assert parsed("ftrace", log + b"CPU:1 [LOST 23 EVENTS]\n", tmp_path).meta.lost_events == 23
+    many = b"CPU:1 [LOST 999999999999999999 EVENTS]\n" * 30
+    assert parsed("ftrace", log + many, tmp_path).meta.lost_events > 10**18
     skips = content("blkparse.log").replace(b"Skips: 0 forward (0 ", b"Skips: 2 forward (77 ")
     assert parsed("blktrace", skips, tmp_path).meta.lost_events == 77
 
@@ -263,6 +280,17 @@ def test_fio_is_given_no_file_as_large_as_a_disk(tmp_path: Path) -> None:
     for kind in ("fio", "fio-job"):
         with (tmp_path / "out").open("wb") as file, pytest.raises(ColdseekError, match="replay --on DEVICE"):
             export(trace, kind, file)
+
+
+def test_figures_show_the_requests(tmp_path: Path) -> None:
+    trace = parsed("perf", content("perf.log"), tmp_path)
+    assert len(offsets_table(trace, 0)) == 37 and int(gaps_table(trace, 0)["count"].sum()) == 36
+    table = cost_table(trace, [find("iops-120")])
+    assert len(table) == 37
+    assert table["iops-120"].iloc[-1] == pytest.approx(project(trace, find("iops-120")).seconds)
+    for kind in KINDS:
+        words = [text.get_text() for text in draw([trace], kind).findobj(Text)]
+        assert not any(wrong in " ".join(words) for wrong in ("no reads", "simulated", "slowed down"))
 
 
 # -- what is refused ---------------------------------------------------------------------------------------

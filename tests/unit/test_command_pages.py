@@ -30,7 +30,7 @@ from profiler.machine.page_cache.prefetch import Changed, Prefetched
 from profiler.machine.probe import Probe
 from profiler.plan import KnownFile, Plan
 from profiler.report import text
-from profiler.report.calibration import calibration
+from profiler.report.text.calibration import calibration
 from profiler.units import device_name
 
 ALL_WORKS = {

@@ -21,7 +21,7 @@ from profiler.devices.flat import Flat
 from profiler.devices.loading import parse, presets
 from profiler.devices.model import Device, Service
 from profiler.errors import ColdseekError
-from profiler.report.calibration import calibration
+from profiler.report.text.calibration import calibration
 
 ROUNDS = 20
 DISK = Disk(

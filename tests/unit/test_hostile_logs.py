@@ -13,7 +13,7 @@ import pytest
 from profiler.capture.strace.log import Log
 from profiler.capture.strace.logs import family, reading
 from profiler.errors import ColdseekError
-from profiler.trace import validate
+from profiler.validity import validate
 
 LONG = {
     "comments": "read(3, " + "/*a" * 300_000,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.capture.kernel.formats import (
+from profiler.capture.kernel.buffer.formats import (
     Field,
     PageLayout,
     check_header_event,

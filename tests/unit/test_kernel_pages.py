@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.capture.kernel import pages
-from profiler.capture.kernel.formats import Field, Format, parse_format, parse_header_page
-from profiler.capture.kernel.pages import Decoder
+from profiler.capture.kernel.buffer import pages
+from profiler.capture.kernel.buffer.formats import Field, Format, parse_format, parse_header_page
+from profiler.capture.kernel.buffer.pages import Decoder
 from profiler.errors import ColdseekError
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "kernel"

@@ -12,7 +12,8 @@ from profiler.capture.kernel.schedule.blocking import NUMBERS
 from profiler.capture.kernel.schedule.settling import settled
 from profiler.capture.kernel.schedule.switches import REASONS, WAIT_DTYPE
 from profiler.capture.watch.whom.sleeps import Sleep
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 
 START, END = 1000, 2000
 

@@ -18,9 +18,9 @@ from profiler.capture.calls.descriptors import Open
 from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN
 from profiler.capture.calls.history import Journal
 from profiler.capture.calls.positions import Positions, place
+from profiler.capture.kernel.buffer.drain import Spool
+from profiler.capture.kernel.buffer.pages import LAST_NS, Decoder
 from profiler.capture.kernel.device import Following, Requests, requests
-from profiler.capture.kernel.drain import Spool
-from profiler.capture.kernel.pages import LAST_NS, Decoder
 from profiler.capture.kernel.syscalls import Pairing, pairs
 from profiler.capture.kernel.windows import cuts
 

@@ -18,7 +18,8 @@ from profiler.files.traces import load, save
 from profiler.report import figures, json, text
 from profiler.report.comparison import compare_summary
 from profiler.report.summarise import summarise
-from profiler.trace import FileFacts, Meta, Trace, validate
+from profiler.trace import FileFacts, Meta, Trace
+from profiler.validity import validate
 
 PLACES = [0, 2**40, 2**61 - 50, 2**62 - 100, 2**62, 2**62 + 1, LARGEST - 8191 - 4096, LARGEST - 100]
 FILES = [FileFacts(b"/huge", device="8:1", size=LARGEST, kind="regular", filesystem="ext4"), b"/other"]

@@ -24,6 +24,7 @@ SHARED = {
     "files",
     "iolog",
     "units",
+    "validity",
     "version",
 }  # the contracts, open to all
 MAY_IMPORT = {

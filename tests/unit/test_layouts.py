@@ -23,7 +23,8 @@ from profiler.analysis.advice.traced_image import extents_of, image_of
 from profiler.analysis.simulation.projection import project, requests
 from profiler.errors import ColdseekError
 from profiler.facts.images import ImageFacts
-from profiler.trace import EXTENT_COLUMNS, Trace, table, validate
+from profiler.trace import EXTENT_COLUMNS, Trace, table
+from profiler.validity import validate
 
 RAW, K64, K256, M2, EXTENDED = LAYOUTS
 BOOT = [(0, 0, 512), (0, 12288, 8), (0, 16384, PAGE), (0, 20480, PAGE), (0, 24576, PAGE), (0, 28672, PAGE)]

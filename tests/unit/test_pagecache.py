@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import below, trace
 
+from profiler.analysis.simulation.kernel.readahead import FileCache, Window
 from profiler.analysis.simulation.page_cache import NEVER, REQUEST_COLUMNS, first_touches, simulate
 from profiler.analysis.simulation.placement import place
-from profiler.analysis.simulation.readahead import FileCache, Window
 from profiler.errors import NoMemoryError
 from profiler.facts import values
 from profiler.facts.host import Host
@@ -339,7 +339,7 @@ def test_what_is_gone_over_in_one_step_is_what_each_read_alone_asks_for(
     made.events["handle"] = np.array([handle for *_, handle in rows], np.int32)
     with pytest.MonkeyPatch.context() as patch:
         if pieces:  # that are cut anywhere
-            patch.setattr("profiler.analysis.simulation.page_cache._AT_ONCE", 7)
+            patch.setattr("profiler.analysis.simulation.kernel.pieces._AT_ONCE", 7)
             patch.setattr("profiler.analysis.simulation.page_cache._SOUGHT_AT_ONCE", 5)
         got = simulate(made)
     caches: dict[int, FileCache] = {}
@@ -362,7 +362,7 @@ def test_what_is_gone_over_in_one_step_is_what_each_read_alone_asks_for(
 
 def test_more_requests_than_there_is_memory_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     free = {"bytes": 2**20}
-    monkeypatch.setattr("profiler.analysis.simulation.page_cache.available_bytes", lambda: free["bytes"])
+    monkeypatch.setattr("profiler.analysis.simulation.kernel.run.available_bytes", lambda: free["bytes"])
     size = 2**31 - PAGE
     kinds = {"read": "pread64", "spliced": "sendfile", "written": "pwrite64"}
     rows = [(0, number * size, size) for number in range(3)]

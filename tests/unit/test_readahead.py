@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.analysis.simulation.readahead import CHUNK, MAX_CHUNKS, FileCache, TooMuchError, Window
+from profiler.analysis.simulation.kernel.pages import CHUNK, MAX_CHUNKS, TooMuchError
+from profiler.analysis.simulation.kernel.readahead import FileCache, Window
 
 GOLDEN = Path(__file__).parent.parent / "data" / "readahead" / "linux-6.18.txt"
 BIG = 1 << 20  # pages of a file that never ends here

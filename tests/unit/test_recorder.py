@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from profiler.capture.calls.event_log import OP_CODES, OPS, UNKNOWN, Recorder
 from profiler.machine import procfs
-from profiler.trace import CACHE_OPS, DEVICE_OPS, FileFacts, Meta, validate
+from profiler.trace import CACHE_OPS, DEVICE_OPS, FileFacts, Meta
+from profiler.validity import validate
 
 READ, WRITE, OPEN = OP_CODES["pread64"], OP_CODES["write"], OP_CODES["open"]
 

@@ -19,7 +19,8 @@ from profiler.report.figures import KINDS
 from profiler.report.page import of_trace
 from profiler.report.redact import is_system, redact
 from profiler.report.summarise import summarise
-from profiler.trace import TASK_COLUMNS, Trace, table, validate
+from profiler.trace import TASK_COLUMNS, Trace, table
+from profiler.validity import validate
 
 SECRETS = ("acme", "alice", "hunter2", "billing")
 

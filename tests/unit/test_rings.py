@@ -196,7 +196,8 @@ RESULTS = st.lists(st.tuples(st.integers(0, 3), st.integers(-(2**31), 2**31 - 1)
 def test_any_requests_and_results_leave_a_sound_trace(
     rows: list[tuple[int, ...]], results: list[tuple[int, int]]
 ) -> None:
-    from profiler.trace import Meta, validate
+    from profiler.trace import Meta
+    from profiler.validity import validate
 
     ring = Ring()
     for descriptor in range(-3, 10):

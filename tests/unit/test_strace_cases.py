@@ -19,7 +19,8 @@ from profiler.capture.strace.logs import reading
 from profiler.capture.strace.logs.dressing import Undresser
 from profiler.capture.strace.logs.packing import text_of
 from profiler.errors import ColdseekError
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "strace" / "cases"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((CASES / "expected.json").read_text())

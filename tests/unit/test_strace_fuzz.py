@@ -15,7 +15,8 @@ from profiler.capture.strace import grammar, names
 from profiler.capture.strace.log import Log
 from profiler.capture.strace.logs import reading
 from profiler.errors import ColdseekError
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "strace"
 RELAXED = settings(

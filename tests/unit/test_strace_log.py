@@ -12,7 +12,8 @@ import pytest
 from profiler.capture.strace.log import Log
 from profiler.capture.strace.logs import reading
 from profiler.errors import ColdseekError
-from profiler.trace import Trace, validate
+from profiler.trace import Trace
+from profiler.validity import validate
 
 
 def parse(text: str | bytes) -> Trace:

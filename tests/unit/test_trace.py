@@ -49,8 +49,8 @@ from profiler.trace import (
     host_path,
     host_paths,
     table,
-    validate,
 )
+from profiler.validity import validate
 
 FIXTURES = Path(__file__).parents[1] / "data"
 TABLES = {

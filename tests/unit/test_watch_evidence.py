@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from profiler.capture.calls.event_log import EVENT_DTYPE, OP_CODES, UNKNOWN, Recorder
 from profiler.capture.calls.history import History
 from profiler.capture.kernel import syscalls
-from profiler.capture.kernel.pages import LAST_NS
+from profiler.capture.kernel.buffer.pages import LAST_NS
 from profiler.capture.kernel.windows import Window
 from profiler.capture.watch.evidence import DIRECT, LOOKED_UP, Reads, touched
 from profiler.capture.watch.looks import Task

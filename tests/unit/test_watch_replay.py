@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from profiler.capture.calls.event_log import UNKNOWN, Recorder
 from profiler.capture.calls.flags import CLONE_FILES, CLONE_THREAD
 from profiler.capture.kernel import syscalls
-from profiler.capture.kernel.pages import LAST_NS
+from profiler.capture.kernel.buffer.pages import LAST_NS
 from profiler.capture.watch import control
 from profiler.capture.watch.looks import Look, Looks, Task
 from profiler.capture.watch.replay import Replay

@@ -17,7 +17,7 @@ from profiler.analysis.advice.traced_image import TracedImage, image_of, in_piec
 from profiler.analysis.cost.contributors import Contributor, contributors, projected_costs
 from profiler.analysis.cost.costs import Cost
 from profiler.analysis.reads.attribution import structure_of
-from profiler.analysis.simulation.page_cache import READ_AHEAD_KB
+from profiler.analysis.simulation.kernel.settings import READ_AHEAD_KB
 from profiler.analysis.simulation.placement import place
 from profiler.analysis.simulation.prefetch import plan
 from profiler.analysis.simulation.projection import Cold, Projection, project, requests

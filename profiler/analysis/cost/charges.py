@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler import devices as device_models
-from profiler.analysis.cost.below_the_program import METADATA_KINDS, PARTS, brought_in
+from profiler.analysis.cost.below_the_program import METADATA_KINDS, brought_in
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import Ints, fresh, joined, spans
 from profiler.analysis.reads.attribution import structures_of
@@ -45,7 +45,7 @@ its device; how, one of HOWS; structure, of the image ("": it is none); waited_s
 
 _ADVICE = ("readahead", "fadvise_willneed")
 
-_READ, _MAPPED, _METADATA = (HOWS.index(how) for how in ("read", "mapped", "metadata"))
+_READ, _MAPPED, _METADATA, _DEVICE = range(len(HOWS))
 
 _NOWHERE = -1
 
@@ -110,7 +110,7 @@ def _simulated(trace: Trace, cold_start: Cold) -> tuple[pd.DataFrame, list[str]]
     of[own] = systems.codes(
         frame["device"].to_numpy(object)[own], lambda one: names.get(one, _name("", one))
     )
-    otherwise = HOWS.index("device") if trace.meta.device_only else _MAPPED
+    otherwise = _DEVICE if trace.meta.device_only else _MAPPED
     return pd.DataFrame(
         {
             "time_ns": frame["time_ns"].to_numpy(np.int64),
@@ -131,10 +131,9 @@ def _simulated(trace: Trace, cold_start: Cold) -> tuple[pd.DataFrame, list[str]]
 class Linked:
     """What the requests that reached disks were for.
 
-    requests: rows of the layer `device`, in their order. stretches: what was brought in, pages that follow
-    each other as one: time_ns, tid, file, offset, size, how (place in HOWS) of the first page.
-    stretch: of each request the row of `stretches`, -1: not known. offset: where in its file the request
-    begins, -1: not known.
+    requests: of the layer `device`, in their order. stretches: what was brought in, pages that follow each
+    other as one: time_ns, tid, file, offset, size, how (place in HOWS). stretch: of each request the row of
+    `stretches`, -1: not known. offset: where in its file the request begins, -1: not known.
     """
 
     requests: pd.DataFrame
@@ -143,7 +142,7 @@ class Linked:
     offset: Ints
 
 
-def linked(trace: Trace, reads: pd.DataFrame | None = None) -> Linked:
+def linked(trace: Trace, reads: pd.DataFrame | None) -> Linked:
     """Requests and what they were for: by the place on the disk, else by task and time. For a trace with the
     layers `cache` and `device`."""
     stretches = _stretches(trace, reads)
@@ -162,8 +161,8 @@ def linked(trace: Trace, reads: pd.DataFrame | None = None) -> Linked:
 def _observed(trace: Trace, reads: pd.DataFrame | None) -> tuple[pd.DataFrame, list[str]]:
     """COLUMNS without structures, `of` and `how` as numbers; and the words of `of`."""
     found = linked(trace, reads)
-    disk_requests, stretches, stretch, offset = found.requests, found.stretches, found.stretch, found.offset
-    of_stretch = stretch >= 0
+    disk_requests, stretches, stretch = found.requests, found.stretches, found.stretch
+    of_stretch, offset = stretch >= 0, found.offset
     offset = np.where(of_stretch & (offset < 0), _taken(stretches["offset"], stretch, 0), offset)
     how = _taken(stretches["how"], stretch, _METADATA)
     file = _taken(stretches["file"], stretch, -1)
@@ -200,14 +199,16 @@ def _stretches(trace: Trace, reads: pd.DataFrame | None) -> pd.DataFrame:
     disk is known. What a write made is left out; reads past the page cache are in it.
     """
     events = trace.events
-    part = brought_in(trace, reads)["part"].cat.codes.to_numpy()  # the first three are HOWS in their order
+    part = brought_in(trace, reads)[
+        "part"
+    ].cat.codes.to_numpy()  # the first of PARTS are HOWS in their order
     turn = np.cumsum(events["op"].isin(DEVICE_OPS).to_numpy(bool), dtype=np.int32)
     missed = ((events["layer"] == "cache") & (events["op"] == "miss")).to_numpy(bool)
     columns = ["time_ns", "tid", "file", "offset", "size"]
     pages = events[columns][missed]
     # the kernel adds pages of tmpfs to the cache as it does any others
     in_memory = np.append(trace.files["filesystem"].isin(MEMORY_FILESYSTEMS).to_numpy(bool), False)
-    kept = (part < PARTS.index("written")) & ~in_memory[pages["file"].to_numpy()]
+    kept = (part <= _METADATA) & ~in_memory[pages["file"].to_numpy()]
     kept &= pages["offset"].notna().to_numpy(bool) & pages["size"].gt(0).to_numpy(bool)
     pages = pages[kept]
     direct = _past_the_cache(trace, columns)

@@ -141,13 +141,23 @@ def readers(tasks: pd.DataFrame, classified: pd.DataFrame) -> tuple[Reader, ...]
     )  # fmt: skip
 
 
+def asked(trace: Trace) -> pd.DataFrame:
+    """What was asked for: the reads. Of a log of the block layer, which has none, the requests of disks with
+    the same columns, by whom they were asked for, whoever issued them."""
+    if not trace.meta.device_only:
+        return trace.reads()
+    rows = trace.layer("device")
+    rows = rows[rows["op"].isin(DEVICE_OPS).to_numpy(bool)].reset_index(drop=True)
+    return rows.assign(tid=rows["pid"])
+
+
 def requesters(trace: Trace) -> tuple[Reader, ...]:
-    """The same of the requests that disks were asked for, by the tasks that had asked, in place of reads."""
-    rows = trace.layer("device", DEVICE_OPS, ("time_ns", "pid", "file", "offset", "size"))
+    """Who asked for what of all disks; see `asked`."""
+    rows = asked(trace)
     size = rows["size"].to_numpy(np.int64, na_value=0)
     start, end = spans(rows["offset"].to_numpy(np.int64, na_value=0), size)
     new = new_bytes(rows["file"].to_numpy(np.int64), start, end)
-    return readers(trace.tasks, rows.assign(size=size, new_bytes=new, tid=rows["pid"]))
+    return readers(trace.tasks, rows.assign(size=size, new_bytes=new))
 
 
 def by_file(tasks: pd.DataFrame, reads: pd.DataFrame) -> dict[int, tuple[FileReader, ...]]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import PAGE, Ints, spans
-from profiler.analysis.simulation.page_cache import MAX_SECTORS_KB, MAX_SEGMENTS
+from profiler.analysis.simulation.kernel.settings import MAX_SECTORS_KB, MAX_SEGMENTS
 from profiler.errors import ColdseekError
 from profiler.facts.host import Host
 from profiler.facts.values import known

@@ -26,7 +26,7 @@ def read_line(events: Events, line: bytes) -> bool | None:
     found = _LINE.fullmatch(line)
     if found is None:
         if (lost := _LOST.match(line)) is not None:
-            events.lost += int(lost[1])
+            events.lose(int(lost[1]))
             return True
         return False if _ROW.match(line) else None
     time, comm, task, disk, letters, place, size, latency = found.groups()

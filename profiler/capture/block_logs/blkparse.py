@@ -64,6 +64,6 @@ def _summary(events: Events, line: bytes) -> bool | None:
         events.told = dict(zip(names, map(int, found.groups()), strict=True))
         return True
     if (found := _SKIPS.match(line)) is not None:
-        events.lost += int(found[2])
+        events.lose(int(found[2]))
         return True
     return None

@@ -25,7 +25,9 @@ LAST_SECTOR = 2**54
 MOST_SECTORS = 2**23
 """No request is of more: its length in bytes has 32 bits (linux/blk_types.h: bvec_iter.bi_size)."""
 
-LAST_NS = 2**62
+LAST_TASK = 2**31
+LAST_NS = 2**61
+"""From one such time to another a trace may take (docs/trace.md)."""
 
 READ, WRITE, OTHER = range(3)
 """What a request does: of the letters of a tool the first that is R or W. OTHER: to discard, to flush, to
@@ -66,7 +68,7 @@ class Events:
         self, kind: int, time_ns: int, disk: bytes, sector: int, sectors: int, letters: bytes, tid: int
     ) -> bool:
         """Add an event; False, and nothing is added, where its numbers are none of a disk's."""
-        if not (0 <= sector < LAST_SECTOR and 0 <= sectors <= MOST_SECTORS and 0 <= tid < 2**31):
+        if not (0 <= sector < LAST_SECTOR and 0 <= sectors <= MOST_SECTORS and 0 <= tid < LAST_TASK):
             return False
         number = self.disks.get(disk)
         if number is None:
@@ -83,6 +85,15 @@ class Events:
         """What the log calls a task."""
         if name and (tid in self.names or len(self.names) < MOST_ROWS["tasks"]):
             self.names[tid] = name[:_MOST_NAME]
+
+    def belongs(self, tid: int, pid: int) -> None:
+        """The process of a task, if there can be one of that number."""
+        if 0 < pid < LAST_TASK:
+            self.processes[tid] = pid
+
+    def lose(self, count: int) -> None:
+        """The tool has lost so many events more."""
+        self.lost = min(self.lost + max(count, 0), LAST_NS)
 
     def cache(self, file: bytes, pages: int) -> None:
         """So many pages of a file, known by device and inode, came into the page cache."""

@@ -32,16 +32,16 @@ def read_line(events: Events, line: bytes) -> bool | None:
         return False
     events.name(number, comm)
     if process is not None and process.isdigit():
-        events.processes[number] = int(process)
+        events.belongs(number, int(process))
     return True
 
 
 def _lost(events: Events, line: bytes) -> bool | None:
     """What the kernel says that it has overwritten before anybody read it."""
     if (found := _LOST.match(line)) is not None:
-        events.lost += int(found[1] or found[2])
+        events.lose(int(found[1] or found[2]))
         return True
     if (found := _WRITTEN.match(line)) is not None:
-        events.lost += max(int(found[2]) - int(found[1]), 0)
+        events.lose(int(found[2]) - int(found[1]))
         return True
     return None

@@ -20,8 +20,10 @@ def read_line(events: Events, line: bytes) -> bool | None:
     found = _LINE.match(line)
     if found is None:
         lost = _LOST.match(line)
-        events.lost += int(lost[1]) if lost is not None else 0
-        return None if lost is None else True
+        if lost is None:
+            return None
+        events.lose(int(lost[1]))
+        return True
     comm, first, second, _, time, event, text = found.groups()
     taken = EVENTS.get(event)
     if taken is None:
@@ -31,5 +33,5 @@ def read_line(events: Events, line: bytes) -> bool | None:
         return False
     events.name(number, comm)
     if second is not None:
-        events.processes[number] = max(int(first), 0)
+        events.belongs(number, int(first))
     return True

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from profiler.capture.kernel.buffer.pages import LAST_NS
 from profiler.capture.kernel.join import Ints, numbered, paired
-from profiler.capture.kernel.pages import LAST_NS
 
 Columns = Mapping[str, npt.NDArray[Any]]
 Flags = npt.NDArray[np.bool_]

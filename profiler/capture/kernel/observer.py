@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from profiler.capture.calls.spill import budget_bytes
 from profiler.capture.kernel import pagecache, requests, syscalls, tracefs
-from profiler.capture.kernel.drain import Drain
-from profiler.capture.kernel.formats import check_header_event, parse_format, parse_header_page
-from profiler.capture.kernel.pages import LAST_NS, Decoder
+from profiler.capture.kernel.buffer.drain import Drain
+from profiler.capture.kernel.buffer.formats import check_header_event, parse_format, parse_header_page
+from profiler.capture.kernel.buffer.pages import LAST_NS, Decoder
 from profiler.capture.kernel.probed import stand_ins
 from profiler.capture.kernel.tracefs import Instance
 from profiler.capture.kernel.windows import Tables, Window, cuts

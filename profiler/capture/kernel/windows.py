@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from profiler.capture.kernel.pages import LAST_NS
+from profiler.capture.kernel.buffer.pages import LAST_NS
 
 Tables = dict[str, dict[str, "np.ndarray"]]
 """Event -> column -> one element an event, by time."""

@@ -114,7 +114,10 @@ def time_axis(axes: Axes, traces: Sequence[Trace], words: str = "") -> None:
         return f"{value:.{digits}f}"
 
     axes.xaxis.set_major_formatter(FuncFormatter(show))
-    axes.set_xlabel(f"seconds since the start{words} (traced, so slowed down)")
+    of_logs = all(trace.meta.device_only for trace in traces)
+    axes.set_xlabel(
+        f"seconds since the start{words} ({'of the log' if of_logs else 'traced, so slowed down'})"
+    )
     mark_ready(axes, traces)
 
 

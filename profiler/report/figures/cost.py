@@ -41,9 +41,10 @@ def cost_table(trace: Trace, devices: Sequence[Device] | None = None) -> pd.Data
     three columns for each device: by its name, and with " low" and " high" behind it the band. What is
     waited for outside of all reads, such as mapped files, counts with the read after it.
     """
-    reads = trace.reads()
+    reads = readers.asked(trace)
     cold = requests(trace, reads)
-    read = pd.Series(cold.requests["read"].to_numpy()).where(lambda row: row >= 0).bfill().ffill().fillna(0)
+    by = np.arange(len(reads)) if trace.meta.device_only else cold.requests["read"].to_numpy()
+    read = pd.Series(by).where(lambda row: row >= 0).bfill().ffill().fillna(0)
     columns: dict[str, Any] = {"number": np.arange(1, len(reads) + 1)}
     for device in device_models.usual() if devices is None else devices:
         made = project(cold, device)
@@ -59,7 +60,7 @@ def turns_table(trace: Trace) -> pd.DataFrame:
     """Who read along all reads of the trace: start and end (numbers of reads, from 0, end exclusive), reader
     (as of `readers.names`), merged where one goes on; of many reads in one of STRIP_COLUMNS the one with
     the most."""
-    names = pd.Series(readers.names(trace.tasks, trace.reads()), dtype=object)
+    names = pd.Series(readers.names(trace.tasks, readers.asked(trace)), dtype=object)
     codes, kinds = pd.factorize(names)
     width = -(-len(names) // STRIP_COLUMNS) or 1
     columns = -(-len(names) // width)
@@ -79,7 +80,7 @@ def turns_table(trace: Trace) -> pd.DataFrame:
 
 def _strip(axes: Axes, trace: Trace) -> None:
     """Who made which of the reads, if several programs did."""
-    reads = pd.DataFrame({"reader": readers.names(trace.tasks, trace.reads())})
+    reads = pd.DataFrame({"reader": readers.names(trace.tasks, readers.asked(trace))})
     programs = programs_of([reads])
     if not programs:
         return

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.host import PSEUDO_FILESYSTEMS
-from profiler.analysis.reads import access
+from profiler.analysis.reads import access, readers
 from profiler.devices.model import Device
 from profiler.report.figures.canvas import ALONE, PAIR, Floats, finish, new_figure, whole_numbers
 from profiler.report.figures.names import choose_file, listed, names_of, prefix, same_file
@@ -30,7 +30,7 @@ def gaps_table(trace: Trace, file: int | None) -> pd.DataFrame:
     `access.log2_histogram` plus power: the bin's place on a signed logarithmic axis, 0 for no gap,
     +-(k + 1) for gaps from 2**k to 2**(k + 1) bytes.
     """
-    classified = access.classify(trace.reads())
+    classified = access.classify(readers.asked(trace))
     is_pseudo = trace.files["filesystem"].isin(PSEUDO_FILESYSTEMS).to_numpy(bool)
     numbers = classified["file"].to_numpy(np.int64)
     table = access.gap_histogram(classified[~is_pseudo[numbers] if file is None else numbers == file])

@@ -79,9 +79,12 @@ Shape = tuple[str, list[bytes], str]
 def offsets_table(trace: Trace, file: int) -> pd.DataFrame:
     """The reads of one file whose offset is known: time_s, number (1 for its first read), offset and size in
     bytes, seek (bool), answer (`below_the_program.ANSWERS`), structure (of the image; "": no map of it),
-    reader (program, bytes, as of `readers.names`).
+    reader (program, bytes, as of `readers.names`). Of a log of the block layer it is the requests of a disk.
     """
-    reads = below_the_program.answers(trace)
+    if trace.meta.device_only:
+        reads = readers.asked(trace).assign(answer="unknown")
+    else:
+        reads = below_the_program.answers(trace)
     rows = reads[(reads["file"] == file).to_numpy(bool)]
     made = pd.DataFrame(
         {
@@ -149,7 +152,8 @@ def draw_offsets(
     for (left, right), (low, high, base), member in zip(grid, views, members, strict=True):
         left.set_ylim(low, high)
         byte_axis(left.yaxis, high - low)
-        of = "the file" if len(members) == 1 else show_short(_name(traces[0], member), MAX_NAME)
+        alone = "the disk" if traces[0].meta.device_only else "the file"
+        of = alone if len(members) == 1 else show_short(_name(traces[0], member), MAX_NAME)
         left.set_ylabel(f"offset in {of}" + (f", from {show_count(base)} on" if base else ""))
         for axes in (left, right):
             axes.grid(alpha=0.25)

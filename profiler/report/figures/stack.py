@@ -156,9 +156,9 @@ def draw_files(
         right.set_xlabel("number of the request")
         right.xaxis.set_major_formatter(whole_numbers())
         right.locator_params(axis="x", nbins=5)
-    what = "seen by the tracer" if charged[0].observed else "simulated"
-    state = f"{traces[0].meta.cache}; " if traces[0].meta.cache in ("cold", "warm") else ""
     meta = traces[0].meta
+    what = "of the log" if meta.device_only else "seen by the tracer" if charged[0].observed else "simulated"
+    state = f"{meta.cache}; " if meta.cache in ("cold", "warm") else ""
     command = command_of(meta) or ", ".join(map(show_path, meta.targets)) or "the start"
     title = f"What {shortened(command, MAX_COMMAND)} brings in ({state}requests {what})"
     return finish(figure, left, tables, title, columns=len(MARKS))

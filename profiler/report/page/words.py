@@ -68,7 +68,7 @@ def facts(summary: Summary, kinds: Kinds, which: str = "") -> Facts:
             for name in ("reads", "bytes", "unique_bytes", "reread_bytes", "files", "seeks")
         },
         "focus": None if summary.focus is None else kinds.files.numbers.get(summary.focus.path),
-        "observed": summary.charged is not None and summary.charged.observed,
+        "observed": meta.device_only or (summary.charged is not None and summary.charged.observed),
         "files": _files(summary, kinds),
         "structures": _structures(summary, kinds),
         "costs": [_cost(cost, kinds) for cost in summary.costs[:200]],

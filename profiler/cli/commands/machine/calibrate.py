@@ -71,7 +71,7 @@ def _calibrate(path: str, output: str, seconds: float, existing: bool, quiet: bo
     from profiler.files.writing import replacing
     from profiler.machine.cgroups import holds
     from profiler.report import text as page
-    from profiler.report.calibration import calibration
+    from profiler.report.text.calibration import calibration
 
     saved = output
 

@@ -1,4 +1,4 @@
-"""What Linux reads ahead: the page cache of one file, and the window of each open of it.
+"""What Linux reads ahead: what brings pages of one file into the page cache, and the window of each open.
 
 A model of mm/readahead.c, mm/filemap.c and mm/fadvise.c of Linux 6.18, in pages of 4 KiB. It decides what is
 asked of the file system and in which stretches; pages are taken to arrive at once. Pure: the state is plain
@@ -7,13 +7,10 @@ numbers, and nothing is looked up on the machine.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-SHIFT = 9
-CHUNK = 1 << SHIFT
-"""Pages whose presence is kept in one number: 2 MiB, so that no folio (MAX_ORDER) lies in two of them."""
+from profiler.analysis.simulation.kernel.pages import CHUNK, SHIFT, Pages
 
 FORCED = 512
 """Pages asked for at once by advice and by reads of an open that is RANDOM: 2 MiB (force_page_cache_ra)."""
@@ -30,16 +27,8 @@ LOTS_OF_MISSES, MOST_MISSES = 100, 1000
 """So many more misses than hits of faults in an open, and no more is read around them (MMAP_LOTSAMISS); and
 where the count ends."""
 
-MAX_CHUNKS = 4_000_000
-"""More than this is not followed in one file (about 150 bytes of memory each); it is 8 TiB where all is
-read."""
-
 NO_PAGE = -2
 """Of the page before, where there is none: no page follows it."""
-
-
-class TooMuchError(Exception):
-    """The accesses to a file cover more than MAX_CHUNKS."""
 
 
 @dataclass(slots=True)
@@ -62,38 +51,20 @@ class Window:
 
 
 @dataclass(slots=True)
-class FileCache:
-    """The page cache of one file, empty at first, and what was asked of the device to fill it.
+class FileCache(Pages):
+    """The page cache of one file, empty at first, as Linux fills it.
 
-    end: pages of the file; nothing behind them is read ahead. largest: what one read may bring in beyond the
-    window of its open (bdi.io_pages, the device's max_sectors_kb). max_order: of the folios that the file
-    system takes; 0: single pages only.
-
-    asked: what went to the file system in one piece each, in order, four numbers a piece: the event that
-    caused it, start, stop, and pages a folio. An event is any number of the caller's. An array, of 8 bytes a
-    number: a list of Python's numbers takes 40, and there are tens of millions.
-
-    Of each chunk the presence of its pages is one number, a bit a page. plain: of pages that are there and
-    have no mark, where nothing is left to do.
+    largest: what one read may bring in beyond the window of its open (bdi.io_pages, the device's
+    max_sectors_kb). max_order: of the folios that the file system takes; 0: single pages only.
     """
 
-    end: int = 0
     largest: int = 0
     max_order: int = MAX_ORDER
-    asked: array[int] = field(default_factory=lambda: array("q"))
-    present: dict[int, int] = field(default_factory=dict)
-    plain: dict[int, int] = field(default_factory=dict)
-    marked: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # chunk -> folios: start, pages
-    folded: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
-    # chunk -> what was brought in in larger folios: start, stop, order
 
     def of_another(self, end: int, largest: int, max_order: int) -> None:
         """Empty it, for another file; `asked` goes on."""
-        self.end, self.largest, self.max_order = end, largest, max_order
-        for kept in (self.present, self.plain, self.marked, self.folded):
-            kept.clear()
-
-    # -- accesses ----------------------------------------------------------------------------------------
+        self.largest, self.max_order = largest, max_order
+        self.forget(end)
 
     def read(self, window: Window, index: int, stop: int, wanted: int, event: int) -> None:
         """A read gets the pages [index, stop); it asked for those up to `wanted` (filemap_get_pages).
@@ -113,14 +84,14 @@ class FileCache:
             bit = (rest & -rest).bit_length() - 1
             index = base + bit
             if present.get(chunk, 0) >> bit & 1:
-                start, pages = self._take_mark(chunk, index)
+                start, pages = self.take_mark(chunk, index)
                 self.read_on(window, start, pages, wanted - start, event)
                 continue
             self.missed(window, index, wanted - index, event)
             if not present.get(chunk, 0) >> bit & 1:
                 if index >= self.end:
                     self.end = index + 1  # it was read, so it is there
-                self._bring(index, index + 1, event)
+                self.bring(index, index + 1, event)
 
     def reading(self, window: Window, index: int, stop: int, wanted: int, event: int) -> Iterator[None]:
         """`read` in steps: it stops wherever the read waits for a page that was missing."""
@@ -152,7 +123,7 @@ class FileCache:
             if advice != "random" and window.most:
                 window.misses = max(0, window.misses - 1)
                 if not self.plain[chunk] >> bit & 1:
-                    self.read_on(window, index, self._take_mark(chunk, index)[1], window.most, event)
+                    self.read_on(window, index, self.take_mark(chunk, index)[1], window.most, event)
             return False
         if advice == "random" or not window.most:
             pass
@@ -164,7 +135,7 @@ class FileCache:
                 self._around(window, index, event, code_end)
         if not self.present.get(chunk, 0) >> bit & 1:
             self.end = max(self.end, index + 1)
-            self._bring(index, index + 1, event)
+            self.bring(index, index + 1, event)
         around = self.present[chunk] >> (bit & -FAULT_AROUND) & ((1 << FAULT_AROUND) - 1)
         window.misses = max(0, window.misses - around.bit_count())  # filemap_map_pages
         return True
@@ -176,24 +147,6 @@ class FileCache:
         while pages > 0:
             self._alone(index, min(pages, FORCED), 0, event)
             index, pages = index + FORCED, pages - FORCED
-
-    def keep(self, start: int, stop: int) -> None:
-        """These pages are there without the device: written, or never gone."""
-        self.end = max(self.end, stop)
-        for chunk, mask in self._masks(start, stop):
-            self.plain[chunk] = self.plain.get(chunk, 0) | mask & ~self.present.get(chunk, 0)
-            self.present[chunk] = self.present.get(chunk, 0) | mask
-
-    def drop(self, start: int, stop: int) -> None:
-        """These pages are not needed any more, the program says."""
-        first, last = start >> SHIFT, (stop - 1) >> SHIFT
-        chunks = range(first, last + 1) if last - first < len(self.present) else list(self.present)
-        for chunk in chunks:
-            if chunk in self.present and first <= chunk <= last:
-                low, high = max(start - (chunk << SHIFT), 0), min(stop - (chunk << SHIFT), CHUNK)
-                self.present[chunk] &= ~(((1 << (high - low)) - 1) << low)
-                self.plain[chunk] = self.present[chunk]
-                self.marked.pop(chunk, None)
 
     # -- the window --------------------------------------------------------------------------------------
 
@@ -272,13 +225,13 @@ class FileCache:
         if not bits and (stop - 1) >> SHIFT == start >> SHIFT:
             there = reached = stop
         else:
-            there = self._first_present(start, stop)
+            there = self.first_present(start, stop)
             reached = there if there >= stop else _folio(start, stop, order, there)[0]
         mark = start + size - ahead
         if start < reached:
-            self._bring(start, reached, event, 1 << order)
+            self.bring(start, reached, event, 1 << order)
             if start <= mark < reached:
-                self._mark(*(_folio(start, stop, order, mark) if order else (mark, 1)))
+                self.mark(*(_folio(start, stop, order, mark) if order else (mark, 1)))
             if order:
                 for chunk in range(start >> SHIFT, ((reached - 1) >> SHIFT) + 1):
                     self.folded.setdefault(chunk, []).append((start, stop, order))
@@ -291,12 +244,12 @@ class FileCache:
         if pages <= 0:
             return
         asked = len(self.asked)
-        self._bring(index, index + pages, event)
+        self.bring(index, index + pages, event)
         mark = index + pages - ahead
         if 0 < ahead <= pages:
             new = self.asked[asked:]
             if any(start <= mark < stop for start, stop in zip(new[1::4], new[2::4], strict=True)):
-                self._mark(mark, 1)
+                self.mark(mark, 1)
 
     # The kernel walks its tree of folios from page to page, but from within a folio it walks on from that
     # folio's first page while it counts from where it began (xas_next, xas_prev after xas_load).
@@ -308,7 +261,7 @@ class FileCache:
         beyond = index + 1 + most
         if folio >= _LEAF:
             after = (index & -folio) + folio
-            if self._first_present(after, after + _LEAF) == after + _LEAF:
+            if self.first_present(after, after + _LEAF) == after + _LEAF:
                 return index + 1 + folio // _LEAF
             return self.first_missing(index + 1, beyond)
         gap = self.first_missing(index + 1, beyond)
@@ -325,123 +278,9 @@ class FileCache:
             if start < index <= stop:
                 first, pages = _folio(start, stop, order, index - 1)
                 if pages >= _LEAF:
-                    return min(most, 1 + self._before(first, most * _LEAF) // _LEAF)
-                return min(most, 1 + self._before(first, most))
-        return self._before(index, most)
-
-    # -- what is there -----------------------------------------------------------------------------------
-
-    def _bring(self, start: int, stop: int, event: int, folio: int = 1) -> None:
-        """Bring in what is missing of [start, stop), each stretch at a time."""
-        present, plain = self.present, self.plain
-        chunk = start >> SHIFT
-        if (stop - 1) >> SHIFT == chunk:
-            bits = present.get(chunk, 0)
-            mask = ((1 << (stop - start)) - 1) << (start & (CHUNK - 1))
-            if not bits & mask:
-                if not bits and len(present) >= MAX_CHUNKS:
-                    raise TooMuchError
-                present[chunk] = bits | mask
-                plain[chunk] = plain.get(chunk, 0) | mask
-                self.asked.extend((event, start, stop, folio))
-                return
-        begin = -1
-        for chunk, mask in self._masks(start, stop):
-            bits, base = present.get(chunk, 0), chunk << SHIFT
-            new = mask & ~bits
-            present[chunk] = bits | mask
-            plain[chunk] = plain.get(chunk, 0) | new
-            at = max(start, base)
-            last = min(stop, base + CHUNK)
-            while at < last:
-                rest = new >> (at - base)
-                if rest & 1:
-                    begin = at if begin < 0 else begin
-                    at += (~rest & (rest + 1)).bit_length() - 1
-                else:
-                    if begin >= 0:
-                        self.asked.extend((event, begin, at, folio))
-                        begin = -1
-                    at = at + (rest & -rest).bit_length() - 1 if rest else last
-        if begin >= 0:
-            self.asked.extend((event, begin, stop, folio))
-
-    def _masks(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """The chunks of [start, stop), each with the bits of its pages in it."""
-        first, last = start >> SHIFT, (stop - 1) >> SHIFT
-        if len(self.present) + last - first > MAX_CHUNKS:
-            raise TooMuchError
-        return [
-            (
-                chunk,
-                ((1 << (min(stop - (chunk << SHIFT), CHUNK) - max(start - (chunk << SHIFT), 0))) - 1)
-                << max(start - (chunk << SHIFT), 0),
-            )
-            for chunk in range(first, last + 1)
-        ]
-
-    def _before(self, index: int, most: int) -> int:
-        """How many pages right before `index` are there, up to `most`."""
-        at, lowest = index, max(0, index - most)
-        while at > lowest:
-            chunk = (at - 1) >> SHIFT
-            base = chunk << SHIFT
-            missing = ~self.present.get(chunk, 0) & ((1 << (at - base)) - 1)
-            if missing:
-                at = base + missing.bit_length()
-                break
-            at = base
-        return index - max(at, lowest)
-
-    def first_missing(self, index: int, stop: int) -> int:
-        """The first page from `index` on that is missing; `stop` if none is before it."""
-        while index < stop:
-            chunk = index >> SHIFT
-            rest = ~self.present.get(chunk, 0) >> (index & (CHUNK - 1))
-            at = index + (rest & -rest).bit_length() - 1
-            if at < (chunk + 1) << SHIFT:
-                return min(at, stop)
-            index = (chunk + 1) << SHIFT
-        return stop
-
-    def first_to_do(self, index: int, stop: int) -> int:
-        """The first page from `index` on that is missing, or marked to read on from; `stop` if none is
-        before it."""
-        while index < stop:
-            chunk = index >> SHIFT
-            rest = ~self.plain.get(chunk, 0) >> (index & (CHUNK - 1))
-            at = index + (rest & -rest).bit_length() - 1
-            if at < (chunk + 1) << SHIFT:
-                return min(at, stop)
-            index = (chunk + 1) << SHIFT
-        return stop
-
-    def _first_present(self, index: int, stop: int) -> int:
-        """The first page from `index` on that is there; `stop` if none is before it."""
-        while index < stop:
-            chunk = index >> SHIFT
-            rest = self.present.get(chunk, 0) >> (index & (CHUNK - 1))
-            if rest:
-                return min(stop, index + (rest & -rest).bit_length() - 1)
-            index = (chunk + 1) << SHIFT
-        return stop
-
-    def _mark(self, start: int, pages: int) -> None:
-        chunk = start >> SHIFT
-        self.marked.setdefault(chunk, []).append((start, pages))
-        self.plain[chunk] &= ~(((1 << pages) - 1) << (start & (CHUNK - 1)))
-
-    def _take_mark(self, chunk: int, page: int) -> tuple[int, int]:
-        """The marked folio that a page is in, not marked any more: its first page and its pages."""
-        folios = self.marked[chunk]
-        found = folios[0]
-        if len(folios) == 1:
-            del self.marked[chunk]
-        else:
-            found = next(folio for folio in folios if folio[0] <= page < folio[0] + folio[1])
-            folios.remove(found)
-        self.plain[chunk] |= ((1 << found[1]) - 1) << (found[0] & (CHUNK - 1))
-        return found
+                    return min(most, 1 + self.count_before(first, most * _LEAF) // _LEAF)
+                return min(most, 1 + self.count_before(first, most))
+        return self.count_before(index, most)
 
 
 def _folio(start: int, stop: int, order: int, page: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from profiler.capture.kernel.formats import Field, Format, PageLayout
+from profiler.capture.kernel.buffer.formats import Field, Format, PageLayout
 from profiler.errors import ColdseekError
 
 _LONG, _PADDING, _TIME_EXTEND, _TIME_STAMP = 0, 29, 30, 31  # type_len; 1 to 28: that many words of data

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.capture.calls.spill import FullError, Spill
-from profiler.capture.kernel.pages import LAST_NS
+from profiler.capture.kernel.buffer.pages import LAST_NS
 from profiler.capture.kernel.tracefs import Instance
 
 _PAUSE_MS = 200
