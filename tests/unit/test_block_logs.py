@@ -26,8 +26,8 @@ from profiler.report.figures.gaps import gaps_table
 from profiler.report.figures.offsets import offsets_table
 from profiler.report.summarise import summarise
 from profiler.trace import Trace
-from profiler.validity import validate
 from profiler.units import show_plural
+from profiler.validity import validate
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "block_logs"
 LOGS = {
