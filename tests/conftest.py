@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     others, or has their turn."""
     if os.environ[_MARK] != str(os.getpid()):
         return
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # it goes when we do, not before
     end = time.monotonic() + _LEAVE_S
     while (left := _left()) and time.monotonic() < end:
         time.sleep(0.1)

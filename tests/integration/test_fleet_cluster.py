@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,6 @@ def test_the_catalogue_is_the_same_from_processes_and_from_a_cluster_that_loses_
         finally:
             over.set()
             killer.join()
-    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # it would outlive the test
     assert killed.is_set()
     assert by_one == by_two == by_cluster
     assert not any(catalogues.load(str(tmp_path / "one.parquet"))["failure"].to_pylist())
