@@ -2,91 +2,118 @@
 
 As a library::
 
-    import profiler
+    import coldseek
 
-    trace = profiler.load("qemu-img.trace.parquet")
-    trace.reads()                                # DataFrame: one row a read, see profiler.Trace.reads
-    profiler.classify(trace.reads())             # the same with pattern, seek and gap of each read
-    profiler.project(trace, profiler.device("hdd-7200")).seconds
-    profiler.record(["qemu-img", "info", "disk0.qcow2"], cache_state="cold")
-    trace.page()                                 # in a notebook: the page; the trace itself shows a summary
+    trace = coldseek.load("qemu-img.trace.parquet")
+    trace                                        # in a notebook: a summary and a picture
+    trace.to_frame()                             # DataFrame: one row a read
+    coldseek.project(trace, "hdd-7200").seconds
+    coldseek.record(["qemu-img", "info", "disk0.qcow2"], cache="cold")
+    coldseek.compare(["qemu-img", "info", "disk0.qcow2"], runs=5).ratio
 
-`import coldseek` is the same.
-
-Every name is loaded when it is first used: importing this package alone costs nothing.
+`import profiler` is the same. Every name is loaded when it is first used: importing this package alone costs
+nothing. docs/library.md has what people do with it most.
 """
-
-from __future__ import annotations
-
-from importlib import import_module
 
 from profiler.version import __version__ as __version__
 
 TYPE_CHECKING = False  # as of typing, which takes a moment to load
 if TYPE_CHECKING:
-    from typing import Any
-
-    from profiler.analysis.reads.access import classify
-    from profiler.analysis.simulation.page_cache import first_touches, simulate
-    from profiler.analysis.simulation.projection import project
+    from profiler.analysis.advice.options import Advice, Estimate, Option
+    from profiler.analysis.check.held import Held
+    from profiler.analysis.reads.access import Totals, classify
+    from profiler.analysis.simulation.page_cache import first_touches
+    from profiler.analysis.simulation.projection import Cold, requests
+    from profiler.analysis.simulation.projections import Projection, Projections
     from profiler.capture.strace.logs.reading import parse as import_strace
-    from profiler.devices.loading import find as device
     from profiler.devices.loading import presets
-    from profiler.errors import ColdseekError
+    from profiler.devices.model import Device, Service
+    from profiler.errors import (
+        BaselineError,
+        CannotRunError,
+        ColdseekError,
+        CommandNotFoundError,
+        InterruptedRunError,
+        NoMemoryError,
+        TraceFormatError,
+        UsageError,
+    )
+    from profiler.facts.runs import Measured, Run
     from profiler.files.traces import load, save
-    from profiler.report.comparison import compare_summary as compare
-    from profiler.report.summarise import summarise
-    from profiler.studies.record import record
-    from profiler.trace import Trace
+    from profiler.library.checking import check
+    from profiler.library.comparing import compare
+    from profiler.library.costs import advise, project, simulate, summarise
+    from profiler.library.devices import calibrate, device
+    from profiler.library.exchange import export, import_log
+    from profiler.library.pictures import page, plot
+    from profiler.library.prefetching import prefetch, prefetch_plan
+    from profiler.library.recording import attach, record
+    from profiler.machine.page_cache.prefetch import Prefetched
+    from profiler.plan import Plan
+    from profiler.report.comparison import Comparison, Side
+    from profiler.report.notebook import Frame
+    from profiler.report.summary import FileSummary, Summary
+    from profiler.trace import Meta, Trace
 
 __all__ = [
-    "ColdseekError", "Trace", "classify", "compare", "device", "first_touches", "import_strace", "load",
-    "presets", "project", "record", "save", "simulate", "summarise",
+    "Advice", "BaselineError", "CannotRunError", "Cold", "ColdseekError", "CommandNotFoundError",
+    "Comparison", "Device", "Estimate", "FileSummary", "Frame", "Held", "InterruptedRunError",
+    "Measured", "Meta", "NoMemoryError", "Option", "Plan", "Prefetched", "Projection", "Projections",
+    "Run", "Service", "Side", "Summary", "Totals", "Trace", "TraceFormatError", "UsageError",
+    "__version__", "advise", "attach", "calibrate", "check", "classify", "compare", "device", "export",
+    "first_touches", "import_log", "import_strace", "load", "page", "plot", "prefetch", "prefetch_plan",
+    "presets", "project", "record", "requests", "save", "simulate", "summarise",
 ]  # fmt: skip
 
 _HOMES = {
-    "ColdseekError": ("errors", "ColdseekError"),
-    "Trace": ("trace", "Trace"),
-    "classify": ("analysis.reads.access", "classify"),
-    "compare": ("report.comparison", "compare_summary"),
-    "device": ("devices.loading", "find"),
-    "first_touches": ("analysis.simulation.page_cache", "first_touches"),
-    "import_strace": ("capture.strace.logs.reading", "parse"),
-    "load": ("files.traces", "load"),
-    "presets": ("devices.loading", "presets"),
-    "project": ("analysis.simulation.projection", "project"),
-    "record": ("studies.record", "record"),
-    "save": ("files.traces", "save"),
-    "simulate": ("analysis.simulation.page_cache", "simulate"),
-    "summarise": ("report.summarise", "summarise"),
-}
+    "analysis.advice.options": ("Advice", "Estimate", "Option"),
+    "analysis.check.held": ("Held",),
+    "analysis.reads.access": ("Totals", "classify"),
+    "analysis.simulation.page_cache": ("first_touches",),
+    "analysis.simulation.projection": ("Cold", "requests"),
+    "analysis.simulation.projections": ("Projection", "Projections"),
+    "capture.strace.logs.reading": ("import_strace",),
+    "devices.loading": ("presets",),
+    "devices.model": ("Device", "Service"),
+    "errors": (
+        "BaselineError", "CannotRunError", "ColdseekError", "CommandNotFoundError", "InterruptedRunError",
+        "NoMemoryError", "TraceFormatError", "UsageError",
+    ),
+    "facts.runs": ("Measured", "Run"),
+    "files.traces": ("load", "save"),
+    "library.checking": ("check",),
+    "library.comparing": ("compare",),
+    "library.costs": ("advise", "project", "simulate", "summarise"),
+    "library.devices": ("calibrate", "device"),
+    "library.exchange": ("export", "import_log"),
+    "library.pictures": ("page", "plot"),
+    "library.prefetching": ("prefetch", "prefetch_plan"),
+    "library.recording": ("attach", "record"),
+    "machine.page_cache.prefetch": ("Prefetched",),
+    "plan": ("Plan",),
+    "report.comparison": ("Comparison", "Side"),
+    "report.notebook": ("Frame",),
+    "report.summary": ("FileSummary", "Summary"),
+    "trace": ("Meta", "Trace"),
+}  # fmt: skip
+"""Module -> the public names in it: what is above for type checkers, for Python."""
 
+_OTHERWISE = {"import_strace": "parse"}
+"""Names that are others in their modules."""
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+if not TYPE_CHECKING:  # so that a name which does not exist is an error there too, and not Any
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        for module, names in _HOMES.items():
+            if name in names:
+                import_module(f"{__name__}.library.notebook")
+                value = getattr(import_module(f"{__name__}.{module}"), _OTHERWISE.get(name, name))
+                globals()[name] = value
+                return value
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, home = _HOMES[name]
-    found = getattr(import_module(f"{__name__}.{module}"), home)
-    _for_notebooks()
-    return found
-
-
-def _for_notebooks() -> None:
-    """A trace shows itself in a notebook: its summary, and with `trace.page()` its page. Said here, as the
-    trace knows nothing of what is made from it."""
-    kind = import_module(f"{__name__}.trace").Trace
-
-    def short(trace: Trace) -> str:
-        """The summary and a picture, as HTML."""
-        made: str = import_module(f"{__name__}.report.notebook").short(trace)
-        return made
-
-    def page(trace: Trace, height: int = 900) -> Any:
-        """The whole page, in a frame of so many pixels."""
-        return import_module(f"{__name__}.report.notebook").page(trace, height)
-
-    kind._repr_html_, kind.page = short, page
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return __all__

@@ -50,7 +50,12 @@ class KnownFile:
 class Plan:
     """stretches: (place in `files`, offset, size in bytes, first), in the order in which to read them.
     first: when the start first uses it, in microseconds from its begin; in the order of the plan where that
-    is not known."""
+    is not known.
+
+    >>> plan = coldseek.prefetch_plan(trace)
+    >>> plan.files[0].path, plan.stretches[0]
+    (b'/vm/disk0.qcow2', (0, 0, 4096, 0))
+    """
 
     files: tuple[KnownFile, ...]
     stretches: tuple[tuple[int, int, int, int], ...]

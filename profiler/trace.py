@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.calls import READ_OPS, WRITE_OPS
+from profiler.errors import UsageError
 from profiler.facts.copies import CopiesFacts
 from profiler.facts.host import Host
 from profiler.facts.images import Images
 from profiler.facts.runs import NOT_PROVED_COLD, Measured
+from profiler.facts.shown import Shown
 from profiler.facts.unseen import DEVICE_ONLY
 from profiler.files.free_memory import available_bytes
+from profiler.units import show_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +168,11 @@ class FileFacts:
 @dataclass(frozen=True)
 class Meta:
     """What is known of the run as a whole. Texts from outside are held as Python holds file names
-    (surrogateescape)."""
+    (surrogateescape).
+
+    >>> coldseek.Meta(command=("ls", "/"), cache="cold").complete
+    True
+    """
 
     command: tuple[str, ...] = ()
     cwd: str = ""
@@ -211,8 +218,8 @@ class Meta:
         return DEVICE_ONLY in self.unseen
 
 
-@dataclass(frozen=True)
-class Trace:
+@dataclass(frozen=True, repr=False)
+class Trace(Shown):
     """One observed run.
 
     meta: see `Meta`. events: EVENT_COLUMNS, sorted by time_ns, any number of rows. files, extents,
@@ -220,6 +227,17 @@ class Trace:
     WAIT_COLUMNS, CONTENT_COLUMNS; `files.file` equals the row number. A task that did something need not be
     in `tasks`. waits: by task and time. A task that has any was on a processor whenever none of them says
     that it was not, up to the end of the run; of one that has none it is not known when it ran.
+
+    >>> trace
+    <Trace: 64 reads, 256 KiB of 1 file; 64 events; import>
+    >>> trace.files[["path", "kind"]]
+                     path     kind
+    0  b'/vm/disk0.qcow2'  regular
+    >>> trace.reads()[["time_ns", "offset", "size"]].tail(1)
+        time_ns     offset  size
+    63       63  528482304  4096
+    >>> len(trace.writes()), len(trace.ends_of_file()), len(trace.layer("syscall")), trace.saw("device")
+    (0, 0, 64, False)
     """
 
     meta: Meta = field(default_factory=Meta)
@@ -268,15 +286,19 @@ class Trace:
         self, name: str, ops: Collection[str] = (), columns: Collection[str] = (*EVENT_COLUMNS, "path")
     ) -> pd.DataFrame:
         """The events of one of LAYERS, in time order: columns of `events` plus `path` (bytes; b"" where the
-        file is not known). ops: no others than these. columns: no more than these.
+        file is not known). ops: no others than these. columns: no more than these. Raises UsageError for
+        another name.
         """
+        _check_layer(name)
         chosen = (self.events["layer"] == name).to_numpy(bool)
         if ops:
             chosen = chosen & self.events["op"].isin(ops).to_numpy(bool)
         return self._rows(chosen, columns)
 
     def saw(self, layer: str) -> bool:
-        """Whether the tracer looked at this layer: that nothing happened there is not that nobody looked."""
+        """Whether the tracer looked at this layer: that nothing happened there is not that nobody looked.
+        Raises UsageError for what is none of LAYERS."""
+        _check_layer(layer)
         watched = self.meta.tracer == "kernel" and "readahead" not in self.meta.unseen
         return watched or bool((self.events["layer"] == layer).any())
 
@@ -309,6 +331,11 @@ class Trace:
             & is_data[events["file"].to_numpy()]
         )
         return chosen
+
+
+def _check_layer(name: str) -> None:
+    if name not in LAYERS:
+        raise UsageError(f"no layer named '{show_path(str(name))}'; there are {', '.join(LAYERS)}")
 
 
 def read_bytes(trace: Trace) -> pd.Series:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from made import GIB, MIB, below, seed_2010, trace
 
+from profiler.capture.block_logs.reading import parse
 from profiler.facts.structures import roles_of
 from profiler.trace import EXTENT_COLUMNS, STRUCTURE_COLUMNS, FileFacts, Trace, table
+
+DATA = Path(__file__).resolve().parent / "data"
 
 
 def run(wall_s: float, resident: int, device: int) -> dict[str, Any]:
@@ -174,4 +178,5 @@ CASES: dict[str, Callable[[], Trace]] = {
     "kernel": kernel,
     "image": image,
     "hostile": hostile,
+    "block": lambda: parse("perf", DATA / "block_logs" / "perf.log"),
 }

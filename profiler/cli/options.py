@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from profiler.cli import completion
 from profiler.cli.output import Format, ReportFormat
-from profiler.errors import UsageError
-
-if TYPE_CHECKING:
-    from profiler.machine.finish.finish import Finish
+from profiler.library.arguments import GRACE_S as GRACE_S
+from profiler.library.arguments import MOST_RUNS as MOST_RUNS
+from profiler.library.arguments import finish_of as finish_of
 
 TRACE = Annotated[
     str,
@@ -90,7 +88,6 @@ GRACE = Annotated[
     float,
     typer.Option("--grace", help="Time between the two signals.", metavar="SECONDS", min=0, max=1e6),
 ]
-GRACE_S = 3.0
 OWN = Annotated[
     list[str] | None,
     typer.Option(
@@ -137,23 +134,3 @@ RUNS = Annotated[
         metavar="N",
     ),
 ]
-MOST_RUNS = 3
-"""Untraced runs of each kind where nobody says how many, unless fewer agree."""
-
-
-def finish_of(
-    until: Sequence[str] | None,
-    seconds: float | None,
-    timeout: float | None,
-    stop: bool = False,
-    grace: float = GRACE_S,
-) -> Finish | None:
-    """What these options ask for; None: the run goes on to its end, as without them. Raises UsageError."""
-    if not until and seconds is None and timeout is None:
-        if stop:
-            raise UsageError("--stop ends what runs when it is over; say when that is with --until or --for")
-        return None
-    from profiler.machine.finish.conditions import parse
-    from profiler.machine.finish.finish import Finish
-
-    return Finish([parse(one) for one in until or ()], seconds, timeout, stop, grace)

@@ -65,7 +65,11 @@ _OPTIONAL = ("low_ratio", "high_ratio", "handoff_us", "pause_us")
 
 
 def presets() -> list[Device]:
-    """The devices that come with coldseek, slowest first by their order in `_ORDER`, others by name."""
+    """The devices that come with coldseek, slowest first by their order in `_ORDER`, others by name.
+
+    >>> [device.name for device in coldseek.presets()][:3]
+    ['ebs-snapshot', 'iops-120', 'hdd-5400']
+    """
     names = sorted(
         (PurePath(entry.name).stem for entry in _folder().iterdir() if entry.name.endswith(".toml")),
         key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name),

@@ -33,6 +33,9 @@ class Run:
     failed; "" if that is not known. copies: of several starts at once each of them; the run itself is then
     all of them: the time of the slowest, the bytes of all. failed: it, or one of its copies, ended with
     another exit status than the first run of all, so that it was another thing that took this time.
+
+    >>> coldseek.Run(wall_s=0.25, exit_status=0).failed
+    False
     """
 
     wall_s: float
@@ -51,7 +54,12 @@ class Run:
 @dataclass(frozen=True)
 class Measured:
     """The untraced runs of a trace. first_exit_status: of the first run of all, by which the others are
-    judged; None: not known. damaged: entries in place of cold and of warm runs that are none."""
+    judged; None: not known. damaged: entries in place of cold and of warm runs that are none.
+
+    >>> measured = coldseek.Measured(cold=(coldseek.Run(2.5), coldseek.Run(2.6)))
+    >>> len(measured.of("cold")), len(measured.of("warm"))
+    (2, 0)
+    """
 
     cold: tuple[Run, ...] = ()
     warm: tuple[Run, ...] = ()

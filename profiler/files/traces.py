@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from profiler.calls import LARGEST
-from profiler.errors import ColdseekError, TraceFormatError
+from profiler.errors import ColdseekError, TraceFormatError, UsageError
 from profiler.facts import copies, host, images, runs
 from profiler.facts.runs import MOST_SECONDS
 from profiler.facts.structures import roles_of
@@ -56,6 +56,10 @@ def save(trace: Trace, path: str | os.PathLike[str], follow: bool = True) -> Non
     """Write the trace to `path`, whole or not at all (see `writing.replacing`).
 
     Raises ColdseekError where it cannot be written (no space, no permission, no such directory).
+
+    >>> coldseek.save(trace, "saved.trace.parquet")
+    >>> pd.read_parquet("saved.trace.parquet", columns=["path", "size"]).shape
+    (64, 2)
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -106,12 +110,18 @@ def load(trace: str | os.PathLike[str] | BinaryIO) -> Trace:
 
     Raises TraceFormatError for what is no trace, is damaged or newer, ColdseekError where it cannot be read
     or does not fit in memory.
+
+    >>> coldseek.save(trace, "saved.trace.parquet")
+    >>> coldseek.load(pathlib.Path("saved.trace.parquet"))
+    <Trace: 64 reads, 256 KiB of 1 file; 64 events; import>
     """
     import pandas  # noqa: F401  (before memory is bounded)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     named = trace if isinstance(trace, str | os.PathLike) else ""
+    if not named and not hasattr(trace, "read"):
+        raise UsageError(f"a trace is a file, by its name or open, not {type(trace).__name__}")
     shown = show_path(os.fspath(named or getattr(trace, "name", "the trace")))
     try:
         with (

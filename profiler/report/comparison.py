@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+from profiler.analysis.framed import Framed, plain
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.reads.spread import Interval, median_interval, outliers, ratio_interval, told_apart
 from profiler.analysis.reads.untraced_runs import median_s
@@ -14,9 +15,10 @@ from profiler.report.summarise import slowdown, summarise
 from profiler.report.summary import Summary
 from profiler.report.verdict.failures import failed
 from profiler.trace import Trace
+from profiler.units import show_plural, show_seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Side:
     """One of the two. name: "cold", "warm", or "first", "second". runs: untraced, in this trace's cache
     state.
@@ -24,6 +26,9 @@ class Side:
     median_s: of the runs' wall times; interval_s: between which the true one lies. outliers: the numbers,
     from 1, of the runs that stand apart. Both as in `analysis.reads.spread`, None: too few runs to say.
     slowdown: the tracer's, None if not known.
+
+    >>> coldseek.compare(trace, trace).first
+    <Side: first, not timed; <Summary: 64 reads, 256 KiB of 1 file; 64 seeks>>
     """
 
     name: str
@@ -34,14 +39,25 @@ class Side:
     interval_s: Interval | None = None
     outliers: tuple[int, ...] | None = None
 
+    def __repr__(self) -> str:
+        runs = show_plural(len(self.runs), "run")
+        took = "not timed" if self.median_s is None else f"{show_seconds(self.median_s)}, of {runs}"
+        return f"<Side: {self.name}, {took}; {self.summary!r}>"
 
-@dataclass(frozen=True)
-class Comparison:
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Framed):
     """Two traces. is_pair: first is cold and second is warm, or was to be; the metas of their summaries say
     whether that was reached. ratio: median of the first through that of the second, None unless both were
     measured; ratio_interval: between which the true one lies. told_apart: whether the runs prove that the
     two take different times, None: too few to say. failed: runs of either ended otherwise than the first.
-    only_first, only_second: paths read in one of them only.
+    only_first, only_second: paths read in one of them only. traces: the two, the first first.
+
+    >>> both = coldseek.compare(trace, trace)
+    >>> both
+    <Comparison: first / second: ratio not known>
+    >>> both.to_frame()["reads"].tolist()
+    [64, 64]
     """
 
     first: Side
@@ -53,6 +69,20 @@ class Comparison:
     only_second: tuple[bytes, ...]
     ratio_interval: Interval | None = None
     told_apart: bool | None = None
+    traces: tuple[Trace, ...] = field(default=(), compare=False)
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """A row for each side: its times, which are null where nobody measured, and what it read."""
+        for side in (self.first, self.second):
+            low, high = side.interval_s or (None, None)
+            took = {"median_s": side.median_s, "median_low_s": low, "median_high_s": high}
+            yield {"name": side.name, "runs": len(side.runs), **took, **plain(side.summary.totals)}
+
+    def __repr__(self) -> str:
+        ratio = "ratio not known" if self.ratio is None else f"{self.ratio:.2f} times"
+        if self.ratio_interval is not None:
+            ratio += " ({:.2f} to {:.2f})".format(*self.ratio_interval)
+        return f"<Comparison: {self.first.name} / {self.second.name}: {ratio}>"
 
 
 def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | None = None) -> Comparison:
@@ -85,6 +115,7 @@ def compare_summary(first: Trace, second: Trace, devices: Sequence[Device] | Non
         *sides,
         is_pair=is_pair,
         ratio=medians[0] / medians[1] if medians[0] is not None and medians[1] else None,
+        traces=(first, second),
         failed=failed(one) or failed(two),
         only_first=tuple(sorted(paths[0] - paths[1])),
         only_second=tuple(sorted(paths[1] - paths[0])),

@@ -63,6 +63,8 @@ def report(summary: Summary) -> Json:
             "copies": meta.copies.count,
             "tracer_slowdown": summary.slowdown,
             "exit_status": meta.exit_status,
+            "late_reads": None if meta.wall_s is None else summary.late.reads,
+            "late_bytes": None if meta.wall_s is None else summary.late.bytes,
             "first_exit_status": first_status(meta),
             "lost_events": meta.lost_events,
             "partial": text_of(meta.partial),

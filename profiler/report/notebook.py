@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass, field
 
 from profiler.report import figures
-from profiler.report.page import of_trace
+from profiler.report import page as pages
 from profiler.report.summarise import summarise
 from profiler.report.summary import Summary
 from profiler.report.text.facts import missing
@@ -22,7 +22,12 @@ DPI = 60
 
 @dataclass(frozen=True)
 class Frame:
-    """A page as a notebook shows it. height: in pixels."""
+    """A page as a notebook shows it. height: in pixels.
+
+    >>> frame = coldseek.page(trace, height=600)
+    >>> frame.height, frame._repr_html_()[:7]
+    (600, '<iframe')
+    """
 
     document: str = field(repr=False)
     height: int
@@ -34,9 +39,9 @@ class Frame:
         return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{source}"></iframe>'
 
 
-def page(trace: Trace, height: int = 900) -> Frame:
+def of_trace(trace: Trace, height: int = 900) -> Frame:
     """The page of a trace; shown where it is the last line of a cell."""
-    return Frame(of_trace(trace, summarise(trace)), int(height))
+    return Frame(pages.of_trace(trace, summarise(trace)), int(height))
 
 
 def short(trace: Trace) -> str:

@@ -37,6 +37,7 @@ from profiler.report.summary import (
     Bin,
     ContentSummary,
     FileSummary,
+    Late,
     Others,
     Part,
     Pseudo,
@@ -46,6 +47,10 @@ from profiler.report.summary import (
     Task,
 )
 from profiler.trace import TASK_COLUMNS, Meta, Trace
+
+SLACK_S = 0.01
+"""A read so much later than the end of the command is still of its own: who waits for it hears of that end
+with another clock than its reads have."""
 
 
 def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int = 0) -> Summary:
@@ -99,9 +104,10 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
         costs=ranked,
         image=None if image is None else summaries.get(image),
         parts=_parts(trace, ranked),
-        picture=picture(
-            charged.requests, trace.reads(PICTURE_COLUMNS), -1 if in_focus is None else in_focus
-        ),
+        picture=picture(charged.requests, None, -1)
+        if in_focus is None
+        else picture(charged.requests, trace.reads(PICTURE_COLUMNS), in_focus),
+        late=read.late,
         pseudo=read.pseudo,
         chain=None if traced is None else traced.chain,
         charged=charged,
@@ -113,15 +119,16 @@ def summarise(trace: Trace, devices: Sequence[Device] | None = None, copies: int
 class _Patterns:
     """What the reads are, worked out before anything else: to tell it of each takes most of the memory.
 
-    without those of pseudo file systems: totals, strides, gaps, sizes, readers. pseudo: what was read of
-    these. by_file, strides_by_file: of `access`. usual_sizes, read_by: by number of the file. of_images: the
-    reads as of `access.classify`, as far as they are needed for images; None: there are none.
+    without those of pseudo file systems: totals, strides, gaps, sizes, readers, late. pseudo: what was read
+    of these. by_file, strides_by_file: of `access`. usual_sizes, read_by: by number of the file. of_images:
+    the reads as of `access.classify`, as far as they are needed for images; None: there are none.
     """
 
     totals: access.Totals
     strides: tuple[Stride, ...]
     gaps: tuple[Bin, ...]
     sizes: tuple[Bin, ...]
+    late: Late
     pseudo: Pseudo
     by_file: pd.DataFrame
     strides_by_file: pd.DataFrame
@@ -145,16 +152,18 @@ def _patterns(trace: Trace, is_pseudo: npt.NDArray[np.bool_]) -> _Patterns:
     who = trace.reads(("time_ns", "pid", "tid"))
     read_by = readers.by_file(trace.tasks, who.assign(file=every["file"], size=every["size"]))
     who = who.assign(size=every["size"], new_bytes=every["new_bytes"])
+    who = who[~pseudo] if pseudo.any() else who
     return _Patterns(
         totals,
         strides,
         _bins(gaps),
         _bins(sizes),
+        _late(who, trace.meta),
         _pseudo(every[pseudo]),
         by_file,
         strides_by_file,
         usual,
-        readers.readers(trace.tasks, who[~pseudo] if pseudo.any() else who),
+        readers.readers(trace.tasks, who),
         read_by,
         every if len(trace.structures) or len(trace.contents) else None,
     )
@@ -172,6 +181,12 @@ def _written(trace: Trace) -> tuple[int, int]:
 
 def _pseudo(reads: pd.DataFrame) -> Pseudo:
     return Pseudo(int(reads["file"].nunique()), len(reads), exact_sum(reads["size"].to_numpy(np.int64)))
+
+
+def _late(reads: pd.DataFrame, meta: Meta) -> Late:
+    ends = np.inf if meta.wall_s is None else (meta.wall_s + SLACK_S) * 1e9
+    size = reads["size"].to_numpy(np.int64)[reads["time_ns"].to_numpy(np.int64) > ends]
+    return Late(len(size), exact_sum(size))
 
 
 def _parts(trace: Trace, ranked: Sequence[Cost]) -> tuple[Part, ...]:

@@ -3,6 +3,7 @@ disagree."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from profiler.analysis.advice.evidence import Finding
@@ -10,11 +11,13 @@ from profiler.analysis.advice.traced_image import Chain
 from profiler.analysis.cost import below_the_program, walltime
 from profiler.analysis.cost.charges import Charges
 from profiler.analysis.cost.costs import Cost
+from profiler.analysis.framed import Framed, plain
 from profiler.analysis.reads import access, readers
 from profiler.analysis.reads.picture import Picture
 from profiler.analysis.simulation.projection import Cold, Projection
 from profiler.facts.runs import Run
 from profiler.trace import Meta
+from profiler.units import show_bytes, show_plural
 
 MAX_TASKS = 10_000
 """More tasks than this are left out of a report; the trace has them all."""
@@ -79,6 +82,10 @@ class FileSummary:
     processes that read it, most reads first. role: what it is to the start, one of `roles.ROLES`. share: of
     all that the start costs, mapped pages included; None where that is not known. contents: what of the
     guest's disk the reads of an image were for, most bytes first, at most MAX_CONTENTS.
+
+    >>> file = coldseek.summarise(trace).files[0]
+    >>> file.path, file.reads, file.scattered_ratio
+    (b'/vm/disk0.qcow2', 64, 1.0)
     """
 
     path: bytes
@@ -129,6 +136,15 @@ class Pseudo:
 
 
 @dataclass(frozen=True)
+class Late:
+    """Reads after the command had ended, of what it left running: they are in the totals, and not in the
+    wall time."""
+
+    reads: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Task:
     """A row of `trace.TASK_COLUMNS`: `start_s` and `end_s` in seconds, None: not known."""
 
@@ -163,24 +179,27 @@ class Bin:
     count: int
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Framed):
     """One trace, worked out. Sizes in bytes, times in seconds, None: not known.
 
     focus: the file that matters, see `focus.focus`; None where none stands out. image: the image that the
     run is about, in focus or not. files: all that were read or cost anything, the focus first, then the
     dearest, then by reads; those of pseudo file systems last. totals, strides, gaps, sizes and others are
-    without these, pseudo is what was read of them. parts: what the image, what lies behind it, the program,
-    its libraries and file systems cost, the dearest first. cold, warm: untraced runs; damaged_runs of them
-    could not be read. slowdown: traced wall time through that of the untraced runs in the same cache state.
-    writes, written_bytes: to files and block devices. page_cache, device: what was observed there, None
-    where no tracer looked; what the projections say is modelled. findings: why the start is slow, by the
-    rules of `findings`. readers: who read, by name and program, most reads first. tasks: those that were
-    observed, in the order of their starts, at most MAX_TASKS. time: where the wall time of the observed run
-    went, answer: whether a cold start is slow because of the disk. costs: what files and structures cost,
-    the dearest first. picture: where in the files it reads, against time. chain: of the image, None where
-    there is none. charged, cold_start: the requests that costs and projections are of,
-    the second None of more than MOST_KEPT reads.
+    without these, pseudo is what was read of them; late: what of the totals came after the end. parts: what
+    the image, what lies behind it, the program, its libraries and file systems cost, the dearest first.
+    cold, warm: untraced runs; damaged_runs of them could not be read. slowdown: traced wall time through
+    that of the untraced runs in the same cache state. writes, written_bytes: to files and block devices.
+    page_cache, device: what was observed there, None where no tracer looked; what the projections say is
+    modelled. findings: why the start is slow, by the rules of `findings`. readers: who read, by name and
+    program, most reads first. tasks: those that were observed, in the order of their starts, at most
+    MAX_TASKS. time: where the wall time of the observed run went, answer: whether a cold start is slow
+    because of the disk. costs: what files and structures cost, the dearest first. picture: where in the
+    files it reads, against time. chain: of the image, None where there is none. charged, cold_start: the
+    requests that costs and projections are of, the second None of more than MOST_KEPT reads.
+
+    >>> coldseek.summarise(trace)
+    <Summary: 64 reads, 256 KiB of 1 file; 64 seeks>
     """
 
     meta: Meta
@@ -209,7 +228,19 @@ class Summary:
     image: FileSummary | None = None
     parts: tuple[Part, ...] = ()
     pseudo: Pseudo = Pseudo(0, 0, 0)
+    late: Late = Late(0, 0)
     picture: Picture | None = None
     chain: Chain | None = None
     charged: Charges | None = field(default=None, repr=False, compare=False)
     cold_start: Cold | None = field(default=None, repr=False, compare=False)
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """A row for each of `files`."""
+        for file in self.files:
+            yield {**plain(file), **file.patterns}
+
+    def __repr__(self) -> str:
+        totals = self.totals
+        reads, files = show_plural(totals.reads, "read"), show_plural(totals.files, "file")
+        seeks = show_plural(totals.seeks, "seek")
+        return f"<Summary: {reads}, {show_bytes(totals.bytes)} of {files}; {seeks}>"

@@ -11,10 +11,12 @@ from report_cases import check
 from report_cases import run as run_of
 
 from profiler.facts.runs import Measured, Run
+from profiler.report import json as report_json
 from profiler.report import markdown, text
 from profiler.report.comparison import compare_summary
 from profiler.report.summarise import summarise
 from profiler.report.verdict.doubts import doubts, scattered
+from profiler.trace import Trace
 
 
 def said(cold: list[Run], warm: list[Run] = []) -> list[str]:  # noqa: B006
@@ -72,6 +74,21 @@ def test_runs_that_do_not_tell_cold_from_warm() -> None:
     assert "--runs 1000." in said(many, many)[0]
 
 
+def test_what_came_after_the_end_is_told() -> None:
+    """Of a command that leaves a program running, the counts are of both, and the time of the command."""
+    left = trace([(0, 0, 4096)] * 20, step_ns=10_000_000, wall_s=0.1)  # the last ones after 110 ms and more
+    (said,) = doubts(summarise(left))
+    assert said.startswith("AFTER THE END: 8 of 20 reads, 32 KiB, came when the command had ended")
+    assert all("AFTER THE END" in page for page in pages_of(left))
+    told = report_json.report(summarise(left))["trace"]
+    assert (told["late_reads"], told["late_bytes"]) == (8, 8 * 4096)
+    unknown = trace([(0, 0, 4096)] * 20, step_ns=10_000_000, wall_s=None)
+    assert doubts(summarise(unknown)) == []
+    assert report_json.report(summarise(unknown))["trace"]["late_reads"] is None
+    in_time = trace([(0, 0, 4096)] * 20, step_ns=10_000_000, wall_s=0.195)
+    assert doubts(summarise(in_time)) == []
+
+
 def test_a_comparison_says_it_once() -> None:
     same = {name: [run_of(wall, 0, 0) for wall in (1.0, 1.2, 1.1)] for name in ("cold", "warm")}
     made = compare_summary(check(measured=same), check(cache="warm", measured=same))
@@ -85,6 +102,10 @@ def test_a_comparison_says_it_once() -> None:
 
 def test_every_report_tells_it() -> None:
     runs = Measured((Run(1.0, exit_status=0), Run(2.5, exit_status=0)), (Run(0.1, exit_status=0),))
-    summary = summarise(trace([(0, 0, 4096)], measured=runs))
-    pages = (text.report(summary).plain, text.screen(summary).plain, markdown.report(summary))
+    pages = pages_of(trace([(0, 0, 4096)], measured=runs))
     assert all("UNSTEADY: 2 cold runs" in page for page in pages)
+
+
+def pages_of(of: Trace) -> tuple[str, ...]:
+    summary = summarise(of)
+    return text.report(summary).plain, text.screen(summary).plain, markdown.report(summary)

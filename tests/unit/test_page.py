@@ -142,6 +142,15 @@ def test_the_largest_offsets_are_told_in_larger_units() -> None:
     assert offsets(page, layer, np.arange(3)) == [2**62, 2**62, 0]
 
 
+@pytest.mark.parametrize(
+    ("offset", "size", "step_ns"), [(0, 4096, 1), (2**62, 100, 1), (2**62, 1, 10**6), (0, 1, 0)]
+)
+def test_numbers_that_are_smaller_than_their_unit_are_none(offset: int, size: int, step_ns: int) -> None:
+    """Kept in 8 bits, they once met a unit that does not fit into these."""
+    start = trace([(0, offset, size), (0, 0, size), (1, offset, size)], step_ns=step_ns)
+    assert of_trace(start, summarise(start)).startswith("<!doctype html>")
+
+
 def test_how_long_a_read_took_is_told_to_a_percent() -> None:
     took = np.array([marks.UNKNOWN, 0, 1, 999, 12_345_678, 2**62], np.int64)
     codes = layers.powers(took, layers.FINE)

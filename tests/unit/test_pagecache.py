@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import below, trace
 
+from profiler.analysis.simulation.kernel.readahead import FileCache, Window
 from profiler.analysis.simulation.page_cache import NEVER, REQUEST_COLUMNS, first_touches, simulate
 from profiler.analysis.simulation.placement import place
 from profiler.errors import NoMemoryError
@@ -315,6 +316,48 @@ def test_each_page_once_and_all_that_is_read_in_time(reads: list[tuple[int, int,
         assert {(file, page) for page in range(index, index + count)} <= there
     nothing_ahead = simulate(made, read_ahead_kb=0)
     assert nothing_ahead["size"].sum() == first_touches(made.reads(), made.files)["size"].sum()
+
+
+READS = st.lists(
+    st.tuples(
+        st.integers(0, 1), st.integers(0, 1), st.integers(0, 600), st.integers(1, 40), st.integers(1, 3)
+    ),
+    max_size=12,
+)  # a file, an open, and so many reads of so many pages from a page on
+
+
+@given(READS, st.sampled_from([PAGE, PAGE // 2]), st.booleans())
+def test_what_is_gone_over_in_one_step_is_what_each_read_alone_asks_for(
+    streams: list[tuple[int, int, int, int, int]], unit: int, pieces: bool
+) -> None:
+    rows = [
+        (file, (index + number * pages) * unit, pages * unit, handle)
+        for file, handle, index, count, pages in streams
+        for number in range(count)
+    ]
+    made = trace([row[:3] for row in rows])
+    made.events["handle"] = np.array([handle for *_, handle in rows], np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        if pieces:  # that are cut anywhere
+            patch.setattr("profiler.analysis.simulation.kernel.pieces._AT_ONCE", 7)
+            patch.setattr("profiler.analysis.simulation.page_cache._SOUGHT_AT_ONCE", 5)
+        got = simulate(made)
+    caches: dict[int, FileCache] = {}
+    windows: dict[tuple[int, int], Window] = {}
+    asked = []
+    for number, (file, offset, size, handle) in enumerate(rows):
+        cache = caches.setdefault(file, FileCache(end=2**22, largest=320))
+        window = windows.setdefault((file, handle), Window(32))
+        before, stop = len(cache.asked), -(-(offset + size) // PAGE)
+        cache.read(window, offset // PAGE, stop, stop, number)
+        window.previous = (offset + size) // PAGE
+        new = cache.asked[before:].tolist()
+        asked += [
+            [number, file, start * PAGE, (end - start) * PAGE]
+            for start, end in zip(new[1::4], new[2::4], strict=True)
+        ]
+    assert got[["read", "file", "offset", "size"]].values.tolist() == asked
+    assert got["needed_ns"].tolist() == simulate(made)["needed_ns"].tolist()
 
 
 def test_more_requests_than_there_is_memory_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

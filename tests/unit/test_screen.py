@@ -52,6 +52,7 @@ SCREENS: dict[str, Summary] = {
         WallTime(1e9, None, None, 1e9, 0.0, (Waited("\x1b[2J" * 90, 1e9),)),
     ),
     "empty": answered(summarise(trace()), None),
+    "block": summarise(CASES["block"]()),
 }  # fmt: skip
 
 

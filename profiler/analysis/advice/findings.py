@@ -36,7 +36,8 @@ def find(trace: Trace, reads: pd.DataFrame, cold: Cold, costs: Sequence[Cost] = 
         return ()
     image = image_of(trace)
     if image is not None:
-        reads = reads[reads["file"].isin(image.files).to_numpy(bool)]
+        of_image = reads["file"].isin(image.files).to_numpy(bool)
+        reads = reads if of_image.all() else reads[of_image]
     reads, requests = (
         frame.assign(structure=structures_of(frame, trace.structures)) for frame in (reads, cold.requests)
     )

@@ -16,6 +16,7 @@ from profiler.analysis.advice.rewriting import defragmented, on_layout
 from profiler.analysis.advice.traced_image import TracedImage, image_of, in_pieces, unread
 from profiler.analysis.cost.contributors import Contributor, contributors, projected_costs
 from profiler.analysis.cost.costs import Cost
+from profiler.analysis.framed import Framed, plain
 from profiler.analysis.reads.attribution import structure_of
 from profiler.analysis.simulation.kernel.settings import READ_AHEAD_KB
 from profiler.analysis.simulation.placement import place
@@ -39,7 +40,12 @@ _PREFETCHED = PIECE
 @dataclass(frozen=True)
 class Estimate:
     """What a start waits for a device, projected; seconds, with the band as of `Projection`. start_s: the
-    whole start, None where no warm run was timed."""
+    whole start, None where no warm run was timed.
+
+    >>> now = coldseek.advise(trace, "hdd-7200").now[0]
+    >>> now.device, now.low_s < now.seconds < now.high_s
+    ('hdd-7200', True)
+    """
 
     device: str
     requests: int
@@ -54,7 +60,12 @@ class Estimate:
 class Option:
     """Something that might be done. key: as in JSON. convert: of `Layout`, empty for what is no copy by it.
     costs: one a device. saves: share of the time on the first device that is saved. setting: a command that
-    sets something of the machine, in words; there may be none."""
+    sets something of the machine, in words; there may be none.
+
+    >>> option = coldseek.advise(trace, "hdd-7200").options[0]
+    >>> option.key, len(option.costs)
+    ('in-order', 1)
+    """
 
     key: str
     name: str
@@ -64,11 +75,14 @@ class Option:
     setting: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Advice:
+@dataclass(frozen=True, repr=False)
+class Advice(Framed):
     """image: None: the start is of none. now: the start as it is. contributors: the dearest things of it.
     options: those that gain, most first. without: names of those that would gain nothing. notes: what could
     not be projected and why. taken: paths that no copy may have: the start or its image needs them.
+
+    >>> coldseek.advise(trace, "hdd-7200").to_frame()["option"].tolist()
+    ['as it is', 'in one piece', 'a faster device']
     """
 
     image: TracedImage | None
@@ -78,6 +92,19 @@ class Advice:
     without: tuple[str, ...]
     notes: tuple[str, ...]
     taken: frozenset[bytes] = frozenset()
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """A row for each option on each device, the start as it is before them."""
+        for key, name, costs in [
+            ("", "as it is", self.now),
+            *((o.key, o.name, o.costs) for o in self.options),
+        ]:
+            for cost in costs:
+                yield {"key": key, "option": name, **plain(cost)}
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{option.key} saves {option.saves:.0%}" for option in self.options[:3])
+        return f"<Advice: {best or 'nothing helps'}>"
 
 
 LEAST_SAVED = 0.05

@@ -34,7 +34,12 @@ class Line:
 @dataclass(frozen=True)
 class Held:
     """before: None where there is no baseline. warnings: why the two may not be alike, a sentence each.
-    faults: why runs did not count. wanted: how many runs were asked for."""
+    faults: why runs did not count. wanted: how many runs were asked for.
+
+    >>> held = coldseek.check(["cat", "/dev/null"], baseline="one.json", update=True, runs=1, evict="files")
+    >>> held.state, held.lines[0].name
+    ('within', 'requests')
+    """
 
     before: Start | None
     now: Start

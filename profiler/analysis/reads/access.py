@@ -43,6 +43,9 @@ def classify(reads: pd.DataFrame) -> pd.DataFrame:
 
     A read of unknown offset is neither a seek nor sequential; the read after it is compared with the last
     end that is known, and counts as the file's first if there is none.
+
+    >>> coldseek.classify(trace.reads())["pattern"].value_counts()["strided"].item()
+    63
     """
     known, file, start, end = _places(reads)
     new_page_bytes = new_bytes_of(file, *to_pages(start, end))
@@ -137,6 +140,10 @@ class Totals:
 
     unique_bytes counts every byte once, unique_page_bytes every page of 4 KiB; reread_bytes is what was
     read again. Both leave out the reads of unknown offset. A ratio is None where no offset is known.
+
+    >>> totals = coldseek.summarise(trace).totals
+    >>> totals.reads, totals.bytes, totals.patterns["strided"]
+    (64, 262144, 63)
     """
 
     reads: int

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from profiler.analysis.intervals import Ints, fresh, spans
@@ -23,6 +22,9 @@ READ_COLUMNS = ("time_ns", "file", "offset", "size")
 
 MOST_GROUPS = 4
 """Kinds of marks that are told apart; the rest are one more."""
+
+_AT_ONCE = 1 << 20
+"""Marks that are drawn at a time."""
 
 HIT, REST = "hit", "the rest"
 
@@ -46,46 +48,54 @@ class Picture:
     end_s: float
 
 
-def picture(requests: pd.DataFrame, reads: pd.DataFrame, file: int) -> Picture | None:
+def picture(requests: pd.DataFrame, reads: pd.DataFrame | None, file: int) -> Picture | None:
     """The picture of one file, or of all (-1); None where there is nothing to show.
 
     requests: time_ns, file, offset, size, how and structure of each request of a cold start. reads:
-    `trace.reads()`; those of the one file are drawn below its requests.
+    `trace.reads()`; those of the one file are drawn below its requests. None: they are not wanted.
     """
     shown = requests[((requests["file"] == file) if file >= 0 else (requests["file"] >= 0)).to_numpy(bool)]
     time, which, start, end = _columns(shown)
     names, group = _groups(shown, end - start, file >= 0)
-    if file >= 0:
-        hits = reads[((reads["file"] == file) & reads["offset"].notna()).to_numpy(bool)]
-        more = _columns(hits)
-        time, start, end = (
-            np.concatenate(pair) for pair in ((more[0], time), (more[2], start), (more[3], end))
-        )
-        group = np.concatenate([np.zeros(len(hits), np.int64), group + 1])
+    files = 1
+    parts: list[tuple[np.ndarray, ...]]
+    if file >= 0 and reads is not None:
+        hits = (reads["file"] == file).to_numpy(bool) & reads["offset"].notna().to_numpy(bool)
+        mine = (time, start, end, group + 1)
+        time, _, start, end = _columns(reads if hits.all() else reads[hits])
+        parts = [(time, start, end, np.zeros(len(time), np.int64)), mine]
         names = [HIT, *names]
-        low, high = start.astype(np.float64), end.astype(np.float64)
-        files = 1
     else:
         order = pd.factorize(which)[0].astype(np.int64)  # rows come by time
         pieces = fresh(order, start, end)
         files = len(np.unique(order))
         stacked = np.lexsort((pieces.start, order[pieces.row]))
         row = pieces.row[stacked]
-        high = np.cumsum((pieces.end - pieces.start)[stacked], dtype=np.float64)
-        low = high - (pieces.end - pieces.start)[stacked]
-        time, group = time[row], group[row]
-    if not len(time):
+        above = np.cumsum((pieces.end - pieces.start)[stacked], dtype=np.float64)
+        parts = [(time[row], above - (pieces.end - pieces.start)[stacked], above, group[row])]
+    parts = [part for part in parts if len(part[0])]
+    if not parts:
         return None
-    bottom, top = float(low.min()), float(high.max())
-    begin, until = int(time.min()), int(time.max())
-    column = ((time - begin) / max(until - begin, 1) * (COLUMNS - 1)).astype(np.int64)
-    scale = ROWS / max(top - bottom, 1.0)
-    first, last = (
-        np.minimum((edge - bottom) * scale, ROWS - 1).astype(np.int64) for edge in (low, high - 1)
+    bottom, top = (
+        min(float(low.min()) for _, low, *_ in parts),
+        max(float(high.max()) for _, _, high, _ in parts),
     )
-    grid = _grid(column, first, np.maximum(last, first), group, len(names))
+    begin, until = min(int(time.min()) for time, *_ in parts), max(int(time.max()) for time, *_ in parts)
+    scale = ROWS / max(top - bottom, 1.0)
+    grid = np.zeros((len(names), COLUMNS, ROWS + 1), np.int64)
+    for part in parts:
+        for place in range(0, len(part[0]), _AT_ONCE):
+            time, low, high, group = (column[place : place + _AT_ONCE] for column in part)
+            column = ((time - begin) / max(until - begin, 1) * (COLUMNS - 1)).astype(np.int64)
+            first, last = (
+                np.minimum((edge - bottom) * scale, ROWS - 1).astype(np.int64)
+                for edge in (low.astype(np.float64), high.astype(np.float64) - 1)
+            )
+            np.add.at(grid, (group, column, first), 1)
+            np.add.at(grid, (group, column, np.maximum(last, first) + 1), -1)
+    marked = np.cumsum(grid, axis=2)[:, :, :ROWS] > 0
     return Picture(
-        file, files, tuple(names), np.argwhere(grid)[:, [1, 2, 0]], bottom, top, begin / 1e9, until / 1e9
+        file, files, tuple(names), np.argwhere(marked)[:, [1, 2, 0]], bottom, top, begin / 1e9, until / 1e9
     )
 
 
@@ -113,12 +123,3 @@ def _groups(rows: pd.DataFrame, size: Ints, by_structure: bool) -> tuple[list[st
     rank = np.minimum(rank, MOST_GROUPS)
     kept = [str(names[number]) for number in most[:MOST_GROUPS]] + [REST] * (len(names) > MOST_GROUPS)
     return kept[::-1], len(kept) - 1 - rank[found]
-
-
-def _grid(column: Ints, first: Ints, last: Ints, group: Ints, groups: int) -> npt.NDArray[np.bool_]:
-    """group x column x row: whether there is a mark. first, last: rows of the grid that each mark covers."""
-    ends = np.zeros((groups, COLUMNS, ROWS + 1), np.int64)
-    np.add.at(ends, (group, column, first), 1)
-    np.add.at(ends, (group, column, last + 1), -1)
-    marked: npt.NDArray[np.bool_] = np.cumsum(ends, axis=2)[:, :, :ROWS] > 0
-    return marked

@@ -252,6 +252,10 @@ def first_touches(reads: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
     touched, so a re-read costs nothing. Reads with O_DIRECT go past the page cache: they always count, as
     they are, and leave nothing behind. Reads of memory file systems cost nothing; reads of unknown offset
     cannot be placed and are left out.
+
+    >>> touched = coldseek.first_touches(trace.reads(), trace.files)
+    >>> len(touched), list(touched.columns)
+    (64, ['read', 'file', 'offset', 'size', 'time_ns'])
     """
     row = np.flatnonzero(reads["offset"].notna().to_numpy(bool) & ~_in_memory(reads, files))
     chosen = reads.iloc[row]

@@ -21,9 +21,11 @@ from profiler.analysis.intervals import PAGE, Ints, exact_sum
 from profiler.analysis.reads.untraced_runs import median_bytes, median_s
 from profiler.analysis.simulation.metadata import Metadata, metadata, unseen
 from profiler.analysis.simulation.page_cache import simulate
-from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETHER, Placement, place
+from profiler.analysis.simulation.placement import HALF, SPACE, TOGETHER, Placement, place
+from profiler.analysis.simulation.projections import Projection as Projection
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
+from profiler.analysis.simulation.together import arrivals, behind, interleave, on_one_device, served_as
 from profiler.analysis.simulation.waiting import (
     OVERLAPPING_COLUMNS,
     Slices,
@@ -33,7 +35,7 @@ from profiler.analysis.simulation.waiting import (
     overlapping,
     waits,
 )
-from profiler.devices.model import Device, Floats
+from profiler.devices.model import Device
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import DEVICE_OPS, Trace
 
@@ -57,6 +59,10 @@ class Cold:
     start reads besides, in words, a reason each; with any the cost is at least that. measured_bytes: the
     median of what the untraced cold runs read from devices, None if that is not known. measured_copies: the
     untraced runs are of so many starts at once, warm_s is the slowest's. sharing: what several starts share.
+
+    >>> cold = coldseek.requests(trace)
+    >>> len(cold.requests), cold.placed, cold.warm_s
+    (64, 'none', None)
     """
 
     requests: pd.DataFrame
@@ -68,51 +74,6 @@ class Cold:
     measured_bytes: int | None = None
     measured_copies: int = 1
     sharing: Sharing = field(default_factory=Sharing)
-
-
-@dataclass(frozen=True)
-class Projection:
-    """The projected cost of a cold start on one device.
-
-    device, title: its name and one line on it. copies: starts at once. requests, bytes: what reaches the
-    device, of all copies. seconds: how long the program waits for the device (of several copies: the one
-    that waits longest; mean_s: all of them in the mean); low_s, high_s: the band that real devices of this
-    kind are expected in. sequential_s: the same if these bytes, of all copies, lay in one piece and were
-    read in order, all asked for at once (see `sequential`); no more than `seconds`, as nobody waits for much
-    of what is read ahead. busy_s: how long the device is busy, with what nobody waits for too. start_s,
-    start_low_s, start_high_s: the whole start, which is the untraced warm wall time and the waiting; None
-    where no warm run was timed, or runs of another number of copies. The time of one is taken for that of
-    several, as if each had a processor of its own. placed: as in `Placement.known`. shares: part of the
-    device's time -> share of it, as far as the model tells parts apart. metadata_requests: those of the file
-    systems' own among the requests, None where they are left out; metadata_source, missing: as of `Cold`.
-    measured_bytes: as of `Cold`, None where that is of another number of copies. sharing: what of the files
-    was taken as read once for all copies. times: float64, seconds that each request of one copy is waited
-    for. reads: int64, the row of the reads' frame that caused each of these requests; -1: none of them.
-    """
-
-    device: str
-    title: str
-    copies: int
-    requests: int
-    bytes: int
-    seconds: float
-    mean_s: float
-    low_s: float
-    high_s: float
-    sequential_s: float
-    busy_s: float
-    start_s: float | None
-    start_low_s: float | None
-    start_high_s: float | None
-    placed: str
-    shares: dict[str, float]
-    metadata_requests: int | None
-    metadata_source: str
-    missing: tuple[str, ...]
-    measured_bytes: int | None
-    sharing: Sharing
-    times: npt.NDArray[np.float64] = field(repr=False, compare=False)
-    reads: Ints = field(repr=False, compare=False)
 
 
 def requests(
@@ -131,6 +92,10 @@ def requests(
     starts share. own: patterns of the files that each of them has for itself, see `sharing.own_files`.
     read_ahead_kb: of all devices; None: as the trace says. look: see `metadata.metadata`.
     Of a trace that has nothing but requests of disks these are taken as they are.
+
+    >>> cold = coldseek.requests(trace)
+    >>> [coldseek.project(cold, name).requests for name in ("hdd-7200", "nvme")]
+    [64, 64]
     """
     if trace.meta.device_only:
         made = as_given(trace)
@@ -156,6 +121,8 @@ def requests(
     groups = overlapping(reads)
     made = made.assign(group=_groups(frame, groups), handed=_handed(frame, reads, groups))
     del groups, reads
+    # a column of its own, which projections keep: as a part of a block it would keep all of that
+    made["read"] = made["read"].to_numpy(np.int64).copy()
     of_files = ~made["own"].to_numpy(bool)
     file = made["file"].to_numpy(np.int64)
     mine = own_files(trace, own, np.unique(file[of_files]).tolist())
@@ -202,25 +169,25 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
             f"give --copies {max(MAX_SERVED // len(frame), 1)} or fewer"
         )
     sizes = frame["size"].to_numpy(np.int64)
-    offsets, span = _on_one_device(frame)
+    offsets, span = on_one_device(frame)
     issued, needed = (frame[name].to_numpy(np.float64) for name in ("issued_s", "needed_s"))
     group = frame["group"].to_numpy(np.int64)
     turn = np.cumsum(np.diff(group, prepend=group[:1]) != 0)
-    request, copy = _interleave(turn, copies)
+    request, copy = interleave(turn, copies)
     apart = frame["each"].to_numpy(bool) if "each" in frame else np.ones(len(frame), bool)
     served = apart[request] | (copy == 0)
     here, by = request[served], copy[served]
     held, device_then = _leave(device)
     service = device_then.serve(
-        (offsets[here] + _behind(offsets, sizes, apart, span, copies)[by]) % SPACE,
+        (offsets[here] + behind(offsets, sizes, apart, span, copies)[by]) % SPACE,
         sizes[here],
-        _arrivals(issued, turn, here, copies if apart.any() else 1),
+        arrivals(issued, turn, here, copies if apart.any() else 1),
     )
     latency, occupied = np.zeros(len(request)), np.zeros(len(request))
     latency[served], occupied[served] = service.latency, service.occupied
     waited = waits(
         issued[request], needed[request], turn[request], copy, latency, occupied,
-        None if served.all() else _served_as(request, copy, served), held,
+        None if served.all() else served_as(request, copy, served), held,
     )  # fmt: skip
     if device.handoff_us:
         waited += np.where(
@@ -347,62 +314,3 @@ def _handed(frame: pd.DataFrame, reads: pd.DataFrame, group_of_read: Ints) -> np
     found = np.zeros(len(frame), np.bool_)
     found[first[alone]] = True
     return found
-
-
-def _arrivals(issued: Floats, turn: Ints, request: Ints, copies: int) -> Floats:
-    """When requests reach the device, in the order of service: those of one turn together, any others at
-    least a nanosecond apart. Several copies leave it no pause.
-    """
-    pause = np.where(np.diff(turn, prepend=-1) != 0, 1e-9, 0.0)
-    if copies == 1:
-        pause = np.where(pause > 0, np.maximum(np.diff(issued, prepend=0.0), pause), 0.0)
-    arrivals: Floats = np.cumsum(pause)[request]
-    return arrivals
-
-
-def _on_one_device(frame: pd.DataFrame) -> tuple[Ints, int]:
-    """Offsets with all devices laid one after another, and how much of the device they span, in bytes."""
-    offsets = frame["device_offset"].to_numpy(np.int64).copy()
-    ends = offsets + np.minimum(frame["size"].to_numpy(np.int64), SPACE)
-    which, names = pd.factorize(frame["device"])
-    base = 0
-    for index in range(len(names)):
-        rows = which == index
-        lowest = int(offsets[rows].min())
-        end = int(ends[rows].max())
-        if index:
-            offsets[rows] = (offsets[rows] - lowest + base) % SPACE
-            base += end - lowest + FILE_GAP
-        else:
-            base = end + FILE_GAP
-    return offsets, base
-
-
-def _behind(offsets: Ints, sizes: Ints, own: npt.NDArray[np.bool_], span: int, copies: int) -> Ints:
-    """By how much the files of each copy lie behind those of the first: all behind what the first has and
-    what they share, which is `span` bytes."""
-    if not own.any():
-        return np.zeros(copies, np.int64)
-    lowest = int(offsets[own].min())
-    length = int((offsets[own] + np.minimum(sizes[own], SPACE)).max()) - lowest + FILE_GAP
-    shifts = [(span - lowest + (number - 1) * length) % SPACE for number in range(1, copies)]
-    return np.array([0, *shifts], np.int64)
-
-
-def _served_as(request: Ints, copy: Ints, served: npt.NDArray[np.bool_]) -> Ints:
-    """For each place in the order of service that at which what it asks for is brought in: the first copy's,
-    where it is not served itself."""
-    first = copy == 0
-    places = np.empty(int(first.sum()), np.int64)
-    places[request[first]] = np.flatnonzero(first)
-    return np.where(served, np.arange(len(request)), places[request])
-
-
-def _interleave(turn: Ints, copies: int) -> tuple[Ints, Ints]:
-    """The order of service: for each place in it the request, and which copy makes it."""
-    if copies == 1:
-        return np.arange(len(turn)), np.zeros(len(turn), np.int64)
-    request = np.tile(np.arange(len(turn)), copies)
-    copy = np.repeat(np.arange(copies), len(turn))
-    order = np.lexsort((request, copy, turn[request]))
-    return request[order], copy[order]

@@ -1,6 +1,7 @@
 """System calls as a processor makes them: which number is which call, and how its registers are read.
 
-Numbers and arguments come from `profiler.calls`; here they meet the ways of calling of this machine.
+Numbers and arguments come from `profiler.calls`; here they meet the ways of calling of this machine. Those
+of aarch64 and riscv64 are untested: only their numbers are checked, against the kernel's headers.
 """
 
 from __future__ import annotations

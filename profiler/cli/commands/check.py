@@ -33,13 +33,12 @@ from profiler.cli.options import (
 )
 from profiler.cli.output import Progress, can_be_made, command_line, find_devices, say, width
 from profiler.errors import BaselineError
+from profiler.library.checking import BASELINE, RUNS_NOW, RUNS_UPDATE
 from profiler.units import show_path, show_plural
 
 if TYPE_CHECKING:
     from profiler.analysis.check.held import Held
 
-BASELINE = "coldseek-baseline.json"
-RUNS_NOW, RUNS_UPDATE = 3, 5
 STATUS = {"within": 0, "regressed": 1, "unknown": 3}
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable that names the file which GitHub shows as the summary of a job."""

@@ -63,7 +63,11 @@ class Budget:
 class Prefetched:
     """bytes: that are in the page cache now; from_disk: those among them that were not there before, None
     where the kernel does not count them. left_out: devices whose file system's own blocks could not be read.
-    changed: files that are not what they were, or cannot be read, and were left out."""
+    changed: files that are not what they were, or cannot be read, and were left out.
+
+    >>> coldseek.Prefetched(bytes=8192, from_disk=4096, left_out=()).changed
+    ()
+    """
 
     bytes: int
     from_disk: int | None

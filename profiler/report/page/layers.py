@@ -64,16 +64,24 @@ def _columns(marks: Marks, pack: Pack, many: bool) -> dict[str, Any]:
         "tick_ns": tick,
         "unit": unit,
         "base": base,
-        "time": pack.column(np.diff(marks.time_ns // tick, prepend=0), signed=True),
+        "time": pack.column(np.diff(_whole(marks.time_ns, tick), prepend=0), signed=True),
         "file": pack.column(marks.file),
         "gap": pack.column(_gaps(marks, known, unit), signed=True),
-        "size": pack.column(marks.size if unit == 1 else marks.size // unit),
+        "size": pack.column(_whole(marks.size, unit)),
         "took": pack.column(powers(marks.took_ns, base)),
         "structure": pack.column(marks.structure + 1),
         "thread": pack.column(marks.thread),
         "op": pack.column(marks.op),
         "flags": pack.column(marks.answer | (marks.seek << 2) | ((~known).astype(np.int8) << 3)),
     }
+
+
+def _whole(values: Numbers, unit: int) -> Numbers:
+    """How many whole units these are, none below 0. They are so narrow that a unit may not fit in beside
+    them, and then none of them is one."""
+    if unit == 1:
+        return values
+    return values // unit if unit <= np.iinfo(values.dtype).max else np.zeros_like(values)
 
 
 def _tick(time: Numbers, many: bool) -> int:
@@ -93,7 +101,7 @@ def _gaps(marks: Marks, known: Any, unit: int) -> Ints:
     order = rows[np.argsort(marks.file[rows], kind="stable")]  # narrow ones are sorted much faster
     start, size, of = marks.offset[order].astype(np.int64), marks.size[order], marks.file[order]
     if unit > 1:
-        start, size = start // unit, size // unit
+        start, size = start // unit, _whole(size, unit)
     before = np.append(np.int64(0), (start + size)[:-1])[: len(order)]
     before[np.append(True, of[1:] != of[:-1])[: len(order)]] = 0
     gap = np.zeros(len(marks), np.int64)

@@ -27,7 +27,7 @@ from profiler.report.text.facts import (
 from profiler.report.text.page import DIM, HEAD, LOUD, WARN, WIDTH, Page
 from profiler.report.text.project import projected
 from profiler.report.verdict import at_once
-from profiler.report.verdict.doubts import alike, scattered, seconds, times
+from profiler.report.verdict.doubts import alike, late, scattered, seconds, times
 from profiler.report.verdict.failures import failures
 from profiler.report.verdict.sentences import answer, name
 from profiler.units import show_bytes, show_count, show_plural, show_seconds, show_status
@@ -43,7 +43,8 @@ def compare(comparison: Comparison, width: int = WIDTH) -> Text:
     for side in (first, second):
         completeness(page, side.summary.meta, side.name)
     verdict(page, failures(first.summary, second.summary))
-    doubtful(page, [*scattered(first.name, first.runs), *scattered(second.name, second.runs)])
+    after = dict.fromkeys([*late(first.summary), *late(second.summary)])
+    doubtful(page, [*after, *scattered(first.name, first.runs), *scattered(second.name, second.runs)])
     loud_notes(page, [first.summary.meta, second.summary.meta])
     verdict(page, compared(comparison))
     page.blank()

@@ -1,4 +1,4 @@
-"""What makes the times of untraced runs doubtful: the verdict turns with whatever came between them."""
+"""What makes times doubtful: the verdict turns with whatever came between untraced runs, or after them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from profiler.analysis.reads import spread
 from profiler.analysis.reads.untraced_runs import median_s
 from profiler.facts.runs import Run
 from profiler.report.summary import Summary
-from profiler.units import show_seconds
+from profiler.units import show_bytes, show_count, show_plural, show_seconds
 
 FACTOR = 2.0
 """Runs of one kind that differ by this factor are told; an idle machine repeats a start much better."""
@@ -32,10 +32,10 @@ _IDLE = "The machine or its disk may have been busy with others: repeat it when 
 
 
 def doubts(summary: Summary, alone: bool = True) -> list[str]:
-    """Of one trace: its cold and its warm runs, each, and against each other if it stands `alone`; what two
-    traces come to says that of them."""
+    """Of one trace: what is not in its time, and its cold and its warm runs, each, and against each other if
+    it stands `alone`; what two traces come to says that of them."""
     cold, warm = summary.cold, summary.warm
-    said = [*scattered("cold", cold), *scattered("warm", warm)]
+    said = [*late(summary), *scattered("cold", cold), *scattered("warm", warm)]
     return said + alike("cold", cold, "warm", warm) if alone else said
 
 
@@ -52,6 +52,17 @@ def scattered(kind: str, runs: Sequence[Run]) -> list[str]:
             f"UNSTEADY: {many} took {show_seconds(min(walls))} to {show_seconds(max(walls))}{named}. {_IDLE}"
         ]
     return [f"OUTLIER: of {many}, {apart}."] if apart else []
+
+
+def late(summary: Summary) -> list[str]:
+    """A sentence where reads came after the command had ended: the counts have them, the time has not."""
+    reads, of = summary.late.reads, show_plural(summary.totals.reads, "read")
+    if not reads:
+        return []
+    return [
+        f"AFTER THE END: {show_count(reads)} of {of}, {show_bytes(summary.late.bytes)}, came when the "
+        "command had ended, by what it left running. The counts have them, its time has not."
+    ]
 
 
 def alike(first: str, one: Sequence[Run], second: str, two: Sequence[Run]) -> list[str]:

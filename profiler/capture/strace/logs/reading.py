@@ -33,6 +33,11 @@ def parse(*sources: Source) -> Trace:
     is "import". They may be compressed, and dressed in whatever logs get on their way (`logs.dressing`).
 
     Raises ColdseekError if it cannot be read, is empty, is another tool's, or holds no line of strace's.
+
+    >>> log = pathlib.Path("one.log")
+    >>> _ = log.write_text('1 0.000100 pread64(3</etc/os-release>, "", 4096, 0) = 267 <0.000010>')
+    >>> coldseek.import_strace("one.log").reads()["size"].tolist()
+    [267]
     """
     # what makes the tables takes as long to load as half a million lines take to be read: meanwhile
     tables = threading.Thread(target=lambda: [import_module(name) for name in ("pandas", "pyarrow.parquet")])

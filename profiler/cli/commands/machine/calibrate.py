@@ -13,10 +13,9 @@ import typer
 from profiler.cli.app import app
 from profiler.cli.output import can_be_made, say, width
 from profiler.errors import ColdseekError
-from profiler.units import show_bytes, show_path, show_plural, show_seconds
+from profiler.units import show_path
 
 if TYPE_CHECKING:
-    from profiler.calibration.measure import Measured
     from profiler.facts import host
 
 
@@ -64,12 +63,10 @@ def calibrate(
 
 def _calibrate(path: str, output: str, seconds: float, existing: bool, quiet: bool) -> None:
     from profiler.calibration.measure import calibrate as measure
-    from profiler.devices.fitting.fit import fit
-    from profiler.devices.fitting.preset import source, to_toml
+    from profiler.devices.fitting.preset import to_toml
     from profiler.devices.loading import parse
-    from profiler.devices.model import Device
     from profiler.files.writing import replacing
-    from profiler.machine.cgroups import holds
+    from profiler.library.devices import circumstances_of, fitted_device
     from profiler.report import text as page
     from profiler.report.text.calibration import calibration
 
@@ -84,27 +81,15 @@ def _calibrate(path: str, output: str, seconds: float, existing: bool, quiet: bo
 
     with _bar(quiet) as progress:
         found = measure(path, seconds, progress, opened, existing)
-    fitted = fit(
-        found.reads, found.rates, span=found.span, capacity=found.facts.size_bytes,
-        rotational=found.facts.rotational, whole=found.kind == "block device",
-        fresh=found.kind == "directory" and bool(found.host.virtual),
-    )  # fmt: skip
-    where = _where(found)
     command = f"coldseek calibrate {'--existing ' if existing else ''}{show_path(path)}"
-    circumstances = f"Measured {_today()} by '{command}': {where}."
-    title = f"{_disk(found)}, measured {_today()}"
     name = os.path.splitext(os.path.basename(saved))[0]
-    device = Device(
-        name, title, source(fitted, circumstances), fitted.kind, fitted.model,
-        fitted.low_ratio, fitted.high_ratio, handoff_us=fitted.handoff_us, pause_us=fitted.pause_us,
-        counts="bios" if holds(str(found.facts.disk_number)) else "requests",
-    )  # fmt: skip
+    fitted, device = fitted_device(found, name, command)
     text = to_toml(device)
     parse(text, name, show_path(saved))  # what is written can be read
     with replacing(saved) as file:
         file.write(text.encode())
     if not quiet:
-        page.write(calibration(fitted, where, width()), sys.stdout)
+        page.write(calibration(fitted, circumstances_of(found), width()), sys.stdout)
         say(use_of(saved))
     if found.interrupted:
         say("interrupted: made of the rounds that were complete")
@@ -115,35 +100,6 @@ def use_of(saved: str) -> str:
     """What is said of a device file."""
     usable = saved if saved.isprintable() and " " not in saved else f"'{show_path(saved)}'"
     return f"saved {show_path(saved)}; use it: coldseek project TRACE --device {usable}"
-
-
-def _where(found: Measured) -> str:
-    what = {
-        "directory": "a new file of",
-        "file": "a file of",
-        "files": "files of",
-        "block device": "a block device of",
-    }
-    kernel = f"Linux {found.host.kernel}"
-    on = f", {found.filesystem}" if found.filesystem else ""
-    rounds = f"{show_plural(found.rounds, 'round')} in {show_seconds(found.seconds)}"
-    return f"{what[found.kind]} {show_bytes(found.size)} on {_disk(found)}{on}, {kernel}; {rounds}"
-
-
-def _disk(found: Measured) -> str:
-    facts = found.facts
-    named = facts.disk or "an unknown device"
-    words = [facts.model or "", show_bytes(facts.size_bytes) if facts.size_bytes else ""]
-    if found.host.virtual:
-        words.append("virtual")
-    known = ", ".join(word for word in words if word)
-    return f"{show_path(named)} ({show_path(known)})" if known else show_path(named)
-
-
-def _today() -> str:
-    import datetime
-
-    return datetime.date.today().isoformat()
 
 
 @contextmanager
