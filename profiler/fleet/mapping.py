@@ -26,8 +26,6 @@ _WAVE = 64
 """Items a process that Dask gets at a time: results are at hand after each wave."""
 
 _WAVE_OF_CLUSTER = 4096
-_TRIES = 3
-"""Workers of a cluster that may end with an item before it is given up."""
 
 
 def mapped(
@@ -53,8 +51,8 @@ def mapped(
             except BrokenProcessPool:
                 pass
         # who it was is not known: each of that wave gets a try of its own
-        for item in items[done : done + _WAVE * workers]:
-            yield _by_itself(work, item, lost)
+        for result in _one_by_one(work, items[done : done + _WAVE * workers], lost):
+            yield result
             done += 1
             tell(done)
 
@@ -86,12 +84,18 @@ def _waves(
             yield from dask.compute(*wave, optimize_graph=False, **how)
 
 
-def _by_itself(work: Work[Item, Result], item: Item, lost: Lost[Item, Result]) -> Result:
-    with _Pool(1) as pool:
-        try:
-            return pool.submit(work, item).result()
-        except BrokenProcessPool:
-            return lost(item, "the process that read it ended; is there enough memory?")
+def _one_by_one(
+    work: Work[Item, Result], items: Sequence[Item], lost: Lost[Item, Result]
+) -> Iterator[Result]:
+    rest = list(reversed(items))
+    while rest:
+        with _Pool(1) as pool:
+            try:
+                while rest:
+                    yield pool.submit(work, rest[-1]).result()
+                    rest.pop()
+            except BrokenProcessPool:
+                yield lost(rest.pop(), "the process that read it ended; is there enough memory?")
 
 
 class _Pool(ProcessPoolExecutor):
@@ -128,8 +132,8 @@ def on_cluster(
     tell: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Result]:
     """The results, as they come, of the workers of a Dask cluster, which have to have coldseek installed and
-    to reach the traces. An item whose worker ends is given to another. Raises ColdseekError where the
-    scheduler cannot be reached."""
+    to reach the traces. An item whose worker ends is given to another, as often as the scheduler
+    allows (`distributed.scheduler.allowed-failures`). Raises ColdseekError where that cannot be reached."""
     distributed = needed("distributed")
     try:
         client = distributed.Client(address, timeout="20s", set_as_default=False)
@@ -141,7 +145,7 @@ def on_cluster(
     with client:
         for start in range(0, len(items), _WAVE_OF_CLUSTER):
             wave = items[start : start + _WAVE_OF_CLUSTER]
-            futures = client.map(work, wave, pure=False, retries=_TRIES)
+            futures = client.map(work, wave, pure=False)
             item_of = {future.key: item for future, item in zip(futures, wave, strict=True)}
             for future in distributed.as_completed(futures, loop=client.loop, raise_errors=False):
                 problem = future.exception() if future.status == "error" else None

@@ -159,9 +159,13 @@ def _outliers(ask: Any, regressions: Sequence[Regression]) -> tuple[Outlier, ...
 
 
 def _regressions(connection: Any) -> tuple[Regression, ...]:
-    """Of each group and measure the place where the ranks before and after differ most (Pettitt 1979): its
-    statistic is the largest of |2 W(k) - k (n + 1)|, W(k) the sum of the first k of n ranks, and the chance
-    of it about 2 exp(-6 K^2 / (n^3 + n^2)). Equal values have the mean of their ranks."""
+    """The groups that changed, by the test of Pettitt (1979): its statistic K is the largest of
+    |2 W(k) - k (n + 1)|, W(k) the sum of the first k of n ranks, and the chance of it about
+    2 exp(-6 K^2 / (n^3 + n^2)). Equal values have the mean of their ranks.
+
+    Where they changed is not where that is largest, which leans to the middle, but where two means leave the
+    least squares, values beyond the outer twentieths taken for these: the largest of
+    (S(k) - k S(n) / n)^2 / (k (n - k)), S(k) the sum of the first k."""
     rows = connection.execute(
         f"""WITH {_MEASURED}, ranked AS (
             SELECT *, count(*) OVER g AS n,
@@ -169,11 +173,17 @@ def _regressions(connection: Any) -> tuple[Regression, ...]:
                 rank() OVER (PARTITION BY grp, measure ORDER BY v)
                 + (count(*) OVER (PARTITION BY grp, measure, v) - 1) / 2.0 AS r
             FROM measured WHERE started_at IS NOT NULL WINDOW g AS (PARTITION BY grp, measure)),
+        held AS (
+            SELECT *, least(greatest(v, quantile_cont(v, 0.05) OVER g), quantile_cont(v, 0.95) OVER g) AS w
+            FROM ranked WINDOW g AS (PARTITION BY grp, measure)),
         summed AS (
-            SELECT *, 2 * sum(r) OVER (PARTITION BY grp, measure ORDER BY k) - k * (n + 1) AS u FROM ranked),
+            SELECT *, 2 * sum(r) OVER (PARTITION BY grp, measure ORDER BY k) - k * (n + 1) AS u,
+                sum(w) OVER (PARTITION BY grp, measure ORDER BY k) - k * avg(w) OVER g AS beyond
+            FROM held WINDOW g AS (PARTITION BY grp, measure)),
         cut AS (
-            SELECT grp, measure, n, arg_max(k, abs(u)) AS k, max(abs(u)) AS largest FROM summed
-            GROUP BY grp, measure, n HAVING n >= {LEAST_BEFORE + LEAST_AFTER}),
+            SELECT grp, measure, n, max(abs(u)) AS largest, arg_max(k, beyond * beyond / (k * (n - k)))
+                FILTER (k >= {LEAST_BEFORE} AND n - k >= {LEAST_AFTER}) AS k
+            FROM summed GROUP BY grp, measure, n HAVING n >= {LEAST_BEFORE + LEAST_AFTER}),
         judged AS (
             SELECT *, least(1.0, 2 * exp(-6 * largest * largest / (n * n * n + n * n))) AS chance FROM cut),
         sides AS (

@@ -83,7 +83,7 @@ def update(
                 saved = time.monotonic()
                 took = saved - now
     finally:
-        if results or not exists:
+        if results:
             table = merged(table, results)
             catalogues.save(table, path)
     return Counts(len(found), new, failed, moved, len(table))

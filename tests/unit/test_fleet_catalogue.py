@@ -18,8 +18,8 @@ from profiler.analysis.fleet.facts import model_of
 from profiler.errors import CatalogueError, ColdseekError, UsageError
 from profiler.facts.fleet import DAMAGED, UNREADABLE, Facts, Place, Row
 from profiler.files import catalogues, traces
-from profiler.fleet import places, update
-from profiler.fleet.examine import Asked
+from profiler.fleet import mapping, places, update
+from profiler.fleet.examine import Asked, Known, Task, examine
 from profiler.fleet.update import Counts
 
 pytest.importorskip("dask")
@@ -143,6 +143,26 @@ def test_the_order_of_traces_makes_no_difference(fleet: Path, tmp_path: Path) ->
     for name in ("two/boot-two", "broken", "one/boot-one"):
         brought(parts, fleet / f"{name}.trace.parquet")
     assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_an_interrupt_keeps_what_there_is(
+    fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue, seen = tmp_path / "fleet.parquet", []
+
+    def stops_at_the_third(task: Task, asked: Asked) -> Row | Known:
+        seen.append(task)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return examine(task, asked)
+
+    monkeypatch.setattr(mapping, "_WAVE", 1)
+    monkeypatch.setattr(update, "examine", stops_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        brought(catalogue, fleet)
+    assert len(rows(catalogue)) == 2
+    monkeypatch.setattr(update, "examine", examine)
+    assert brought(catalogue, fleet).new == 1
 
 
 def test_patterns_and_urls_name_traces(fleet: Path, tmp_path: Path) -> None:

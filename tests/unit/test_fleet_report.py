@@ -127,6 +127,14 @@ def test_a_planted_regression_is_first_with_its_first_bad_start() -> None:
     assert {each.what: (each.here, each.usual) for each in found.differs} == {"kernel": ("6.9", "6.1")}
 
 
+def test_the_first_bad_start_is_the_first_though_those_before_were_high_by_chance() -> None:
+    """Ranks alone would take the three highest before the change for the first after it."""
+    seconds = [10.0 + 0.01 * (number % 7) for number in range(31)] + [10.2, 10.3, 10.4] + [13.0] * 16
+    seconds[4] = 90.0  # an outlier is no change
+    (found,) = report(*(row(number, value, day=number) for number, value in enumerate(seconds))).regressions
+    assert (found.trace, found.starts_before, found.starts_after) == ("/t/0034", 34, 16)
+
+
 def test_chance_is_that_of_pettitt() -> None:
     """Worked out here from the signs of all differences, as the test was published."""
     values = [row(number, value + (number >= 20), day=number) for number, value in enumerate(spread(40, 3))]

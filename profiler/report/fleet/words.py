@@ -188,7 +188,7 @@ def _savings(fleet: Fleet) -> Section:
         return Section("What advice would save", (words,))
     device = show_path(fleet.device)
     told = [
-        f"{show_path(each.name)} on {show_plural(each.images, 'image')}, "
+        f"{show_path(each.name)} on {_images(each.images)}, "
         f"{show_plural(each.starts, 'start')}: "
         + (
             f"{show_seconds(each.total_s)} of waiting"
@@ -200,6 +200,10 @@ def _savings(fleet: Fleet) -> Section:
     ]
     part = "" if fleet.advised == fleet.counted else f"Of {fleet.advised:,} of {fleet.counted:,} starts."
     return Section("What advice would save", tuple([part] * bool(part) + (told or ["Nothing."])))
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'s' * (count != 1)} or command{'s' * (count != 1)}"
 
 
 def _groups(fleet: Fleet) -> Section:
