@@ -42,7 +42,7 @@ fleet = typer.Typer(
     cls=Fleet,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Thousands of traces as one catalogue: outliers, regressions, what costs the most.",
+    help="Find outliers and regressions in thousands of traces.",
     epilog="Examples: coldseek fleet /var/traces; coldseek fleet report fleet.parquet; "
     "coldseek fleet sql fleet.parquet 'select host, count(*) from fleet group by host'",
 )
