@@ -76,6 +76,10 @@ class BaselineError(ColdseekError):
     """
 
 
+class CatalogueError(ColdseekError):
+    """A file is no catalogue of traces, is damaged, or is of a newer version."""
+
+
 class InterruptedRunError(ColdseekError):
     """A run was interrupted, and nothing of it is kept. why: words of `Meta.partial`; the exit status is
     that of a program that dies by the signal.

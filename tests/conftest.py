@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     others, or has their turn."""
     if os.environ[_MARK] != str(os.getpid()):
         return
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # it goes when we do, not before
     end = time.monotonic() + _LEAVE_S
     while (left := _left()) and time.monotonic() < end:
         time.sleep(0.1)
@@ -149,12 +151,14 @@ _STARTS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _unit_tests_start_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What starts a process is a test of this machine, and lies in tests/integration."""
-    if request.path.parent.name == "unit":
-        for owner, name in _STARTS:
-            monkeypatch.setattr(owner, name, _refused)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[object]:
+    """A unit test starts no process, nor do its fixtures: what does lies in tests/integration."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.path.parent.name == "unit":
+            for owner, name in _STARTS:
+                patch.setattr(owner, name, _refused)
+        return (yield)
 
 
 def _refused(*_: object, **__: object) -> None:

@@ -32,6 +32,7 @@ _COMMANDS = (
     "export",
     "remedies.prefetch",
     "remedies.advise",
+    "fleet",
     "machine.devices",
     "machine.calibrate",
     "machine.doctor",

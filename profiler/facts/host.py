@@ -62,7 +62,7 @@ class Device:
 @dataclass(frozen=True)
 class Host:
     """The machine. virtual: names the hypervisor or machine type, "" is bare metal. devices: by
-    "major:minor"."""
+    "major:minor". name: what the machine calls itself (hostname(7))."""
 
     kernel: str | None = None
     machine: str | None = None
@@ -71,6 +71,7 @@ class Host:
     virtual: str | None = None
     distribution: str | None = None
     devices: Mapping[str, Device] = field(default_factory=dict)
+    name: str | None = None
 
     def device(self, number: str) -> Device:
         """The device "major:minor"; one of which nothing is known where the trace has none."""
@@ -81,7 +82,7 @@ def from_json(value: Any) -> Host:
     """A host as JSON has it (`to_json`)."""
     values = mapping(value)
     return Host(
-        **{name: text(values, name) for name in ("kernel", "machine", "virtual", "distribution")},
+        **{name: text(values, name) for name in ("kernel", "machine", "virtual", "distribution", "name")},
         cpus=number(values, "cpus", _MOST),
         memory_bytes=number(values, "memory_bytes", LARGEST),
         devices={

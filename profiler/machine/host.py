@@ -19,6 +19,7 @@ def host_facts(devices: Iterable[str] = ()) -> Host:
     return Host(
         system.release, system.machine, os.cpu_count(), _memory(), _virtual(), _distribution(),
         {device: _device_facts(device) for device in sorted(set(devices)) if device},
+        system.nodename or None,
     )  # fmt: skip
 
 

@@ -96,9 +96,13 @@ class _Names:
             notes=tuple(map(self.words, of.notes)),
             targets=tuple(map(self.target, of.targets)),
             measured=runs.from_json(self.values(runs.to_json(of.measured)), of.exit_status),
-            host=host.from_json(self.values(host.to_json(of.host))),
+            host=self.host(of.host),
             copies=copies.from_json(self.values(copies.to_json(of.copies))),
         )
+
+    def host(self, of: host.Host) -> host.Host:
+        renamed = host.from_json(self.values(host.to_json(of)))
+        return dataclasses.replace(renamed, name=None if of.name is None else self.text_name(of.name))
 
     # -- names ----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,9 @@ from small_programs import Recorded, behind, lives, until
 
 from profiler.capture import tracer
 from profiler.files.traces import load
+from profiler.report.summarise import summarise
+from profiler.report.verdict.doubts import late
+from profiler.studies.record import record
 
 pytestmark = pytest.mark.alone
 
@@ -224,3 +227,17 @@ def test_the_status_is_that_of_the_signal_that_ended_it(name: str, daemon: Path,
     time.sleep(2.5)  # a second Ctrl-C within two seconds would mean more than a first
     assert recorded.end(signal.SIGTERM) == 143
     assert "ended by SIGTERM" in load(recorded.trace).meta.partial
+
+
+def test_what_is_read_after_the_end_is_counted_and_told(name: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(bytes(100_000))
+    found = record(["sh", "-c", '(sleep 2; exec cat "$0") > /dev/null &', str(data)], name)
+    assert found.meta.wall_s is not None
+    summary = summarise(found)
+    if name == "strace":  # its log says when all have ended, and that is the time then
+        assert found.meta.wall_s >= 2 and late(summary) == []
+        return
+    assert found.meta.wall_s < 2 and summary.late.bytes >= 100_000
+    (said,) = late(summary)
+    assert said.startswith("AFTER THE END: ") and "by what it left running" in said

@@ -16,8 +16,9 @@ from mutate_logs import assert_reported
 from profiler.analysis.simulation.projection import project, requests
 from profiler.capture.block_logs.formats import FORMATS, format_of
 from profiler.capture.block_logs.reading import parse
+from profiler.cli.commands.remedies.prefetch import prefetch
 from profiler.devices import find
-from profiler.errors import ColdseekError
+from profiler.errors import ColdseekError, UsageError
 from profiler.files.traces import load, save
 from profiler.report import text as report_text
 from profiler.report.figures import KINDS, draw
@@ -315,6 +316,14 @@ def test_what_has_no_sectors_is_refused_with_what_does(kind: str, what: str, tmp
         tool in str(failed.value) for tool in ("biosnoop-bpfcc", "blkparse", "perf script", "trace-cmd")
     )
     assert "\n" not in str(failed.value)
+
+
+def test_nothing_is_prefetched_of_files_that_nobody_knows(tmp_path: Path) -> None:
+    where = tmp_path / "t.trace.parquet"
+    save(parsed("blktrace", content("blkparse.log"), tmp_path), where)
+    with pytest.raises(UsageError, match="knows no files; record the start"):
+        prefetch([str(where)], save=str(tmp_path / "plan"))
+    assert not (tmp_path / "plan").exists()
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -4,6 +4,7 @@ No module imports against it."""
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -36,19 +37,20 @@ MAY_IMPORT = {
     "images": {"images"},
     "devices": {"devices"},
     "analysis": {"analysis", "devices", "images"},
+    "fleet": {"fleet", "analysis", "devices", "images"},
     "report": {"report", "analysis", "devices", "images"},
     "library": {
         "library", "machine", "capture", "calibration", "studies", "images", "devices", "analysis", "report",
     },
     "cli": {
         "cli", "library", "machine", "capture", "calibration", "studies", "images", "devices", "analysis",
-        "report",
+        "report", "fleet",
     },
     "__main__": {"cli"},
     "pytest_plugin": set(),
     "__init__": {"library", "machine", "capture", "devices", "analysis", "report"},
 }  # fmt: skip
-HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib"}
+HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib", "dask", "distributed", "duckdb", "fsspec"}
 
 
 def part(module: Path) -> str:
@@ -128,8 +130,21 @@ def test_commands_import_nothing_heavy_by_themselves(module: Path) -> None:
     assert not heavy
 
 
+MOST_FILES, MOST_LINES = 12, 400
+
+
+def test_no_folder_and_no_file_grows_past_what_one_sees_at_a_glance() -> None:
+    """What does is split by what it is about."""
+    folders = Counter(module.parent for module in MODULES if module.name != "__init__.py")
+    assert {str(folder): count for folder, count in folders.items() if count > MOST_FILES} == {}
+    lines = {str(module): module.read_text().count("\n") for module in MODULES}
+    assert {module: count for module, count in lines.items() if count > MOST_LINES} == {}
+
+
 UNIT_TESTS = sorted((ROOT / "tests/unit").glob("*.py"))
-OF_THE_MACHINE = {"subprocess", "multiprocessing", "pty", "planted", "small_programs", "daemons"}
+OF_THE_MACHINE = {
+    "subprocess", "multiprocessing", "pty", "browser", "planted", "small_programs", "daemons", "page_cases",
+}  # fmt: skip
 NEEDS = {"need", "need_root", "need_tool", "need_tracer", "run_patiently", "coldseek", "*"}
 PLACES = {"cache_directory", "disk_directory", "own_temporary", "seed_image", "small_image"}
 """Fixtures that make images and folders on a real disk."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made import GIB, MIB, seed_2010, trace
 
 from profiler import devices
-from profiler.analysis.simulation import projection
+from profiler.analysis.simulation import projection, together
 from profiler.analysis.simulation.projection import project, requests
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.devices.flash import Flash
@@ -125,7 +125,7 @@ def test_copies_with_files_of_their_own_read_the_same_each_and_are_never_faster(
 @given(st.lists(st.integers(0, 1), max_size=20), st.integers(1, 4))
 def test_interleaving_serves_every_request_of_every_copy_once(steps: list[int], copies: int) -> None:
     turn = np.cumsum(np.array(steps, np.int64))
-    request, copy = projection._interleave(turn, copies)
+    request, copy = together.interleave(turn, copies)
     assert sorted(zip(copy.tolist(), request.tolist(), strict=True)) == [
         (number, index) for number in range(copies) for index in range(len(steps))
     ]

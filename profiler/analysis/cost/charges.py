@@ -18,6 +18,7 @@ import pandas as pd
 
 from profiler import devices as device_models
 from profiler.analysis.cost.below_the_program import METADATA_KINDS, brought_in
+from profiler.analysis.cost.names import Words, name_of, names_of_disks, names_of_file_systems
 from profiler.analysis.host import MEMORY_FILESYSTEMS
 from profiler.analysis.intervals import Ints, fresh, joined, spans
 from profiler.analysis.reads.attribution import structures_of
@@ -105,10 +106,10 @@ def _simulated(trace: Trace, cold_start: Cold) -> tuple[pd.DataFrame, list[str]]
     rest = np.flatnonzero(~by_call)
     callless = frame[["file", "time_ns"]].iloc[rest].astype("int64")
     by_call[rest] = pd.MultiIndex.from_frame(callless).isin(moments)
-    names = _names_of_file_systems(trace)
-    of, systems = np.zeros(len(frame), np.int32), _Words()
+    names = names_of_file_systems(trace)
+    of, systems = np.zeros(len(frame), np.int32), Words()
     of[own] = systems.codes(
-        frame["device"].to_numpy(object)[own], lambda one: names.get(one, _name("", one))
+        frame["device"].to_numpy(object)[own], lambda one: names.get(one, name_of("", one))
     )
     otherwise = _DEVICE if trace.meta.device_only else _MAPPED
     return pd.DataFrame(
@@ -166,11 +167,11 @@ def _observed(trace: Trace, reads: pd.DataFrame | None) -> tuple[pd.DataFrame, l
     offset = np.where(of_stretch & (offset < 0), _taken(stretches["offset"], stretch, 0), offset)
     how = _taken(stretches["how"], stretch, _METADATA)
     file = _taken(stretches["file"], stretch, -1)
-    systems = _Words()
-    by_file, by_disk = _names_of_file_systems(trace), _names_of_disks(trace)
+    systems = Words()
+    by_file, by_disk = names_of_file_systems(trace), names_of_disks(trace)
     devices = np.append(trace.files["device"].to_numpy(object), "")
     of_file, of_disk = (
-        systems.codes(devices, lambda one, names=names: names.get(one, _name("", one)))  # type: ignore[misc]
+        systems.codes(devices, lambda one, names=names: names.get(one, name_of("", one)))  # type: ignore[misc]
         for names in (by_file, by_disk)
     )
     own = np.where(of_stretch, of_file[file], of_disk[disk_requests["file"].to_numpy()])
@@ -356,50 +357,8 @@ def _clock_of_waits(trace: Trace) -> Callable[[Ints], npt.NDArray[np.float64]]:
     return lambda moment: np.interp(moment, points, gone, 0.0) if len(points) else np.zeros(len(moment))
 
 
-# ---- what to call things ----------------------------------------------------------------------------------
-
-
 def _taken(column: pd.Series, rows: Ints, otherwise: int) -> npt.NDArray[Any]:
     """Its values at these rows; `otherwise` where a row is -1."""
     values = column.to_numpy()
     found: npt.NDArray[Any] = np.append(values, np.array([otherwise], values.dtype))[rows]
     return found
-
-
-class _Words:
-    """Words that are numbered as they come; 0 is none at all."""
-
-    def __init__(self) -> None:
-        self.words = [""]
-
-    def codes(self, keys: npt.NDArray[np.object_], called: Callable[[str], str]) -> npt.NDArray[np.int32]:
-        """The numbers of what each of these keys is called."""
-        which, distinct = pd.factorize(keys)
-        for key in distinct:
-            if called(key) not in self.words:
-                self.words.append(called(key))
-        return np.array([self.words.index(called(key)) for key in distinct], np.int32)[which]
-
-
-def _name(filesystem: str, device: str) -> str:
-    what = filesystem or "file system"
-    return f"{what} on {device}" if device else what
-
-
-def _names_of_file_systems(trace: Trace) -> dict[str, str]:
-    """What to call the file system on each device, by "major:minor": as most of its files say."""
-    used = trace.files[trace.files["kind"].isin(("regular", "directory")).to_numpy(bool)]
-    used = used[((used["filesystem"] != "") & (used["device"] != "")).to_numpy(bool)]
-    most = used.groupby("device", sort=False)["filesystem"].agg(lambda kinds: kinds.value_counts().index[0])
-    return {str(device): _name(str(filesystem), str(device)) for device, filesystem in most.items()}
-
-
-def _names_of_disks(trace: Trace) -> dict[str, str]:
-    """The same for whole disks, where one file system is all that was used of one."""
-    names = _names_of_file_systems(trace)
-    by_disk: dict[str, set[str]] = {}
-    for device, partition in partitions(trace).items():
-        if device in names:
-            by_disk.setdefault(partition.disk, set()).add(names[device])
-    return {disk: found.pop() if len(found) == 1 else f"file systems on {disk}"
-            for disk, found in by_disk.items()}  # fmt: skip

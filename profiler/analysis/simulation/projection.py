@@ -21,10 +21,11 @@ from profiler.analysis.intervals import PAGE, Ints, exact_sum
 from profiler.analysis.reads.untraced_runs import median_bytes, median_s
 from profiler.analysis.simulation.metadata import Metadata, metadata, unseen
 from profiler.analysis.simulation.page_cache import simulate
-from profiler.analysis.simulation.placement import FILE_GAP, HALF, SPACE, TOGETHER, Placement, place
+from profiler.analysis.simulation.placement import HALF, SPACE, TOGETHER, Placement, place
 from profiler.analysis.simulation.projections import Projection as Projection
 from profiler.analysis.simulation.sequential import sequential_s
 from profiler.analysis.simulation.sharing import Sharing, own_files, sharing
+from profiler.analysis.simulation.together import arrivals, behind, interleave, on_one_device, served_as
 from profiler.analysis.simulation.waiting import (
     OVERLAPPING_COLUMNS,
     Slices,
@@ -34,7 +35,7 @@ from profiler.analysis.simulation.waiting import (
     overlapping,
     waits,
 )
-from profiler.devices.model import Device, Floats
+from profiler.devices.model import Device
 from profiler.errors import ColdseekError, UsageError
 from profiler.trace import DEVICE_OPS, Trace
 
@@ -168,25 +169,25 @@ def project(what: Trace | Cold, device: Device, copies: int = 1) -> Projection:
             f"give --copies {max(MAX_SERVED // len(frame), 1)} or fewer"
         )
     sizes = frame["size"].to_numpy(np.int64)
-    offsets, span = _on_one_device(frame)
+    offsets, span = on_one_device(frame)
     issued, needed = (frame[name].to_numpy(np.float64) for name in ("issued_s", "needed_s"))
     group = frame["group"].to_numpy(np.int64)
     turn = np.cumsum(np.diff(group, prepend=group[:1]) != 0)
-    request, copy = _interleave(turn, copies)
+    request, copy = interleave(turn, copies)
     apart = frame["each"].to_numpy(bool) if "each" in frame else np.ones(len(frame), bool)
     served = apart[request] | (copy == 0)
     here, by = request[served], copy[served]
     held, device_then = _leave(device)
     service = device_then.serve(
-        (offsets[here] + _behind(offsets, sizes, apart, span, copies)[by]) % SPACE,
+        (offsets[here] + behind(offsets, sizes, apart, span, copies)[by]) % SPACE,
         sizes[here],
-        _arrivals(issued, turn, here, copies if apart.any() else 1),
+        arrivals(issued, turn, here, copies if apart.any() else 1),
     )
     latency, occupied = np.zeros(len(request)), np.zeros(len(request))
     latency[served], occupied[served] = service.latency, service.occupied
     waited = waits(
         issued[request], needed[request], turn[request], copy, latency, occupied,
-        None if served.all() else _served_as(request, copy, served), held,
+        None if served.all() else served_as(request, copy, served), held,
     )  # fmt: skip
     if device.handoff_us:
         waited += np.where(
@@ -313,62 +314,3 @@ def _handed(frame: pd.DataFrame, reads: pd.DataFrame, group_of_read: Ints) -> np
     found = np.zeros(len(frame), np.bool_)
     found[first[alone]] = True
     return found
-
-
-def _arrivals(issued: Floats, turn: Ints, request: Ints, copies: int) -> Floats:
-    """When requests reach the device, in the order of service: those of one turn together, any others at
-    least a nanosecond apart. Several copies leave it no pause.
-    """
-    pause = np.where(np.diff(turn, prepend=-1) != 0, 1e-9, 0.0)
-    if copies == 1:
-        pause = np.where(pause > 0, np.maximum(np.diff(issued, prepend=0.0), pause), 0.0)
-    arrivals: Floats = np.cumsum(pause)[request]
-    return arrivals
-
-
-def _on_one_device(frame: pd.DataFrame) -> tuple[Ints, int]:
-    """Offsets with all devices laid one after another, and how much of the device they span, in bytes."""
-    offsets = frame["device_offset"].to_numpy(np.int64).copy()
-    ends = offsets + np.minimum(frame["size"].to_numpy(np.int64), SPACE)
-    which, names = pd.factorize(frame["device"])
-    base = 0
-    for index in range(len(names)):
-        rows = which == index
-        lowest = int(offsets[rows].min())
-        end = int(ends[rows].max())
-        if index:
-            offsets[rows] = (offsets[rows] - lowest + base) % SPACE
-            base += end - lowest + FILE_GAP
-        else:
-            base = end + FILE_GAP
-    return offsets, base
-
-
-def _behind(offsets: Ints, sizes: Ints, own: npt.NDArray[np.bool_], span: int, copies: int) -> Ints:
-    """By how much the files of each copy lie behind those of the first: all behind what the first has and
-    what they share, which is `span` bytes."""
-    if not own.any():
-        return np.zeros(copies, np.int64)
-    lowest = int(offsets[own].min())
-    length = int((offsets[own] + np.minimum(sizes[own], SPACE)).max()) - lowest + FILE_GAP
-    shifts = [(span - lowest + (number - 1) * length) % SPACE for number in range(1, copies)]
-    return np.array([0, *shifts], np.int64)
-
-
-def _served_as(request: Ints, copy: Ints, served: npt.NDArray[np.bool_]) -> Ints:
-    """For each place in the order of service that at which what it asks for is brought in: the first copy's,
-    where it is not served itself."""
-    first = copy == 0
-    places = np.empty(int(first.sum()), np.int64)
-    places[request[first]] = np.flatnonzero(first)
-    return np.where(served, np.arange(len(request)), places[request])
-
-
-def _interleave(turn: Ints, copies: int) -> tuple[Ints, Ints]:
-    """The order of service: for each place in it the request, and which copy makes it."""
-    if copies == 1:
-        return np.arange(len(turn)), np.zeros(len(turn), np.int64)
-    request = np.tile(np.arange(len(turn)), copies)
-    copy = np.repeat(np.arange(copies), len(turn))
-    order = np.lexsort((request, copy, turn[request]))
-    return request[order], copy[order]

@@ -48,12 +48,12 @@ class Names:
                 self.shown.append(shown)
         return self._numbers[key]
 
-    def codes(self, values: Iterable[object]) -> Ints:
+    def codes(self, values: Iterable[object]) -> Numbers:
         """The number of each of these texts (str or bytes, or categories of str)."""
         texts = values if isinstance(values, pd.Categorical) else np.asarray(values, object)
         codes, kinds = pd.factorize(texts)
         known = [self.number(kind, show_short(kind, MAX_NAME)) for kind in kinds]
-        return np.append(np.array(known, np.int64), UNKNOWN)[codes]
+        return np.array([*known, UNKNOWN], np.int32)[codes]
 
 
 @dataclass
@@ -205,16 +205,17 @@ def of_requests(charged: Charges, trace: Trace, kinds: Kinds) -> Marks:
 def _marks(
     trace: Trace, rows: pd.DataFrame, kinds: Kinds, op: pd.Series, answer: Numbers, seek: Numbers
 ) -> Marks:
+    # narrow at once: of tens of millions the ten of them would take more than the trace
     return Marks(
+        thread=narrow(_threads(trace, rows, kinds)),
         time_ns=rows["time_ns"].to_numpy(np.int64),
-        file=_file_numbers(trace, rows["file"].to_numpy(np.int64), kinds),
+        file=narrow(_file_numbers(trace, rows["file"].to_numpy(), kinds)),
         offset=rows["offset"].to_numpy(np.int64, na_value=UNKNOWN),
-        size=rows["size"].to_numpy(np.int64, na_value=0),
-        took_ns=rows["duration_ns"].to_numpy(np.int64, na_value=UNKNOWN),
+        size=narrow(rows["size"].to_numpy(np.int64, na_value=0)),
+        took_ns=narrow(rows["duration_ns"].to_numpy(np.int64, na_value=UNKNOWN)),
         structure=kinds.structures.codes(attribution.structures_of(rows, trace.structures)),
         answer=answer,
-        thread=_threads(trace, rows, kinds),
-        op=kinds.ops.codes(op.array),
+        op=narrow(kinds.ops.codes(op.array)),
         seek=seek,
     )
 
@@ -231,8 +232,10 @@ def _threads(trace: Trace, rows: pd.DataFrame, kinds: Kinds) -> Numbers:
     """Who made each: a program's name and its thread's where they are known, and the thread's number."""
     tid, time = rows["tid"].to_numpy(np.int64), rows["time_ns"].to_numpy(np.int64)
     task = readers.rows_of(trace.tasks, tid, time)
-    key = tid * (len(trace.tasks) + 1) + task + 1
+    key = tid * (len(trace.tasks) + 1)
+    key += task
     which, first = _first_of_each(key)
+    del key
     main = readers.rows_of(trace.tasks, rows["pid"].to_numpy(np.int64)[first], time[first])
     tasks = [trace.tasks[column].to_numpy(object) for column in ("name", "program")]
     numbers = []

@@ -91,6 +91,12 @@ class Page:
             ]
             self.cells(label if number == 0 else "", line, DIM if head and number == 0 else "")
 
+    def listing(self, rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+        """A table over the whole width, without a label."""
+        label, self.label = self.label, -1
+        self.table("", rows, right=right)
+        self.label = label
+
     def grid(self, rows: Sequence[Sequence[str]]) -> None:
         """Rows of as many cells each, the first of which takes the place of a label."""
         widths = [self.label - 1, *(max(map(cell_len, column)) for column in [*zip(*rows, strict=True)][1:])]

@@ -40,6 +40,10 @@ REQUEST_BYTES = 700
 """Of memory that a request takes, or 2 MiB of a file that are there, at the peak, until it is projected. A
 start that asks for more than there is memory for is refused: a single read can be of 2 GiB."""
 
+_PAGE = [1 << bit for bit in range(CHUNK)]
+_TWO_BEFORE = [3 << bit >> 2 for bit in range(CHUNK)]
+_THREE = [7 << bit >> 2 for bit in range(CHUNK)]
+"""Of a page of a chunk its bit, those of the two before it, and all three."""
 _IN_CHUNK = CHUNK - 1  # the bits of a page's number that say where in its chunk it is
 
 _IN_A_ROW = 16
@@ -77,39 +81,47 @@ class Run:
         plain, present, asked, read = cache.plain, cache.present, cache.asked, cache.read
         end, room = cache.end, self._room
         last, window = -2, Window(most)
+        single: list[int] = []  # of `asked`, what is still to be put there
         for few in pieces(self._accesses, rows):
             at, count = 0, len(few.kind)
             while at < count:
                 start, stop, handle = few.start[at], few.stop[at], few.handle[at]
                 if few.kind[at] != READ:
+                    asked.extend(single)
+                    single.clear()
                     self._other(few, at)
                     at += 1
                     continue
                 if handle != last:
                     window, last = self._window(handle), handle
                 chunk, bit = start >> SHIFT, start & _IN_CHUNK
-                one = stop - start == 1
-                if one and (there := plain.get(chunk, 0) >> bit) & 1:
+                one, there, mask = stop - start == 1, plain.get(chunk, 0), _PAGE[bit]
+                if one and there & mask:
                     # it is there, and so is what is read next: nearly all of a sequential stream
                     if few.until[at] > at + 1:
+                        there >>= bit
                         behind = start + (~there & (there + 1)).bit_length() - 1
                         at = bisect_left(few.start, behind, at + 1, few.until[at]) - 1
                 elif (
-                    one and bit > 1 and present.get(chunk, 0) >> (bit - 2) & 7 < 3 and start < end and most
-                    and few.wanted[at] == stop and not 0 <= start - window.previous <= 1
+                    one and bit > 1 and (bits := present.get(chunk, 0)) & _THREE[bit] < _TWO_BEFORE[bit]
+                    and start < end and most and few.wanted[at] == stop
+                    and not 0 <= start - window.previous <= 1
                     and not window.random and len(present) < MAX_CHUNKS
                 ):  # fmt: skip
                     # A page alone that follows at most one that is there, as `read` would find out: nearly
                     # all of random reads.
-                    present[chunk] = present.get(chunk, 0) | 1 << bit
-                    plain[chunk] = plain.get(chunk, 0) | 1 << bit
-                    asked.extend((few.event[at], start, stop, 1))
+                    present[chunk], plain[chunk] = bits | mask, there | mask
+                    single += (few.event[at], start, stop, 1)
                 else:
+                    asked.extend(single)
+                    single.clear()
                     read(window, start, stop, few.wanted[at], few.event[at])
                     if (len(asked) >> 2) + len(present) > room:
                         raise self._too_many()
                 window.previous = few.after[at]
                 at += 1
+            asked.extend(single)
+            single.clear()
 
     def _go_mixed(self, rows: Rows) -> None:
         """`go` where tasks read the file at the same time: a read goes as far as to the first page that it

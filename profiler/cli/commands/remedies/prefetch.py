@@ -166,6 +166,10 @@ def _loaded(names: Sequence[str]) -> list[Trace]:
     for name in names:
         with reading(name):
             starts.append(load(name))
+        if starts[-1].meta.device_only:
+            raise UsageError(
+                f"{show_path(name)} has requests of disks and knows no files; record the start itself"
+            )
     return starts
 
 
