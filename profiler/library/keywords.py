@@ -10,7 +10,7 @@ from profiler.errors import ColdseekError
 
 SAME = {
     "after", "baseline", "before", "beside", "budget", "by", "cache", "copies", "device", "evict", "grace",
-    "image", "layer", "on", "order", "own", "runs", "save", "scratch", "timeout", "to", "tracer",
+    "image", "layer", "on", "order", "own", "runs", "save", "scratch", "since", "timeout", "to", "tracer",
     "until",
 }  # fmt: skip
 """Options of the command whose parameters have their names."""
