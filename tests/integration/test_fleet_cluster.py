@@ -9,11 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
+import made
 import pytest
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tests/unit"))
-import made
 
 from profiler.files import catalogues, traces
 
