@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,33 +64,31 @@ def from_frame(frame: pd.DataFrame, meta: Meta | None = None) -> Trace:
     numbers, paths = pd.factorize(frame["path"])
     sizes = _whole(frame, "size", null=True)
     events = {
-        "time_ns": _whole(frame, "time_ns") if "time_ns" in frame else np.arange(count) * STEP_NS,
-        "layer": pd.Categorical(["syscall"] * count, categories=list(LAYERS)),
-        "file": numbers,
+        "time_ns": _whole(frame, "time_ns") if "time_ns" in frame else pd.Series(np.arange(count) * STEP_NS),
+        "layer": pd.Categorical.from_codes(
+            np.zeros(count, np.int8), dtype=pd.CategoricalDtype(list(LAYERS))
+        ),
+        "file": pd.Series(numbers),
         "offset": _whole(frame, "offset", null=True),
         "requested": _whole(frame, "requested") if "requested" in frame else sizes.fillna(0),
         "size": sizes,
         **{name: _or_default(frame, name, value) for name, value in _EVENT_DEFAULTS.items()},
     }
-    unknown = sorted(set(pd.Series(events["op"]).astype(str)) - {*READ_OPS, *WRITE_OPS})
-    if unknown:
-        raise TraceFormatError(f"op has '{show_path(unknown[0])}', which is no call that reads or writes")
-    kinds = sorted(set(frame["kind"].dropna().astype(str)) - set(FILE_KINDS)) if "kind" in frame else []
-    if kinds:
-        raise TraceFormatError(f"kind has '{show_path(kinds[0])}', which is none of {', '.join(FILE_KINDS)}")
-    firsts = frame.iloc[np.unique(numbers, return_index=True)[1]]
+    firsts = frame.iloc[np.unique(numbers, return_index=True)[1]].reset_index(drop=True)
     files = {
-        "file": np.arange(len(paths)),
+        "file": pd.Series(np.arange(len(paths))),
         "path": pd.Series(list(paths), dtype=object),
-        "size": _whole(firsts, _FILE_SIZE, null=True) if _FILE_SIZE in frame else [None] * len(paths),
+        "size": _whole(firsts, _FILE_SIZE, null=True) if _FILE_SIZE in frame else None,
         **{name: _or_default(firsts, name, value) for name, value in _FILE_DEFAULTS.items()},
-        "host_path": pd.Series([b""] * len(paths), dtype=object),
-    }  # fmt: skip
+        "host_path": b"",
+    }
+    _check_words("op", events["op"], (*READ_OPS, *WRITE_OPS), "no call that reads or writes")
+    _check_words("kind", files["kind"], FILE_KINDS, f"none of {', '.join(FILE_KINDS)}")
     meta = meta if meta is not None else Meta(tracer="import")
     trace = Trace(
         meta=_with_notes(meta, notes),
-        events=_typed(events, EVENT_COLUMNS),
-        files=_typed(files, FILE_COLUMNS),
+        events=_typed(events, EVENT_COLUMNS, count),
+        files=_typed(files, FILE_COLUMNS, len(paths)),
     )
     validate(trace)
     return trace
@@ -110,7 +109,20 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
         raise TraceFormatError(f"a table of reads has no column {show_path(unknown[0])}; {hint}")
     if len(set(columns)) < len(columns):
         raise TraceFormatError("the table has two columns of one name; rename or drop one")
-    return frame.reset_index(drop=True).assign(path=[_path(value) for value in frame["path"]])
+    return frame.reset_index(drop=True).assign(path=_paths(frame["path"]))
+
+
+def _paths(column: pd.Series) -> npt.NDArray[Any]:
+    """The names as bytes; each is looked at once."""
+    import pandas as pd
+
+    if column.isna().any():
+        raise TraceFormatError("path is null in some rows; leave these out")
+    try:
+        codes, names = pd.factorize(column)
+    except TypeError as error:  # what has no hash is no name
+        raise TraceFormatError("path has values that are no names of files") from error
+    return np.array([*map(_path, names), b""], object)[codes]
 
 
 def _path(value: object) -> bytes:
@@ -126,40 +138,64 @@ def _path(value: object) -> bytes:
 
 def _whole(frame: pd.DataFrame, name: str, null: bool = False) -> pd.Series:
     """A column of whole numbers from 0 to the largest that a file can hold, as Int64. null: it may be."""
-    import pandas as pd
-
-    column = frame[name]
-    try:
-        numbers: pd.Series = column.astype("Int64")
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TraceFormatError(f"{name} is not of whole numbers, from 0 to 2**63 - 1") from error
+    numbers = _integers(frame[name], 0, LARGEST)
+    if numbers is None:
+        raise TraceFormatError(f"{name} is not of whole numbers, from 0 to 2**63 - 1")
     if not null and numbers.isna().any():
         raise TraceFormatError(f"{name} is null in some rows; leave these out, or the column")
-    if pd.api.types.is_bool_dtype(column) or (numbers.lt(0) | numbers.gt(LARGEST)).fillna(False).any():
-        raise TraceFormatError(f"{name} is not of whole numbers, from 0 to 2**63 - 1")
+    return numbers
+
+
+def _integers(column: pd.Series, low: int, high: int) -> pd.Series | None:
+    """The column as Int64; None: it has other values than whole numbers from `low` to `high`."""
+    import pandas as pd
+
+    try:
+        numbers: pd.Series = column.astype("Int64")
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if pd.api.types.is_bool_dtype(column) or (numbers.lt(low) | numbers.gt(high)).fillna(False).any():
+        return None
     return numbers
 
 
 def _or_default(frame: pd.DataFrame, name: str, default: Any) -> Any:
+    """The column, without nulls where there is a default; the default alone where there is none."""
     if name not in frame:
-        return [default] * len(frame)
+        return default
     column = frame[name]
-    return column if default is None else column.astype(object).where(column.notna(), default)
+    if default is None or not column.isna().any():
+        return column
+    return column.astype(object).where(column.notna(), default).infer_objects()
 
 
-def _typed(columns: dict[str, Any], types: dict[str, str]) -> pd.DataFrame:
-    """A table of a trace. Raises TraceFormatError for what does not fit into one of its columns."""
+def _check_words(name: str, words: Any, known: Collection[str], why: str) -> None:
+    unknown = [] if isinstance(words, str) else sorted(set(map(str, words.unique())) - set(known))
+    if unknown:
+        raise TraceFormatError(f"{name} has '{show_path(unknown[0])}', which is {why}")
+
+
+def _typed(columns: dict[str, Any], types: dict[str, str], rows: int) -> pd.DataFrame:
+    """A table of a trace; a value in place of a column is that of every row. Raises TraceFormatError for
+    what does not fit."""
     import pandas as pd
 
     made = {}
     for name, dtype in types.items():
-        try:
-            values = (
-                np.asarray(columns[name], object) if dtype not in ("category", "object") else columns[name]
-            )
-            made[name] = pd.Series(values).astype(dtype)  # type: ignore[call-overload]
-        except (TypeError, ValueError, OverflowError) as error:
-            raise TraceFormatError(f"{name} has values that are not of the type {dtype}") from error
+        column = columns[name]
+        if not isinstance(column, pd.Series | pd.Categorical):
+            column = pd.Series([column] * rows, dtype=object) if dtype == "object" else column
+            made[name] = pd.Series(column, index=pd.RangeIndex(rows), dtype=dtype)
+            continue
+        column = pd.Series(column)
+        if dtype.lower().startswith("int"):
+            bounds = np.iinfo(dtype.lower())
+            column = _integers(column, int(bounds.min), int(bounds.max))
+        elif dtype == "bool" and not pd.api.types.is_bool_dtype(column):
+            column = None
+        if column is None:
+            raise TraceFormatError(f"{name} has values that are not of the type {dtype}")
+        made[name] = column.astype(dtype)
     return pd.DataFrame(made)
 
 

@@ -24,5 +24,5 @@ def since(words: str, now: datetime.datetime) -> datetime.datetime:
         return zoned.astimezone(datetime.UTC).replace(tzinfo=None)
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"--since {show_path(words)} is no time; say 7d, 12h, 2026-11-01 or 2026-11-01T06:00"
+            f"{show_path(words)} is no time; say 7d, 12h, 2026-11-01 or 2026-11-01T06:00"
         ) from error

@@ -100,6 +100,18 @@ def test_what_pandas_makes_of_numbers_with_gaps_is_taken() -> None:
     assert Trace.from_frame(frame).events["offset"].tolist() == [4096, pd.NA]
 
 
+def test_nulls_of_other_columns_are_what_is_not_known() -> None:
+    good = pd.DataFrame({"path": ["/a", "/b"], "offset": [0, 0], "size": [1, 1]})
+    made = Trace.from_frame(
+        good.assign(
+            tid=[7, None], op=["read", None], direct=[None, True], inode=[None, 5], kind=["block", None]
+        )
+    )
+    assert made.events["tid"].tolist() == [7, 0] and made.events["op"].tolist() == ["read", "pread64"]
+    assert made.events["direct"].tolist() == [False, True]
+    assert made.files["inode"].tolist() == [pd.NA, 5] and made.files["kind"].tolist() == ["block", "regular"]
+
+
 def test_an_empty_table_is_an_empty_trace() -> None:
     made = Trace.from_frame(pd.DataFrame({"path": [], "offset": [], "size": []}))
     assert len(made.reads()) == len(made.files) == 0 and not made.meta.notes
@@ -119,7 +131,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "behind the end": ({"offset": [LARGEST], "size": [LARGEST]}, "behind the largest offset"),
     "no time": ({"time_ns": pd.array([None], "Int64")}, "time_ns is null"),
     "a number": ({"path": [3]}, "path has '3', which is no name of a file"),
-    "null": ({"path": [None]}, "path has 'None', which is no name"),
+    "null": ({"path": [None]}, "path is null in some rows"),
     "a NUL": ({"path": ["a\0b"]}, "which is no name of a file"),
     "no name": ({"path": [""]}, "which is no name of a file"),
     "an escape": ({"path": [3 + 1j]}, "which is no name"),
@@ -127,6 +139,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "a tid": ({"tid": [2**40]}, "tid has values that are not of the type int32"),
     "a kind": ({"kind": ["plain"]}, "kind has 'plain', which is none of regular, block"),
     "errno": ({"errno": ["EIO"]}, "errno has values"),
+    "direct": ({"direct": ["no"]}, "direct has values that are not of the type bool"),
+    "a list": ({"path": [["/a"]]}, "path has values that are no names"),
 }
 
 
