@@ -41,7 +41,7 @@ def test_a_failure_of_the_tracer_ends_the_program_and_is_told(
 
 
 def children() -> set[str]:
-    """The processes that are children of ours, dead or alive; other tests may have left helpers of Python."""
+    """The children of ours, dead or alive; other tests may have left helpers of Python."""
     ours = f"PPid:\t{os.getpid()}\n"
     found = set()
     for name in filter(str.isdigit, os.listdir("/proc")):
