@@ -108,3 +108,37 @@ def test_what_runs_on_in_the_background_is_ended_or_left_at_once(
     assert ended == [1]
     assert sent == []  # the program itself is gone, and its number may be another's
     assert (run.partial == "") == leaves
+
+
+def test_a_signal_that_did_not_end_a_call_is_heard_all_the_same() -> None:
+    """As one that comes right before the main thread waits: who takes it here wakes up nobody."""
+    reads, writes = os.pipe()
+    others = threading.Event()
+    beside = threading.Thread(target=others.wait)
+    beside.start()
+    assert beside.ident is not None
+    with Interrupts(PROGRAM, lambda: os.close(writes), leaves=True) as interrupts:
+        interrupts.main_ended(1)
+        threading.Timer(0.2, signal.pthread_kill, (beside.ident, signal.SIGTERM)).start()
+        assert os.read(reads, 1) == b""  # until the handler has closed the other end
+    assert interrupts.number == signal.SIGTERM
+    others.set()
+    beside.join()
+    os.close(reads)
+
+
+def test_what_others_are_woken_up_by_stays() -> None:
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    former = signal.set_wakeup_fd(writes)
+    try:
+        with Interrupts(PROGRAM, lambda: None):
+            pass
+        assert signal.set_wakeup_fd(writes) == writes
+    finally:
+        signal.set_wakeup_fd(former)
+        os.close(reads)
+        os.close(writes)
+    with Interrupts(PROGRAM, lambda: None):
+        assert signal.set_wakeup_fd(-1) != -1
+    assert signal.set_wakeup_fd(-1) == -1

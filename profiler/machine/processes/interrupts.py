@@ -16,6 +16,7 @@ _HANDLED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 SAME_S = 0.1
 """Two of a signal within that are one: sent to a process group it reaches the process in front, too, which
 passes it on."""
+_LOOK_S = 0.05  # after a signal came, until it is looked whether its handler has run
 _AGAIN_S = 2.0  # a second Ctrl-C within this time ends a program that does not answer the first
 _GRACE_S = 3.0  # from asking the program to end until that is not waited for any more
 
@@ -30,6 +31,10 @@ class Interrupts:
     what cut the run short, "" if nothing did: to end an observation of what the program has left running
     does not. `number`: of the signal that came first, 0: none did. Ctrl-\\ is the program's alone: some
     print where they are, the others end. once: one Ctrl-C is enough, for a program that nobody talks to.
+
+    A handler runs when the main thread is back from the call that it waits in. A signal that comes right
+    before such a call, or as the kernel begins it anew after SIGCONT, does not end the call. So a thread
+    beside sends it once more to the main thread until the handler has run.
     """
 
     def __init__(
@@ -46,15 +51,56 @@ class Interrupts:
         self._only_others_left = False
         self._former: dict[int, object] = {}
         self._latest: dict[int, float] = {}  # signal -> when it came
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._told: tuple[int, int] | None = None  # a pipe that the number of each signal is written to
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in _HANDLED:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs ignore some
                     self._former[number] = signal.signal(number, self._handle)
+            self._begin_watch()
         return self
 
+    def _begin_watch(self) -> None:
+        reads, writes = os.pipe()
+        os.set_blocking(writes, False)
+        former = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+        if former != -1:  # somebody else's, as of an event loop that wakes up by itself
+            signal.set_wakeup_fd(former, warn_on_full_buffer=False)
+            os.close(reads)
+            os.close(writes)
+            return
+        self._told = reads, writes
+        self._thread = threading.Thread(
+            target=self._watch, args=(reads, threading.get_ident()), name="interrupts", daemon=True
+        )
+        self._thread.start()
+
+    def _watch(self, reads: int, main: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while came := os.read(reads, 1):
+            number, since = came[0], time.monotonic() - 2 * _LOOK_S
+            while (
+                number in self._former
+                and not self._over.wait(_LOOK_S)
+                and self._latest.get(number, -1e9) < since
+            ):
+                signal.pthread_kill(main, number)
+
+    def _end_watch(self) -> None:
+        if self._told is None or self._thread is None:
+            return
+        self._over.set()
+        signal.set_wakeup_fd(-1)
+        reads, writes = self._told
+        os.close(writes)
+        self._thread.join()
+        os.close(reads)
+
     def __exit__(self, *_: object) -> None:
+        self._end_watch()
         for number, handler in self._former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         if self._ending is not None:
@@ -116,6 +162,15 @@ class Interrupts:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
                 os.kill(pid, signal.SIGCONT)  # a stopped program cannot answer
+
+
+def _forget_pipe() -> None:
+    """In a child that goes on as a copy: what reaches it is not for its parent's main thread."""
+    if threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_forget_pipe)
 
 
 def _from_terminal() -> bool:
