@@ -142,3 +142,11 @@ def test_what_others_are_woken_up_by_stays() -> None:
     with Interrupts(PROGRAM, lambda: None):
         assert signal.set_wakeup_fd(-1) != -1
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_child_that_has_the_pipe_too_keeps_nobody() -> None:
+    """As what goes on beside when a recording is left: it holds all of our descriptors."""
+    with Interrupts(PROGRAM, lambda: None) as interrupts:
+        assert interrupts._told is not None
+        held = os.dup(interrupts._told[1])
+    os.close(held)

@@ -80,7 +80,7 @@ class Interrupts:
 
     def _watch(self, reads: int, main: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        while came := os.read(reads, 1):
+        while (came := os.read(reads, 1)) and not self._over.is_set():
             number, since = came[0], time.monotonic() - 2 * _LOOK_S
             while (
                 number in self._former
@@ -95,8 +95,10 @@ class Interrupts:
         self._over.set()
         signal.set_wakeup_fd(-1)
         reads, writes = self._told
-        os.close(writes)
+        with contextlib.suppress(BlockingIOError):  # a full pipe has enough to read
+            os.write(writes, b"\0")  # closing it tells nothing while a child of ours has it too
         self._thread.join()
+        os.close(writes)
         os.close(reads)
 
     def __exit__(self, *_: object) -> None:
